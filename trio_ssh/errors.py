@@ -1,0 +1,253 @@
+"""Every exception that trio_ssh raises on purpose.
+
+One rule divides them: `LocalProtocolError` is *your* mistake, `RemoteProtocolError` is *theirs*.  Whatever bytes a peer sends,
+nothing but `RemoteProtocolError` and its kin can come of them.  Text that a peer chose is escaped before it is shown.
+
+This is the one module below the runtime that imports trio, and it does so for a single base class: a lost connection is also a
+`trio.BrokenResourceError`, so that code written for any trio stream catches it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+
+import trio
+
+from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason
+from trio_ssh.wire.text import printable
+
+
+class SSHException(Exception):
+    """The root of everything that trio_ssh raises on purpose."""
+
+
+# -- the protocol --------------------------------------------------------------------------------------------------------------
+
+
+class ProtocolError(SSHException):
+    """A rule of the protocol was broken.
+
+    Attributes:
+        reason: the RFC 4253 s11.1 code under which the breach is reported to the peer.
+    """
+
+    def __init__(self, message: str, reason: DisconnectReason = DisconnectReason.PROTOCOL_ERROR) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RemoteProtocolError(ProtocolError):
+    """The peer broke the protocol.  The connection is over."""
+
+
+class LocalProtocolError(ProtocolError):
+    """You asked for something that the protocol doesn't allow now.  Nothing was sent and the connection is unharmed."""
+
+
+class IncompatiblePeer(SSHException):
+    """No algorithm of one kind is known to both sides.
+
+    Attributes:
+        kind: what was negotiated, such as ``"key exchange"``.
+        ours: what we offered, best first.
+        theirs: what the peer offered, best first.
+    """
+
+    def __init__(self, kind: str, ours: Sequence[str], theirs: Sequence[str], setting: str) -> None:
+        self.kind = kind
+        self.ours = tuple(ours)
+        self.theirs = tuple(theirs)
+        super().__init__(
+            f"no common {kind} algorithm: we offer {', '.join(ours) or 'nothing'}; the peer offers "
+            f"{printable(', '.join(theirs)) or 'nothing'}. If you trust one of the peer's, name it in `{setting}=`."
+        )
+
+
+# -- trust ---------------------------------------------------------------------------------------------------------------------
+
+
+class HostKeyException(SSHException):
+    """The server's host key is not one we may talk to."""
+
+
+class UnknownHostKeyException(HostKeyException):
+    """The server's key has never been seen, and the policy is not to trust such keys.
+
+    Attributes:
+        hostname: the name that was looked up, as known_hosts spells it.
+        fingerprint: ``SHA256:...`` of the key that the server proved to own.
+    """
+
+    def __init__(self, hostname: str, key_type: str, fingerprint: str) -> None:
+        self.hostname = hostname
+        self.key_type = key_type
+        self.fingerprint = fingerprint
+        super().__init__(
+            f"the host key of {printable(hostname)} is unknown: {key_type} {fingerprint}. Compare this fingerprint with the "
+            f"server's own (`ssh-keygen -lf /etc/ssh/ssh_host_..._key.pub` there); then add it to known_hosts, or pass "
+            f"`known_hosts=` with it, or set an AutoAddPolicy."
+        )
+
+
+class BadHostKeyException(HostKeyException):
+    """The server's key differs from the one on record, or was revoked.
+
+    Attributes:
+        hostname: the name that was looked up.
+        fingerprint: ``SHA256:...`` of the key that the server showed.
+        expected: fingerprints on record for this host, each with its place (``file:line``); empty if the key was revoked.
+    """
+
+    def __init__(
+        self, hostname: str, key_type: str, fingerprint: str, expected: Sequence[str] = (), *, is_revoked: bool = False
+    ) -> None:
+        self.hostname = hostname
+        self.key_type = key_type
+        self.fingerprint = fingerprint
+        self.expected = tuple(expected)
+        self.is_revoked = is_revoked
+        shown = f"{key_type} {fingerprint}"
+        if is_revoked:
+            text = f"the host key of {printable(hostname)} was REVOKED: {shown}. Do not connect; ask the host's owner for its new key."
+        else:
+            text = (
+                f"the host key of {printable(hostname)} HAS CHANGED: it shows {shown}, on record is {'; '.join(expected)}. "
+                f"Either the server was set up anew or someone stands in between: ask its owner. If the change is "
+                f"legitimate, remove the old line (`ssh-keygen -R {printable(hostname)}`) and connect again."
+            )
+        super().__init__(text)
+
+
+# -- authentication ------------------------------------------------------------------------------------------------------------
+
+
+class AuthenticationException(SSHException):
+    """Nobody was logged in.
+
+    Attributes:
+        tried: what was tried, in order, each with the server's answer.
+        allowed: the methods that the server says can continue.
+    """
+
+    def __init__(self, message: str, *, tried: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
+        self.tried = tuple(tried)
+        self.allowed = tuple(allowed)
+        parts = [message]
+        if tried:
+            parts.append("tried: " + "; ".join(tried))
+        if allowed:
+            parts.append("the server still allows: " + printable(", ".join(allowed)))
+        super().__init__(". ".join(parts))
+
+
+class BadAuthenticationType(AuthenticationException):
+    """The server doesn't allow the method that was asked for; `allowed` says which it does."""
+
+
+class PartialAuthentication(AuthenticationException):
+    """The method succeeded, and the server wants one of `allowed` besides."""
+
+
+class PasswordRequiredException(AuthenticationException):
+    """A private key is encrypted, and no passphrase was given."""
+
+
+class KeyFileException(SSHException):
+    """A key file is missing, malformed, of an unknown kind, or too open.  The text names the file and says what to do."""
+
+
+# -- the connection and its channels -------------------------------------------------------------------------------------------
+
+
+class ConnectionLost(SSHException, trio.BrokenResourceError):
+    """The connection has ended under you; the cause, where there is one, is this exception's ``__cause__``."""
+
+
+class PeerDisconnected(ConnectionLost):
+    """The peer said goodbye.
+
+    Attributes:
+        reason: RFC 4253 s11.1 code, as sent (not necessarily one that is known).
+        message: the peer's words, escaped.
+    """
+
+    def __init__(self, reason: int, message: str) -> None:
+        self.reason = reason
+        self.message = printable(message)
+        try:
+            name = DisconnectReason(reason).name.lower().replace("_", " ")
+        except ValueError:
+            name = f"reason {reason}"
+        super().__init__(f"the peer disconnected ({name}): {self.message or 'no message'}")
+
+
+class ChannelException(SSHException):
+    """The peer refused to open a channel.
+
+    Attributes:
+        code: RFC 4254 s5.1 code, as sent.
+        text: the peer's words, escaped.
+    """
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = printable(text)
+        try:
+            name = OpenFailureReason(code).name.lower().replace("_", " ")
+        except ValueError:
+            name = f"reason {code}"
+        super().__init__(f"the peer refused the channel ({name}): {self.text or 'no message'}")
+
+
+class RequestRefused(SSHException):
+    """The peer answered a channel or global request with failure.
+
+    Attributes:
+        name: the request's name on the wire, such as ``"pty-req"``.
+    """
+
+    def __init__(self, name: str, hint: str = "") -> None:
+        self.name = name
+        super().__init__(f"the peer refused the request {name!r}" + (f". {hint}" if hint else ""))
+
+
+class ProcessError(SSHException, subprocess.CalledProcessError):
+    """A remote command ended with something other than status 0.
+
+    Attributes:
+        cmd, returncode, stdout, stderr: as in `subprocess.CalledProcessError`.  A command that was ended by a signal has a
+            negative return code; one whose end the server never reported has ``None``.
+        exit_signal: the signal's name without ``SIG``, or None.
+        exit_message: the server's words about the signal, escaped.
+    """
+
+    def __init__(
+        self,
+        returncode: int | None,
+        cmd: str,
+        stdout: bytes | None = None,
+        stderr: bytes | None = None,
+        exit_signal: str | None = None,
+        exit_message: str = "",
+    ) -> None:
+        # typeshed wants an int; a server that never reports a status is no success, and None says so.
+        subprocess.CalledProcessError.__init__(self, returncode, cmd, stdout, stderr)  # type: ignore[arg-type]
+        self.exit_signal = exit_signal
+        self.exit_message = printable(exit_message)
+
+    def __str__(self) -> str:
+        if self.exit_signal is not None:
+            ending = f"was ended by signal {printable(self.exit_signal)}"
+        elif self.returncode is None:
+            ending = "ended without an exit status"
+        else:
+            ending = f"ended with exit status {self.returncode}"
+        text = f"the remote command {self.cmd!r} {ending}"
+        if self.stderr:
+            text += f"; its stderr ends: {printable(self.stderr[-400:])}"
+        return text
+
+
+class InternalError(SSHException):
+    """A bug of trio_ssh, always raised from its cause.  Please report it with the traceback."""
