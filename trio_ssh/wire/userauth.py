@@ -115,7 +115,7 @@ class UserauthPasswdChangereq(DeclaredMessage):
 
 @message(60)
 class UserauthInfoRequest(DeclaredMessage):
-    """RFC 4256 s3.2: so many prompts to answer, to be read with `Prompt`."""
+    """RFC 4256 s3.2: so many prompts to answer: each a text, and whether the answer may be shown."""
 
     name: Text
     instruction: Text
@@ -124,20 +124,9 @@ class UserauthInfoRequest(DeclaredMessage):
     prompts: Rest
 
 
-    """RFC 4256 s3.2: one prompt, and whether the answer may be shown while it is typed."""
-
-    text: Text
-    echo: Boolean
-
-
 @message(61)
 class UserauthInfoResponse(DeclaredMessage):
     """RFC 4256 s3.4: so many answers, in the order of the prompts."""
 
     count: UInt32
     responses: Rest = attrs.field(repr=False)
-
-
-    """RFC 4256 s3.4: one answer."""
-
-    text: Text = attrs.field(repr=False)

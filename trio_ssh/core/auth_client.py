@@ -1,0 +1,145 @@
+"""RFC 4252 and RFC 4256, the client's side: each authentication method is one dialog.
+
+A dialog asks for what it needs (a signature, answers to prompts) and returns an `AuthAnswer`; which method is tried next, and with
+what, is decided outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureWanted
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.wire import userauth
+from trio_ssh.wire.fields import DeclaredMessage
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
+from trio_ssh.wire.userauth import (
+    InteractiveDetails,
+    PasswordDetails,
+    PublicKeyDetails,
+    PublicKeyProbe,
+    UserauthFailure,
+    UserauthInfoRequest,
+    UserauthInfoResponse,
+    UserauthPasswdChangereq,
+    UserauthPkOk,
+    UserauthRequest,
+    UserauthSuccess,
+)
+
+USERAUTH: Final = "ssh-userauth"
+CONNECTION: Final = "ssh-connection"
+
+
+@attrs.frozen
+class AuthAnswer:
+    """The server's answer to one attempt.
+
+    Attributes:
+        is_success: the user is logged in.
+        allowed: after a failure, the methods that can continue.
+        is_partial: the attempt itself succeeded and another method is wanted besides.
+        remark: why it failed, where there is more to say than that.
+    """
+
+    is_success: bool
+    allowed: tuple[str, ...] = ()
+    is_partial: bool = False
+    remark: str = ""
+
+
+def request_service() -> Dialog[None]:
+    """RFC 4253 s10: ask for authentication to begin.  Once per connection, before the first method."""
+    yield from send(ServiceRequest(USERAUTH))
+    accept = yield from expect(ServiceAccept)
+    if accept.service != USERAUTH:
+        raise RemoteProtocolError("the server accepted a service that was not asked for")
+
+
+def none_as_client(username: str) -> Dialog[AuthAnswer]:
+    """RFC 4252 s5.2: ask to be let in without proof; the refusal lists the methods."""
+    yield from send(UserauthRequest(username, CONNECTION, "none", b""))
+    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+
+
+def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
+    """RFC 4252 s8."""
+    details = PasswordDetails(False, password).encode()
+    yield from send(UserauthRequest(username, CONNECTION, "password", details))
+    reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
+    if isinstance(reply, UserauthPasswdChangereq):
+        return AuthAnswer(False, ("password",), remark="the password has expired and must be changed")
+    return _as_answer(reply)
+
+
+def publickey_as_client(
+    username: str, key: PKey, algorithm: str, session_id: bytes, *, probe: bool = True
+) -> Dialog[AuthAnswer]:
+    """RFC 4252 s7.
+
+    Args:
+        algorithm: one of `key.algorithms`.
+        session_id: the first exchange hash, to which the signature is bound.
+        probe: ask first whether the key would do, so that none is used to sign in vain (an agent may ask its user).
+    """
+    blob = key.asbytes()
+    if probe:
+        details = PublicKeyProbe(False, algorithm, blob).encode()
+        yield from send(UserauthRequest(username, CONNECTION, "publickey", details))
+        reply = yield from expect_any(UserauthPkOk, UserauthSuccess, UserauthFailure)
+        if not isinstance(reply, UserauthPkOk):
+            return _as_answer(reply)
+        if reply.blob != blob or reply.algorithm != algorithm:
+            raise RemoteProtocolError("the server accepted a key that was not offered")
+    signed = signed_data(session_id, username, algorithm, blob)
+    signature = yield from ask(SignatureWanted(key, signed, algorithm))
+    details = PublicKeyDetails(True, algorithm, blob, signature).encode()
+    yield from send(UserauthRequest(username, CONNECTION, "publickey", details))
+    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+
+
+def signed_data(session_id: bytes, username: str, algorithm: str, blob: bytes, service: str = CONNECTION) -> bytes:
+    """RFC 4252 s7: what a user's key signs: the session, then the request up to the key."""
+    request = UserauthRequest(username, service, "publickey", PublicKeyProbe(True, algorithm, blob).encode())
+    return Message().add_string(session_id).add_bytes(request.encode()).asbytes()
+
+
+def interactive_as_client(username: str, submethods: str, limits: Limits) -> Dialog[AuthAnswer]:
+    """RFC 4256: answer rounds of prompts until the server has decided."""
+    details = InteractiveDetails("", submethods).encode()
+    yield from send(UserauthRequest(username, CONNECTION, "keyboard-interactive", details))
+    for _ in range(limits.interactive_rounds):
+        reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthInfoRequest)
+        if not isinstance(reply, UserauthInfoRequest):
+            return _as_answer(reply)
+        prompts = read_prompts(reply, limits)
+        answers: Sequence[str] = yield from ask(PromptsArrived(reply.name, reply.instruction, prompts))
+        responses = Message()
+        for answer in answers:
+            responses.add_string(answer)
+        yield from send(UserauthInfoResponse(len(answers), responses.asbytes()))
+    raise RemoteProtocolError(f"the server asked more than {limits.interactive_rounds} rounds of questions")
+
+
+def read_prompts(request: UserauthInfoRequest, limits: Limits) -> tuple[Prompt, ...]:
+    """Read the prompts of one round."""
+    if request.count > limits.interactive_prompts or len(request.prompts) > limits.interactive_bytes:
+        raise RemoteProtocolError(f"a round of {request.count} prompts in {len(request.prompts)} bytes")
+    content = Message(request.prompts)
+    prompts = tuple(Prompt(content.get_text(), content.get_boolean()) for _ in range(request.count))
+    if content.get_remainder():
+        raise RemoteProtocolError("bytes behind the last prompt")
+    return prompts
+
+
+def _as_answer(reply: DeclaredMessage) -> AuthAnswer:
+    if isinstance(reply, userauth.UserauthFailure):
+        return AuthAnswer(False, reply.methods, reply.partial_success)
+    return AuthAnswer(True)

@@ -1,0 +1,497 @@
+"""A whole SSH connection, sealed: bytes in, events and bytes out.
+
+Owns the phase and the one walk over the input; everything else it hands to the rooms around it.  It is blind to its role but for
+the choice of dialogs.  Its verbs never wait, and time is always an argument.  `receive_data` never raises: whatever goes wrong
+ends the connection, once, with an `Ended` event that says why.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import attrs
+
+from trio_ssh.core.auth_client import AuthAnswer, request_service
+from trio_ssh.core.auth_server import authenticate_as_server
+from trio_ssh.core.channel import CoreChannel, Source
+from trio_ssh.core.dialog import Conversation, Dialog
+from trio_ssh.core.events import (
+    Asked,
+    AuthAnswered,
+    BannerArrived,
+    Ended,
+    Event,
+    ExchangeFinished,
+    LoggedIn,
+    PongArrived,
+)
+from trio_ssh.core.identification import Identification, our_version_line
+from trio_ssh.core.inbound import Inbound
+from trio_ssh.core.keying import Keying
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.mux import Mux
+from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.outbound import Outbound
+from trio_ssh.core.phases import ADMITS, Phase, Verdict
+from trio_ssh.core.questions import Question
+from trio_ssh.core.role import Role
+from trio_ssh.errors import (
+    ConnectionLost,
+    HostKeyException,
+    IncompatiblePeer,
+    InternalError,
+    LocalProtocolError,
+    PeerDisconnected,
+    ProtocolError,
+    RemoteProtocolError,
+    SSHException,
+)
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.wire.fields import DeclaredMessage
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason
+from trio_ssh.wire.text import printable, printable_lines
+from trio_ssh.wire.transport import Debug, Disconnect, ExtInfo, Ignore, Ping, Pong, Unimplemented
+from trio_ssh.wire.userauth import UserauthBanner
+
+_log = logging.getLogger("trio_ssh.transport")
+
+_CHANNEL_DATA: Final = 94
+_ADMIT: Final = Verdict.ADMIT
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What a connection is told at birth.
+
+    Attributes:
+        random_bytes: makes so many random bytes; the core knows no operating system.
+        host_keys: a server's keys.
+        signature_algorithms: public-key algorithms that a server accepts from users.
+    """
+
+    random_bytes: Callable[[int], bytes]
+    algorithms: Algorithms = Algorithms()
+    limits: Limits = DEFAULT_LIMITS
+    software: str = "trio_ssh"
+    host_keys: tuple[PKey, ...] = ()
+    signature_algorithms: tuple[str, ...] = Algorithms().host_keys
+
+
+class Connection:
+    """One side of an SSH connection.
+
+    Args:
+        role: client or server.
+        options: what it is told at birth.
+    """
+
+    def __init__(self, role: Role, options: Options) -> None:
+        self.role = role
+        self.options = options
+        self.phase = Phase.START
+        #: Why the connection ended, once it has.
+        self.failure: Exception | None = None
+        #: RFC 8308 extensions that the peer announced.
+        self.extensions: dict[str, bytes] = {}
+        self._gate = ADMITS[role][Phase.START]
+        self._events: list[Event] = []
+        self._identification: Identification | None = Identification(role, options.limits)
+        self._inbound = Inbound(options.limits)
+        self._outbound = Outbound()
+        self._greeting = b""
+        self.keying = Keying(
+            role,
+            algorithms=options.algorithms,
+            host_keys=options.host_keys,
+            limits=options.limits,
+            random_bytes=options.random_bytes,
+            inbound=self._inbound,
+            outbound=self._outbound,
+            on_ask=self._ask,
+            on_outbound_keys=self._announce_extensions,
+            on_finished=self._exchange_finished,
+        )
+        self.mux = Mux(self._outbound, options.limits, self._events_append)
+        self._auth: Conversation[Any] | None = None
+        self._service_requested = False
+        self._asking: Conversation[Any] | None = None
+        self._banners = 0
+        self._banner_bytes = 0
+        self._ext_infos = 0
+        self._dispatch: Mapping[int, Callable[[bytes], None]] = self._dispatch_table()
+        self._greet()
+
+    def _events_append(self, event: Event) -> None:
+        self._events.append(event)
+
+    def _dispatch_table(self) -> Mapping[int, Callable[[bytes], None]]:
+        mux, keying = self.mux, self.keying
+        return {
+            1: self._on_disconnect,
+            2: self._on_ignore,
+            3: self._on_unimplemented,
+            4: self._on_debug,
+            5: self._on_auth,
+            6: self._on_auth,
+            7: self._on_ext_info,
+            20: self._on_kexinit,
+            **dict.fromkeys((21, *range(30, 50)), keying.receive),
+            **dict.fromkeys((50, 51, 52, *range(60, 67)), self._on_auth),
+            53: self._on_banner,
+            80: mux.on_global_request,
+            81: mux.on_request_success,
+            82: mux.on_request_failure,
+            90: mux.on_open,
+            91: mux.on_open_confirmation,
+            92: mux.on_open_failure,
+            93: mux.on_window_adjust,
+            95: mux.on_extended_data,
+            96: mux.on_eof,
+            97: mux.on_close,
+            98: mux.on_request,
+            99: mux.on_success,
+            100: mux.on_failure,
+            192: self._on_ping,
+            193: self._on_pong,
+        }
+
+    # -- the verbs
+
+    def receive_data(self, data: bytes) -> list[Event]:
+        """Feed bytes from the peer, run every complete packet, and return what happened.
+
+        Never raises: a violation seals a DISCONNECT, and the last event is `Ended`.
+        """
+        if self.phase is not Phase.CLOSED:
+            try:
+                self._receive(data)
+            except Exception as error:
+                self._fail(error)
+        return self._take_events()
+
+    def receive_eof(self) -> list[Event]:
+        """The peer closed the stream, or it broke."""
+        if self.phase is not Phase.CLOSED:
+            identification = self._identification
+            if identification is None:
+                self._fail(ConnectionLost("the peer closed the connection without a word"))
+            else:
+                said = identification.what_was_said()
+                self._fail(
+                    ConnectionLost(
+                        f"the peer closed the connection before its SSH version line; it said: {said}"
+                        if said
+                        else "the peer closed the connection before it said anything; is an SSH server listening there, and does it admit this address?"
+                    )
+                )
+        return self._take_events()
+
+    def data_to_send(self) -> memoryview:
+        """Return everything sealed since the last call; valid until the next call."""
+        if self._greeting:
+            greeting, self._greeting = self._greeting, b""
+            return memoryview(greeting + bytes(self._outbound.data_to_send()))
+        return self._outbound.data_to_send()
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Would `data_to_send` return any bytes?"""
+        return self._outbound.ready_bytes > 0 or bool(self._greeting)
+
+    @property
+    def is_backlogged(self) -> bool:
+        """So much waits to be sent that nothing more should be read: the peer asks and doesn't listen."""
+        return self._outbound.queued_bytes > self.options.limits.queued_output_bytes
+
+    @property
+    def is_paused(self) -> bool:
+        """A question is open."""
+        return self._asking is not None
+
+    def answer(self, value: object) -> list[Event]:
+        """Resolve the open question and go on with the input that waited."""
+        conversation, self._asking = self._asking, None
+        if self.phase is not Phase.CLOSED and conversation is not None:
+            try:
+                conversation.answer(value)
+                self._walk()
+            except Exception as error:
+                self._fail(error)
+        return self._take_events()
+
+    def fail(self, error: Exception) -> list[Event]:
+        """End the connection because of `error`, which stands in the `Ended` event and, in short, in the DISCONNECT."""
+        if self.phase is not Phase.CLOSED:
+            self._fail(error)
+        return self._take_events()
+
+    def disconnect(self, reason: DisconnectReason, text: str) -> list[Event]:
+        """Say goodbye."""
+        if self.phase is not Phase.CLOSED:
+            self._close(LocalProtocolError("the connection was closed here", reason), reason, text)
+        return self._take_events()
+
+    def start_exchange(self) -> list[Event]:
+        """Begin a key exchange now, unless one is running.  None is begun before authentication is complete."""
+        if self.phase is Phase.OPEN:
+            self.keying.start()
+        return self._take_events()
+
+    def authenticate(self, dialog: Dialog[AuthAnswer]) -> list[Event]:
+        """Client: run one authentication method; `AuthAnswered` follows.
+
+        Raises:
+            LocalProtocolError: another method is under way, or this isn't the time for it.
+        """
+        if self.phase is not Phase.AUTHENTICATE or self.role is not Role.CLIENT:
+            raise LocalProtocolError(f"can't authenticate in phase {self.phase.value!r}")
+        if self._auth is not None and not self._auth.is_done:
+            raise LocalProtocolError("another authentication method is under way")
+        self._auth = Conversation(self._with_service(dialog), self._send, self._ask_auth, self._auth_answered)
+        self._auth.start()
+        return self._take_events()
+
+    def send(self, message: DeclaredMessage) -> None:
+        """Seal a message that stands for itself: IGNORE, DEBUG, a ping."""
+        if self.phase is not Phase.CLOSED:
+            self._send(message)
+
+    # -- channel verbs
+
+    def confirm_open(self, channel: CoreChannel, details: bytes = b"") -> None:
+        """Accept a channel that the peer wants."""
+        if self.phase is not Phase.CLOSED:
+            self.mux.confirm_open(channel, details)
+
+    def refuse_open(self, channel: CoreChannel, reason: OpenFailureReason, text: str = "") -> None:
+        """Refuse a channel that the peer wants."""
+        if self.phase is not Phase.CLOSED:
+            self.mux.refuse_open(channel, reason, text)
+
+    def send_data(self, channel: CoreChannel, data: memoryview, source: Source = Source.DATA) -> int:
+        """See `Mux.send_data`; a connection that has ended takes nothing."""
+        return self.mux.send_data(channel, data, source)
+
+    # -- the walk
+
+    def _receive(self, data: bytes) -> None:
+        if self._identification is not None:
+            rest = self._identification.receive(data)
+            if rest is None:
+                return
+            assert self._identification.version_line is not None, "a complete identification has its line"
+            self.keying.their_version = self._identification.version_line
+            self._identification = None
+            data = rest
+        self._inbound.feed(data)
+        if self._asking is not None and self._inbound.waiting_bytes > self.options.limits.paused_input_bytes:
+            raise RemoteProtocolError("the peer sends on and on while an answer is awaited")
+        self._walk()
+        keying = self.keying
+        if keying.is_due and self.phase is Phase.OPEN:
+            if keying.is_running:
+                keying.check_overdue()
+            else:
+                keying.start()
+
+    def _walk(self) -> None:
+        """Run every complete packet, one after the other: packet n+1 is opened after packet n was dealt with."""
+        next_packet = self._inbound.next_packet
+        on_data = self.mux.on_data
+        while self._asking is None:
+            packet = next_packet()
+            if packet is None:
+                return
+            plain, end = packet
+            number = plain[1]
+            verdict = self._gate[number]
+            if verdict == _ADMIT:
+                if number == _CHANNEL_DATA:
+                    on_data(plain, end)
+                else:
+                    self._dispatch[number](plain[1:end])
+                    if self.phase is Phase.CLOSED:
+                        return
+            elif verdict == Verdict.UNKNOWN:
+                self._send(Unimplemented((self._inbound.sequence - 1) & 0xFFFFFFFF))
+            elif verdict == Verdict.REFUSE:
+                raise RemoteProtocolError(f"message {number} arrived in phase {self.phase.value!r}")
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._gate = ADMITS[self.role][phase]
+
+    def _take_events(self) -> list[Event]:
+        # The list is emptied in place, because the mux appends to it.
+        events = self._events.copy()
+        self._events.clear()
+        if self.keying.is_due and self.phase is Phase.OPEN and not self.keying.is_running:
+            self.keying.start()
+        return events
+
+    def _send(self, message: DeclaredMessage) -> None:
+        self._outbound.send(message.encode())
+
+    # -- the end
+
+    def _fail(self, error: Exception) -> None:
+        match error:
+            case PeerDisconnected():
+                self._end(error)
+            case ConnectionLost():
+                self._end(error)
+            case ProtocolError():
+                self._close(error, error.reason, str(error))
+            case IncompatiblePeer():
+                self._close(error, DisconnectReason.KEY_EXCHANGE_FAILED, str(error))
+            case HostKeyException():
+                self._close(error, DisconnectReason.HOST_KEY_NOT_VERIFIABLE, "host key not trusted")
+            case SSHException():
+                self._close(error, DisconnectReason.BY_APPLICATION, "")
+            case _:
+                bug = InternalError(f"a bug of trio_ssh, please report it: {type(error).__name__}: {error}")
+                bug.__cause__ = error
+                self._close(bug, DisconnectReason.BY_APPLICATION, "internal error")
+
+    def _close(self, error: Exception, reason: DisconnectReason, text: str) -> None:
+        if self._identification is None:
+            # A peer that isn't told why can't be helped; but nothing of ours that is long or odd travels.
+            self._outbound.seal(Disconnect(reason, printable(text, 200), "").encode())
+        self._end(error)
+
+    def _end(self, error: Exception) -> None:
+        self.failure = error
+        self._asking = None
+        self._enter(Phase.CLOSED)
+        self._events.append(Ended(error))
+
+    # -- the version exchange, and key exchanges
+
+    def _greet(self) -> None:
+        line = our_version_line(self.options.software)
+        self.keying.our_version = line
+        self._greeting = line + b"\r\n"
+        self.keying.start()
+
+    def _on_kexinit(self, payload: bytes) -> None:
+        phase = self.phase
+        self.keying.receive_kexinit(payload)
+        if phase is Phase.START:
+            self._enter(Phase.EXCHANGE_STRICT if self.keying.is_strict else Phase.EXCHANGE_LENIENT)
+        elif phase is Phase.AUTHENTICATE:
+            self._enter(Phase.REEXCHANGE_AUTHENTICATE)
+        else:
+            self._enter(Phase.REEXCHANGE_OPEN)
+
+    def _announce_extensions(self) -> None:
+        """RFC 8308 s2.4: EXT_INFO is the first message behind our first NEWKEYS."""
+        if self.role is Role.SERVER and self.keying.takes_ext_info:
+            extensions = (
+                ("server-sig-algs", ",".join(self.options.signature_algorithms)),
+                ("ping@openssh.com", "0"),
+            )
+            content = Message()
+            for name, value in extensions:
+                content.add_string(name).add_string(value)
+            self._outbound.seal(ExtInfo(len(extensions), content.asbytes()).encode())
+
+    def _exchange_finished(self, is_first: bool) -> None:
+        assert self.keying.negotiated is not None, "a finished exchange has a result"
+        if is_first:
+            self._enter(Phase.AUTHENTICATE)
+            if self.role is Role.SERVER:
+                dialog = authenticate_as_server(
+                    self.keying.session_id, self.options.signature_algorithms, self.options.limits
+                )
+                self._auth = Conversation(dialog, self._send, self._ask_auth, self._logged_in)
+                self._auth.start()
+        elif self.phase is Phase.REEXCHANGE_AUTHENTICATE:
+            self._enter(Phase.AUTHENTICATE)
+        else:
+            self._enter(Phase.OPEN)
+        self._events.append(ExchangeFinished(self.keying.negotiated, is_first))
+
+    # -- questions
+
+    def _ask(self, question: Question, conversation: Conversation[Any]) -> None:
+        self._asking = conversation
+        self._events.append(Asked(question))
+
+    def _ask_auth(self, question: Question) -> None:
+        assert self._auth is not None, "a dialog that asks is running"
+        self._ask(question, self._auth)
+
+    # -- authentication
+
+    def _with_service(self, dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
+        if not self._service_requested:
+            self._service_requested = True
+            yield from request_service()
+        return (yield from dialog)
+
+    def _on_auth(self, payload: bytes) -> None:
+        if self._auth is None:
+            raise RemoteProtocolError(f"message {payload[0]} arrived outside authentication")
+        self._auth.receive(payload)
+
+    def _auth_answered(self, answer: AuthAnswer) -> None:
+        if answer.is_success:
+            self._open()
+        self._events.append(AuthAnswered(answer))
+
+    def _logged_in(self, username: str) -> None:
+        self._open()
+        self._events.append(LoggedIn(username))
+
+    def _open(self) -> None:
+        self._auth = None
+        self._enter(Phase.OPEN)
+        self.keying.begin_delayed_compression()
+
+    def _on_banner(self, payload: bytes) -> None:
+        banner = UserauthBanner.from_payload(payload)
+        limits = self.options.limits
+        self._banners += 1
+        self._banner_bytes += len(payload)
+        if self._banners > limits.banner_count or self._banner_bytes > limits.banner_bytes:
+            raise RemoteProtocolError("the server doesn't stop sending banners")
+        self._events.append(BannerArrived(printable_lines(banner.text)))
+
+    # -- messages that stand for themselves
+
+    def _on_disconnect(self, payload: bytes) -> None:
+        message = Disconnect.from_payload(payload)
+        self._fail(PeerDisconnected(message.reason, message.description))
+
+    def _on_ignore(self, payload: bytes) -> None:
+        Ignore.from_payload(payload)
+
+    def _on_unimplemented(self, payload: bytes) -> None:
+        Unimplemented.from_payload(payload)
+
+    def _on_debug(self, payload: bytes) -> None:
+        message = Debug.from_payload(payload)
+        _log.debug("the peer remarks: %s", printable(message.text))
+
+    def _on_ext_info(self, payload: bytes) -> None:
+        message = ExtInfo.from_payload(payload)
+        self._ext_infos += 1
+        if self._ext_infos > (2 if self.role is Role.CLIENT else 1):
+            raise RemoteProtocolError("EXT_INFO came too often")
+        if message.count > self.options.limits.extension_count:
+            raise RemoteProtocolError(f"EXT_INFO of {message.count} entries")
+        content = Message(message.extensions)
+        for _ in range(message.count):
+            name = content.get_text()
+            self.extensions[name] = content.get_string()
+        if content.get_remainder():
+            raise RemoteProtocolError("bytes behind the last extension")
+
+    def _on_ping(self, payload: bytes) -> None:
+        self._send(Pong(Ping.from_payload(payload).data))
+
+    def _on_pong(self, payload: bytes) -> None:
+        self._events.append(PongArrived(Pong.from_payload(payload).data))

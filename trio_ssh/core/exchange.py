@@ -1,0 +1,181 @@
+"""RFC 4253 sections 7 and 8: the key exchange, as two dialogs and what they agree on.
+
+Reads like the message chart: shares, signature, trust, NEWKEYS.  Refuses to know how bytes travel and which keys are in use; it
+hands new ones to `take_keys`, whose two calls stand where the keys change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+import attrs
+
+from trio_ssh.core.dialog import Dialog, ask, discard, expect, send
+from trio_ssh.core.negotiation import DirectionChoice, Negotiated
+from trio_ssh.core.questions import HostKeyOffered, SignatureWanted
+from trio_ssh.core.role import Role
+from trio_ssh.crypto.agreement import KEX
+from trio_ssh.crypto.cipher import CIPHERS, Opener, Sealer
+from trio_ssh.crypto.compression import COMPRESSIONS, CompressionAlgorithm
+from trio_ssh.crypto.derive import derive_key
+from trio_ssh.crypto.mac import MACS
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey, parse_public_key
+from trio_ssh.wire.exchange import KexEcdhInit, KexEcdhReply
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.numbers import DisconnectReason
+from trio_ssh.wire.transport import NewKeys
+
+#: RFC 4253 s7.2: the letters from which iv, encryption key and integrity key of each direction are derived.
+_LETTERS: Final = {Role.CLIENT: (b"A", b"C", b"E"), Role.SERVER: (b"B", b"D", b"F")}
+
+
+@attrs.frozen
+class Transcript:
+    """What both sides saw: the first four items of the exchange hash, RFC 5656 s4."""
+
+    client_version: bytes
+    server_version: bytes
+    client_kexinit: bytes
+    server_kexinit: bytes
+
+    def digest(
+        self, hash_name: str, host_key: bytes, client_share: bytes, server_share: bytes, encoded_secret: bytes
+    ) -> bytes:
+        """Return the exchange hash H."""
+        content = Message()
+        for part in (
+            self.client_version,
+            self.server_version,
+            self.client_kexinit,
+            self.server_kexinit,
+            host_key,
+            client_share,
+            server_share,
+        ):
+            content.add_string(part)
+        content.add_bytes(encoded_secret)
+        return hashlib.new(hash_name, content.asbytes()).digest()
+
+
+@attrs.frozen
+class SharedSecret:
+    """What an exchange yields: K as it is hashed, H, the hash's name, and the host key that signed H."""
+
+    encoded: bytes = attrs.field(repr=False)
+    digest: bytes = attrs.field(repr=False)
+    hash_name: str
+    host_key: PublicKey
+
+
+@attrs.frozen
+class Keys:
+    """All keys of one exchange, from which either direction's cipher is made."""
+
+    secret: SharedSecret
+    session_id: bytes = attrs.field(repr=False)
+    negotiated: Negotiated
+
+    def _material(self, sender: Role) -> tuple[DirectionChoice, bytes, bytes, bytes]:
+        choice = choice_of(self.negotiated, sender)
+        suite = CIPHERS[choice.cipher]
+        sizes = (suite.iv_size, suite.key_size, MACS[choice.mac].key_size if choice.mac else 0)
+        iv, key, mac_key = (
+            derive_key(self.secret.hash_name, self.secret.encoded, self.secret.digest, letter, self.session_id, size)
+            for letter, size in zip(_LETTERS[sender], sizes, strict=True)
+        )
+        return choice, key, iv, mac_key
+
+    def sealer(self, sender: Role) -> Sealer:
+        """Make what seals the packets of `sender`."""
+        choice, key, iv, mac_key = self._material(sender)
+        return CIPHERS[choice.cipher].new_sealer(key, iv, MACS[choice.mac] if choice.mac else None, mac_key)
+
+    def opener(self, sender: Role) -> Opener:
+        """Make what opens the packets of `sender`."""
+        choice, key, iv, mac_key = self._material(sender)
+        return CIPHERS[choice.cipher].new_opener(key, iv, MACS[choice.mac] if choice.mac else None, mac_key)
+
+
+def choice_of(negotiated: Negotiated, sender: Role) -> DirectionChoice:
+    """Return what protects the packets of `sender`."""
+    return negotiated.client_to_server if sender is Role.CLIENT else negotiated.server_to_client
+
+
+def compression(negotiated: Negotiated, sender: Role) -> CompressionAlgorithm:
+    """Tell how the payloads of `sender` are compressed."""
+    return COMPRESSIONS[choice_of(negotiated, sender).compression]
+
+
+class KeyTaker(Protocol):
+    """Whoever seals and opens packets, for the moments at which keys change."""
+
+    def take_outbound_keys(self, secret: SharedSecret, negotiated: Negotiated) -> None:
+        """Our NEWKEYS is sealed."""
+
+    def take_inbound_keys(self, secret: SharedSecret, negotiated: Negotiated) -> None:
+        """Their NEWKEYS was opened."""
+
+
+def exchange(agree: Dialog[SharedSecret], negotiated: Negotiated, taker: KeyTaker) -> Dialog[None]:
+    """RFC 4253 s7: agree on a secret, then change keys, each side behind its own NEWKEYS."""
+    if negotiated.guess_was_wrong:
+        yield from discard()
+    secret = yield from agree
+    yield from send(NewKeys())
+    taker.take_outbound_keys(secret, negotiated)
+    yield from expect(NewKeys)
+    taker.take_inbound_keys(secret, negotiated)
+
+
+def agree_as_client(
+    negotiated: Negotiated, transcript: Transcript, known_key: PublicKey | None
+) -> Dialog[SharedSecret]:
+    """RFC 5656 s4: send our share, check theirs and the host's signature, then the host.
+
+    Args:
+        known_key: the key of an earlier exchange on this connection, which may not change (a peer that shows another would
+            slip in behind the user's decision); None in the first exchange.
+    """
+    agreement = KEX[negotiated.kex].new_client()
+    yield from send(KexEcdhInit(agreement.our_share))
+    reply = yield from expect(KexEcdhReply)
+    host_key = parse_public_key(reply.host_key)
+    if negotiated.host_key_algorithm not in host_key.algorithms:
+        raise RemoteProtocolError(
+            f"the host key is of type {host_key.key_type}, agreed was {negotiated.host_key_algorithm}",
+            DisconnectReason.KEY_EXCHANGE_FAILED,
+        )
+    encoded_secret = agreement.finish(reply.share)
+    hash_name = KEX[negotiated.kex].hash_name
+    digest = transcript.digest(hash_name, reply.host_key, agreement.our_share, reply.share, encoded_secret)
+    # Verify before asking.  A policy that stores first-seen keys must never see a key whose owner has not signed.
+    host_key.verify(digest, reply.signature, negotiated.host_key_algorithm)
+    if known_key is None:
+        yield from ask(HostKeyOffered(host_key))
+    elif host_key != known_key:
+        raise RemoteProtocolError(
+            "the host key changed during the connection", DisconnectReason.HOST_KEY_NOT_VERIFIABLE
+        )
+    return SharedSecret(encoded_secret, digest, hash_name, host_key)
+
+
+def agree_as_server(negotiated: Negotiated, transcript: Transcript, host_keys: Sequence[PKey]) -> Dialog[SharedSecret]:
+    """RFC 5656 s4: take the client's share, answer with ours, the host key and its signature."""
+    init = yield from expect(KexEcdhInit)
+    our_share, encoded_secret = KEX[negotiated.kex].new_server().respond(init.share)
+    host_key = choose_host_key(host_keys, negotiated.host_key_algorithm)
+    hash_name = KEX[negotiated.kex].hash_name
+    blob = host_key.asbytes()
+    digest = transcript.digest(hash_name, blob, init.share, our_share, encoded_secret)
+    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
+    yield from send(KexEcdhReply(blob, our_share, signature))
+    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key)
+
+
+def choose_host_key(host_keys: Sequence[PKey], algorithm: str) -> PKey:
+    """Return the first key that can sign by `algorithm`, which was offered because there is one."""
+    return next(key for key in host_keys if algorithm in key.algorithms)

@@ -1,0 +1,218 @@
+"""What lasts from one key exchange to the next: the session id, the host's key, the keys in use, and when they have to change.
+
+Owns the running exchange and hands new keys to the inbound and outbound halves at the moments that the dialog names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from trio_ssh.core.dialog import Conversation
+from trio_ssh.core.exchange import (
+    Keys,
+    SharedSecret,
+    Transcript,
+    agree_as_client,
+    agree_as_server,
+    compression,
+    exchange,
+)
+from trio_ssh.core.inbound import Inbound
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.negotiation import EXT_INFO_CLIENT, Algorithms, Negotiated, is_strict, kexinit, negotiate
+from trio_ssh.core.outbound import Outbound
+from trio_ssh.core.questions import Question
+from trio_ssh.core.role import Role
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.wire.fields import DeclaredMessage
+from trio_ssh.wire.transport import KexInit
+
+
+class Keying:
+    """Runs key exchanges, one at a time, whichever side begins.
+
+    Args:
+        on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
+        on_finished: called when both directions use new keys.
+    """
+
+    __slots__ = (
+        "_agreed",
+        "_algorithms",
+        "_conversation",
+        "_host_keys",
+        "_inbound",
+        "_limits",
+        "_on_ask",
+        "_on_finished",
+        "_on_outbound_keys",
+        "_ours",
+        "_outbound",
+        "_random_bytes",
+        "_role",
+        "host_key",
+        "is_strict",
+        "negotiated",
+        "our_version",
+        "session_id",
+        "takes_ext_info",
+        "their_version",
+        "wants_delayed_compression",
+    )
+
+    def __init__(
+        self,
+        role: Role,
+        *,
+        algorithms: Algorithms,
+        host_keys: Sequence[PKey],
+        limits: Limits,
+        random_bytes: Callable[[int], bytes],
+        inbound: Inbound,
+        outbound: Outbound,
+        on_ask: Callable[[Question, Conversation[None]], None],
+        on_outbound_keys: Callable[[], None],
+        on_finished: Callable[[bool], None],
+    ) -> None:
+        self._role = role
+        self._algorithms = algorithms
+        self._host_keys = host_keys
+        self._limits = limits
+        self._random_bytes = random_bytes
+        self._inbound = inbound
+        self._outbound = outbound
+        self._on_ask = on_ask
+        self._on_outbound_keys = on_outbound_keys
+        self._on_finished = on_finished
+        self._ours: bytes | None = None
+        self._conversation: Conversation[None] | None = None
+        self._agreed: Negotiated | None = None
+        self.our_version = b""
+        self.their_version = b""
+        self.session_id = b""
+        self.is_strict = False
+        #: The peer said that it understands EXT_INFO.
+        self.takes_ext_info = False
+        self.host_key: PublicKey | None = None
+        self.negotiated: Negotiated | None = None
+        #: True behind authentication, when zlib@openssh.com begins.
+        self.wants_delayed_compression = False
+
+    @property
+    def is_running(self) -> bool:
+        """Between our KEXINIT and the end of the exchange."""
+        return self._ours is not None
+
+    @property
+    def is_first_exchange(self) -> bool:
+        """No exchange has finished yet."""
+        return self.negotiated is None
+
+    @property
+    def is_due(self) -> bool:
+        """Enough bytes or packets have passed under the present keys."""
+        limits, inbound, outbound = self._limits, self._inbound, self._outbound
+        return (
+            max(inbound.bytes_since_keys, outbound.bytes_since_keys) >= limits.rekey_bytes
+            or max(inbound.packets_since_keys, outbound.packets_since_keys) >= limits.rekey_packets
+        )
+
+    def check_overdue(self) -> None:
+        """Refuse to go on where the peer lets an exchange hang while it sends.
+
+        Raises:
+            RemoteProtocolError: twice what the present keys should carry has passed.
+        """
+        inbound, limits = self._inbound, self._limits
+        if (
+            inbound.bytes_since_keys >= 2 * limits.rekey_bytes + limits.queued_output_bytes
+            or inbound.packets_since_keys >= 2 * limits.rekey_packets
+        ):
+            raise RemoteProtocolError("the peer sends on and on without finishing the key exchange")
+
+    def start(self) -> None:
+        """Seal our KEXINIT; from here on nothing but the exchange passes until our NEWKEYS."""
+        if self._ours is not None:
+            return
+        message = kexinit(
+            self._role, self._algorithms, self._random_bytes(16), is_first_exchange=self.is_first_exchange
+        )
+        self._ours = message.encode()
+        self._outbound.seal(self._ours)
+        self._outbound.is_gated = True
+
+    def receive_kexinit(self, payload: bytes) -> None:
+        """The peer begins, or answers, an exchange."""
+        theirs = KexInit.from_payload(payload)
+        self.start()
+        assert self._ours is not None, "an exchange has our KEXINIT"
+        ours = KexInit.from_payload(self._ours)
+        if self.is_first_exchange:
+            self.is_strict = is_strict(self._role, theirs)
+            self.takes_ext_info = EXT_INFO_CLIENT in theirs.kex_algorithms
+            # Strict key exchange: KEXINIT is the very first packet, so that no forged one can hide before it (Terrapin).
+            if self.is_strict and self._inbound.sequence != 1:
+                raise RemoteProtocolError("a packet came before the first KEXINIT of a strict key exchange")
+        negotiated = negotiate(self._role, ours, theirs)
+        if self._role is Role.CLIENT:
+            transcript = Transcript(self.our_version, self.their_version, self._ours, payload)
+            agree = agree_as_client(negotiated, transcript, self.host_key)
+        else:
+            transcript = Transcript(self.their_version, self.our_version, payload, self._ours)
+            agree = agree_as_server(negotiated, transcript, self._host_keys)
+        conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
+        self._conversation = conversation
+        conversation.start()
+
+    def receive(self, payload: bytes) -> None:
+        """One of the exchange's own messages."""
+        if self._conversation is None:
+            raise RemoteProtocolError(f"message {payload[0]} arrived outside a key exchange")
+        self._conversation.receive(payload)
+
+    def _send(self, message: DeclaredMessage) -> None:
+        self._outbound.seal(message.encode())
+
+    def _ask(self, question: Question) -> None:
+        assert self._conversation is not None, "a dialog that asks is running"
+        self._on_ask(question, self._conversation)
+
+    # -- the moments at which keys change
+
+    def take_outbound_keys(self, secret: SharedSecret, negotiated: Negotiated) -> None:
+        """Our NEWKEYS is sealed: the next packet is under the new key."""
+        if not self.session_id:
+            self.session_id = secret.digest
+        keys = Keys(secret, self.session_id, negotiated)
+        sender = self._role
+        compressor = compression(negotiated, sender).new_compressor() if self.wants_delayed_compression else None
+        self._outbound.use(keys.sealer(sender), compressor, reset_sequence=self.is_strict)
+        if self.is_first_exchange:
+            self._on_outbound_keys()
+        self._outbound.open_gate()
+
+    def take_inbound_keys(self, secret: SharedSecret, negotiated: Negotiated) -> None:
+        """Their NEWKEYS was opened: the next packet is under the new key."""
+        keys = Keys(secret, self.session_id, negotiated)
+        sender = Role.SERVER if self._role is Role.CLIENT else Role.CLIENT
+        decompressor = compression(negotiated, sender).new_decompressor() if self.wants_delayed_compression else None
+        self._inbound.use(keys.opener(sender), decompressor, reset_sequence=self.is_strict)
+        self.host_key = secret.host_key
+        self._agreed = negotiated
+
+    def _finish(self, result: None) -> None:
+        was_first = self.is_first_exchange
+        self.negotiated = self._agreed
+        self._ours = None
+        self._conversation = None
+        self._on_finished(was_first)
+
+    def begin_delayed_compression(self) -> None:
+        """Authentication is complete: both directions compress from here on, if that was agreed."""
+        assert self.negotiated is not None, "authentication follows an exchange"
+        self.wants_delayed_compression = True
+        them = Role.SERVER if self._role is Role.CLIENT else Role.CLIENT
+        self._outbound.compress_with(compression(self.negotiated, self._role).new_compressor())
+        self._inbound.decompress_with(compression(self.negotiated, them).new_decompressor())

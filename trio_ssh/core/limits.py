@@ -1,0 +1,82 @@
+"""Every bound on what a peer may choose, in one frozen object.
+
+The defaults are OpenSSH's where it has one.  A limit is checked where the number is counted, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import attrs
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """What a peer may make us hold, count or wait for.  All sizes are bytes, all times seconds."""
+
+    #: RFC 4253 s4.2: the version line, without CR LF.
+    version_line_bytes: int = 255
+    #: Lines, and bytes of all lines, that a client reads before the version line.  A server reads none.
+    lines_before_version: int = 1024
+    bytes_before_version: int = 8 * KIB
+
+    #: ``packet_length`` of RFC 4253 s6, as OpenSSH's PACKET_MAX_SIZE.  Also the bound of an inflated payload.
+    packet_bytes: int = 256 * KIB
+    #: Input kept while a question is open.
+    paused_input_bytes: int = 512 * KIB
+    #: Sealed and held output, replies included, beyond which nothing more is read.
+    queued_output_bytes: int = 2 * MIB
+
+    #: Names and values of EXT_INFO; how often it may come from a client, and from a server.
+    extension_count: int = 1024
+    #: Banners, and bytes of all banners.
+    banner_count: int = 32
+    banner_bytes: int = 64 * KIB
+
+    #: Channels at once, theirs and ours, and sessions among theirs.
+    channels: int = 256
+    sessions: int = 10
+    #: Requests on one channel, or on the connection, that we have not answered yet.
+    unanswered_requests: int = 64
+    #: Received bytes that wait for a reader: of a new channel, of one that has long kept up, and of all channels.
+    initial_window_bytes: int = 2 * MIB
+    largest_window_bytes: int = 16 * MIB
+    all_windows_bytes: int = 64 * MIB
+    #: Data of one packet that we let the peer send.
+    channel_packet_bytes: int = 128 * KIB
+
+    #: New keys after so much of either direction, or so long; the hard stop is at twice the counts.
+    rekey_bytes: int = 1024 * MIB
+    rekey_packets: int = 2**31
+    rekey_seconds: float = 3600.0
+
+    #: From accept to the end of authentication; for a client, unless the caller's own scope is shorter.
+    login_seconds: float = 120.0
+    #: Failed attempts, and requests of any outcome.
+    auth_attempts: int = 6
+    auth_requests: int = 128
+    #: The least time between a failed attempt and its answer.
+    auth_failure_seconds: float = 0.05
+    user_name_bytes: int = 1 * KIB
+    password_bytes: int = 16 * KIB
+    #: Prompts of one keyboard-interactive round, bytes of a round, and rounds of one attempt.
+    interactive_prompts: int = 16
+    interactive_bytes: int = 64 * KIB
+    interactive_rounds: int = 32
+
+    #: Connections that are not logged in: from `start` on they are refused at random, `rate` percent, all of them at `full`.
+    startups_begin: int = 10
+    startups_rate: int = 30
+    startups_full: int = 100
+
+    #: A session's environment, as a client may set it.
+    environment_names: int = 128
+    environment_bytes: int = 32 * KIB
+    #: Ports that one client may have us listen on.
+    remote_forwards: int = 32
+
+
+DEFAULT_LIMITS: Final = Limits()

@@ -1,0 +1,213 @@
+"""RFC 4253 section 6, sending: payloads become packets in an outbox.
+
+Owns sequence numbers, padding, compression, the sealing key and the bytes that wait to be sent.  Refuses to know what a payload
+means, except for one rule: between our KEXINIT and our NEWKEYS only the transport's and the exchange's own messages pass, and
+the rest waits in order (RFC 4253 s7.1).
+
+Two outboxes swap: one fills while the other is being sent.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from trio_ssh.core.buffers import LENT_BYTES, borrow, give_back
+from trio_ssh.crypto.cipher import NullSealer, Sealer
+from trio_ssh.crypto.compression import Compressor
+
+_HEAD: Final = struct.Struct(">IB")
+_ZEROS: Final = tuple(bytes(count) for count in range(256))
+
+#: An outbox begins with this, which holds the small talk of an idle connection; the first large packet borrows another.
+_SMALL_BYTES: Final = 2048
+
+#: Room behind a payload for padding and tag, and before it for the lengths.
+_OVERHEAD: Final = 5 + 255 + 64
+
+#: Messages that pass during a key exchange: RFC 4253 s7.1.
+_PASSES: Final = frozenset((1, 2, 3, 4, 7, 20, 21, *range(30, 50)))
+
+
+class Outbound:
+    """The sending half of a connection's transport layer."""
+
+    __slots__ = (
+        "_compressor",
+        "_filled",
+        "_filling",
+        "_filling_view",
+        "_held",
+        "_plain",
+        "_plain_view",
+        "_sealer",
+        "_sent",
+        "_sent_view",
+        "bytes_since_keys",
+        "held_bytes",
+        "is_gated",
+        "packets_since_keys",
+        "sequence",
+    )
+
+    def __init__(self) -> None:
+        self._sealer: Sealer = NullSealer()
+        self._compressor: Compressor | None = None
+        self._filling = bytearray(_SMALL_BYTES)
+        self._filling_view = memoryview(self._filling)
+        self._filled = 0
+        self._sent = bytearray(_SMALL_BYTES)
+        self._sent_view: memoryview | None = None
+        self._plain = bytearray(_SMALL_BYTES)
+        self._plain_view = memoryview(self._plain)
+        self._held: list[bytes] = []
+        self.held_bytes = 0
+        #: True between our KEXINIT and our NEWKEYS.
+        self.is_gated = False
+        self.sequence = 0
+        self.bytes_since_keys = 0
+        self.packets_since_keys = 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes sealed and not yet taken, and payload bytes held back by a key exchange."""
+        return self._filled + self.held_bytes
+
+    @property
+    def ready_bytes(self) -> int:
+        """Bytes that `data_to_send` would return now."""
+        return self._filled
+
+    # -- keys
+
+    def use(self, sealer: Sealer, compressor: Compressor | None, *, reset_sequence: bool) -> None:
+        """Seal with new keys from here on, and let pass what the exchange held back.
+
+        Args:
+            reset_sequence: strict key exchange numbers packets from 0 behind each NEWKEYS.
+        """
+        self._sealer = sealer
+        self._compressor = compressor
+        if reset_sequence:
+            self.sequence = 0
+        self.bytes_since_keys = 0
+        self.packets_since_keys = 0
+
+    def compress_with(self, compressor: Compressor | None) -> None:
+        """Compress payloads from here on: ``zlib@openssh.com`` begins behind USERAUTH_SUCCESS."""
+        self._compressor = compressor
+
+    def open_gate(self) -> None:
+        """Our NEWKEYS is sealed: seal what waited, in order."""
+        self.is_gated = False
+        held, self._held, self.held_bytes = self._held, [], 0
+        for payload in held:
+            self.seal(payload)
+
+    # -- sealing
+
+    def send(self, payload: bytes) -> None:
+        """Seal a payload, or hold it while a key exchange keeps it from passing."""
+        if self.is_gated and payload[0] not in _PASSES:
+            self._held.append(payload)
+            self.held_bytes += len(payload)
+        else:
+            self.seal(payload)
+
+    def seal(self, payload: bytes) -> None:
+        """Make a packet of `payload` and append it to the outbox."""
+        if self._compressor is not None:
+            payload = self._compressor.compress(payload)
+        size = len(payload)
+        if size + _OVERHEAD > len(self._plain):
+            self._seal_large(payload, b"")
+            return
+        self._plain[5 : 5 + size] = payload
+        self._seal_plain(self._plain, self._plain_view, size)
+
+    def seal_data(self, head: bytes, data: memoryview) -> None:
+        """Make a packet of `head` and `data` in turn: channel data, without a message object or a join.
+
+        `data` is the caller's again on return.
+        """
+        if self._compressor is not None:
+            self.seal(head + data)
+        elif len(head) + len(data) + _OVERHEAD > len(self._plain):
+            self._seal_large(head, data)
+        else:
+            start = 5 + len(head)
+            end = start + len(data)
+            self._plain[5:start] = head
+            self._plain[start:end] = data
+            self._seal_plain(self._plain, self._plain_view, end - 5)
+
+    def _seal_large(self, head: bytes, data: bytes | memoryview) -> None:
+        # The cipher wants padding_length, payload and padding in one run.  Measured: this copy of 32 KiB costs 1 us, and
+        # feeding an AEAD in parts costs more.
+        size = len(head) + len(data)
+        plain = borrow() if size + _OVERHEAD <= LENT_BYTES else bytearray(size + _OVERHEAD)
+        view = memoryview(plain)
+        start = 5 + len(head)
+        view[5:start] = head
+        view[start : start + len(data)] = data
+        self._seal_plain(plain, view, size)
+        view.release()
+        if len(plain) == LENT_BYTES:
+            give_back(plain)
+
+    def _seal_plain(self, plain: bytearray, view: memoryview, size: int) -> None:
+        """Seal the `size` payload bytes that stand at offset 5 of `plain`."""
+        sealer = self._sealer
+        block = sealer.block_size
+        padding = block - ((5 if sealer.pads_length else 1) + size) % block
+        if padding < 4:
+            padding += block
+        end = 5 + size
+        # Zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes are as well known, and
+        # what the last packet left here must not travel to another reader.
+        plain[end : end + padding] = _ZEROS[padding]
+        total = end + padding
+        _HEAD.pack_into(plain, 0, total - 4, padding)
+        start = self._filled
+        stop = start + total + sealer.tag_size
+        if stop > len(self._filling):
+            self._grow(stop)
+        sealer.seal(self.sequence, view[:total], self._filling_view[start:stop])
+        self._filled = stop
+        self.sequence = (self.sequence + 1) & 0xFFFFFFFF
+        self.packets_since_keys += 1
+        self.bytes_since_keys += total
+
+    def _grow(self, needed: int) -> None:
+        """Go on in a larger outbox: a lent one, or beyond that one of our own."""
+        larger = borrow() if needed <= LENT_BYTES else bytearray(needed + needed // 2)
+        view = memoryview(larger)
+        view[: self._filled] = self._filling_view[: self._filled]
+        old = self._filling
+        self._filling_view.release()
+        self._filling, self._filling_view = larger, view
+        if len(old) == LENT_BYTES:
+            give_back(old)
+
+    # -- sending
+
+    def data_to_send(self) -> memoryview:
+        """Return everything sealed since the last call, and begin to fill the other outbox.
+
+        The view is valid until the next call; an empty one means that nothing waits and no memory is borrowed any more.
+        """
+        if self._sent_view is not None:
+            self._sent_view.release()
+            self._sent_view = None
+        if len(self._sent) > _SMALL_BYTES:
+            if len(self._sent) == LENT_BYTES:
+                give_back(self._sent)
+            self._sent = bytearray(_SMALL_BYTES)
+        if self._filled == 0:
+            return memoryview(b"")
+        self._filling_view.release()
+        self._sent, self._filling = self._filling, self._sent
+        self._filling_view = memoryview(self._filling)
+        self._sent_view = memoryview(self._sent)[: self._filled]
+        self._filled = 0
+        return self._sent_view

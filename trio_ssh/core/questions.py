@@ -1,0 +1,142 @@
+"""What only someone outside the core can answer: a person, an agent, a server's handlers.
+
+A dialog asks one question at a time and the input pauses while it is open.  The runtime answers with `Connection.answer`; each
+class says what an answer is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+
+import attrs
+
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey
+
+
+class AuthResult(Enum):
+    """A server's decision about one authentication request.  Nothing but these members lets anyone in."""
+
+    SUCCESSFUL = "successful"
+    PARTIALLY_SUCCESSFUL = "partially successful"
+    FAILED = "failed"
+
+
+class Question:
+    """The base of all questions."""
+
+    __slots__ = ()
+
+
+@attrs.frozen
+class HostKeyOffered(Question):
+    """Client: the server has proven to own this key.  Is it the host's?  Answer: None, to go on."""
+
+    key: PublicKey
+
+
+@attrs.frozen
+class SignatureWanted(Question):
+    """Sign `data` with `key` by `algorithm`.  Answer: the signature as it goes on the wire."""
+
+    key: PKey
+    data: bytes = attrs.field(repr=False)
+    algorithm: str
+
+
+@attrs.frozen
+class Prompt:
+    """One prompt of a keyboard-interactive round."""
+
+    text: str
+    echo: bool
+
+
+@attrs.frozen
+class PromptsArrived(Question):
+    """Client: the server wants answers.  Answer: a sequence of str, one per prompt."""
+
+    name: str
+    instruction: str
+    prompts: tuple[Prompt, ...]
+
+
+@attrs.frozen
+class InteractiveQuery:
+    """What a server asks in one keyboard-interactive round.
+
+    Attributes:
+        name: a title; may be empty.
+        instructions: a text above the prompts; may be empty.
+        prompts: each a `Prompt`, or a pair of text and whether the answer may be shown, or a text whose answer is hidden.
+    """
+
+    name: str = ""
+    instructions: str = ""
+    prompts: Sequence[Prompt | tuple[str, bool] | str] = ()
+
+    def as_prompts(self) -> tuple[Prompt, ...]:
+        """Return the prompts in their one form."""
+        return tuple(
+            prompt
+            if isinstance(prompt, Prompt)
+            else Prompt(prompt, echo=False)
+            if isinstance(prompt, str)
+            else Prompt(*prompt)
+            for prompt in self.prompts
+        )
+
+
+@attrs.frozen
+class AllowedAuths(Question):
+    """Server: which methods can continue for this user?  Answer: a sequence of method names."""
+
+    username: str
+
+
+@attrs.frozen
+class CheckNone(Question):
+    """Server: may the user in without any proof?  Answer: an `AuthResult`."""
+
+    username: str
+
+
+@attrs.frozen
+class CheckPassword(Question):
+    """Server: is this the user's password?  Answer: an `AuthResult`."""
+
+    username: str
+    password: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class CheckPublicKey(Question):
+    """Server: is this one of the user's keys?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`."""
+
+    username: str
+    key: PublicKey
+    is_proven: bool
+
+
+@attrs.frozen
+class CheckInteractive(Question):
+    """Server: begin keyboard-interactive.  Answer: an `InteractiveQuery`, or an `AuthResult`."""
+
+    username: str
+    submethods: str
+
+
+@attrs.frozen
+class CheckInteractiveResponse(Question):
+    """Server: the user's answers.  Answer: an `AuthResult`, or another `InteractiveQuery`."""
+
+    username: str
+    responses: tuple[str, ...] = attrs.field(repr=False)
+
+
+@attrs.frozen
+class BannerWanted(Question):
+    """Server: a text for the user to read before the first answer.  Answer: a str, empty for none."""
+
+    username: str

@@ -1,0 +1,121 @@
+"""RFC 4254 section 5.2: flow control.  How much may still come, how much may still go, and when to grant more.
+
+The window is the only bound on received data.  Credit is given when the *user* takes bytes, never when they arrive.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trio_ssh.core.limits import KIB, MIB, Limits
+from trio_ssh.errors import RemoteProtocolError
+
+#: RFC 4254 s5.2: a window's size stays below this.
+WINDOW_LIMIT: Final = 2**32
+
+_SMALLEST_WINDOW: Final = 64 * KIB
+_LARGEST_GRANT: Final = 1 * MIB
+
+
+class WindowBudget:
+    """What all inbound windows of a connection may add up to, and how a new channel's share is found."""
+
+    __slots__ = ("_initial", "_largest", "_remaining")
+
+    def __init__(self, limits: Limits) -> None:
+        self._initial = limits.initial_window_bytes
+        self._largest = limits.largest_window_bytes
+        self._remaining = limits.all_windows_bytes
+
+    def open_window(self) -> InboundWindow:
+        """Share out a new channel's window: generous to a few, small to hundreds."""
+        size = max(_SMALLEST_WINDOW, min(self._initial, self._remaining // 16))
+        self._remaining -= size
+        return InboundWindow(self, size)
+
+    def widen(self, size: int) -> int:
+        """Return how many bytes a window of `size` may grow by: it doubles, if there is so much left."""
+        growth = min(size, self._largest - size)
+        if growth > self._remaining:
+            return 0
+        self._remaining -= growth
+        return growth
+
+    def give_back(self, size: int) -> None:
+        """A channel with a window of `size` is gone."""
+        self._remaining += size
+
+
+class InboundWindow:
+    """How much the peer may still send, and how much of it was taken since the last grant.
+
+    A window starts small and doubles while its reader keeps up, so that one stream fills a long fat path without being told to
+    (16 MiB on a path of 100 ms carries 1 Gbit/s), and a thousand idle channels cost nothing.
+    """
+
+    __slots__ = ("_budget", "_taken", "_taken_at_this_size", "left", "size")
+
+    def __init__(self, budget: WindowBudget, size: int) -> None:
+        self._budget = budget
+        self._taken = 0
+        self._taken_at_this_size = 0
+        #: Bytes that the peer may still send.
+        self.left = size
+        #: Bytes that may be on their way or unread at once.
+        self.size = size
+
+    def receive(self, size: int) -> None:
+        """Count data that has arrived.
+
+        Raises:
+            RemoteProtocolError: it is more than was granted.
+        """
+        if size > self.left:
+            raise RemoteProtocolError(f"{size} bytes of channel data, where the window has {self.left} left")
+        self.left -= size
+
+    def take(self, size: int, unread: int) -> int:
+        """Count data that the user took; return the bytes to grant now, mostly 0.
+
+        Args:
+            unread: bytes that have arrived and were not taken.
+        """
+        self._taken += size
+        self._taken_at_this_size += size
+        # Half a window, as everyone does; but of a large one no more than this, so that most of it stays in flight.
+        if self._taken < min(self.size // 2, _LARGEST_GRANT):
+            return 0
+        grant = self._taken
+        self._taken = 0
+        if self._taken_at_this_size >= self.size and unread < self.size // 4:
+            growth = self._budget.widen(self.size)
+            self.size += growth
+            grant += growth
+            self._taken_at_this_size = 0
+        self.left += grant
+        return grant
+
+    def close(self) -> None:
+        """Give the window's share back."""
+        self._budget.give_back(self.size)
+        self.size = 0
+
+
+class OutboundWindow:
+    """How much we may still send, as the peer said."""
+
+    __slots__ = ("left", "maximum_packet")
+
+    def __init__(self, left: int, maximum_packet: int) -> None:
+        self.left = left
+        self.maximum_packet = maximum_packet
+
+    def grant(self, size: int) -> None:
+        """The peer grants more.
+
+        Raises:
+            RemoteProtocolError: the sum passes what RFC 4254 allows.
+        """
+        if self.left + size >= WINDOW_LIMIT:
+            raise RemoteProtocolError("a channel's window grew past 2**32 - 1")
+        self.left += size

@@ -1,0 +1,11 @@
+"""The trio shell: tasks, waiting, cancellation.  It turns events into wake-ups, and holds no protocol rule.
+
+``waiting``    one-shot replies, and misuse detected instead of locked away
+``lane``       one direction of one channel's data, from the reader task to its user
+``link``       what a channel needs of its connection
+``files``      file-like reading and writing over a channel
+``channel``    the public `Channel`
+``handler``    what a peer may ask of us, as an interface
+``security_options``  which algorithms are enabled
+``transport``  the public `Transport`: one connection, its nursery and its tasks
+"""

@@ -1,0 +1,578 @@
+"""The public `Channel`: a trio stream, and RFC 4254's requests.
+
+Receiving takes batches from a lane and gives credit for what the *user* took.  Sending seals straight into the connection's
+outbox and waits only where the window is empty or the outbox full.  There is no task per channel.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import attrs
+import trio
+
+from trio_ssh.core.channel import CoreChannel, Half, Source
+from trio_ssh.errors import ChannelException, LocalProtocolError, RequestRefused
+from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
+from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.waiting import OneAtATime, Reply
+from trio_ssh.wire.connection import (
+    EnvironmentRequest,
+    ExecRequest,
+    ExitSignal,
+    ExitStatus,
+    PtyRequest,
+    SignalRequest,
+    SubsystemRequest,
+    WindowChange,
+    X11Request,
+)
+from trio_ssh.wire.numbers import TerminalMode
+from trio_ssh.wire.text import printable
+
+Data = bytes | bytearray | memoryview
+
+#: RFC 4254 s8: no modes at all.
+_NO_MODES: Final = bytes((TerminalMode.END,))
+
+
+@attrs.frozen
+class ExitReport:
+    """How the server says that a command ended: by a status, or by a signal, or neither."""
+
+    status: int | None = None
+    signal: str | None = None
+    message: str = ""
+    core_dumped: bool = False
+
+
+class StderrStream(trio.abc.ReceiveStream):
+    """A channel's second inbound stream.  Closing it drops what is unread and unsent; the channel stays open."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._conflict = OneAtATime("another task is reading this channel's stderr")
+        self._is_closed = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF.  Cancelled, it loses nothing."""
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError
+        with self._conflict:
+            return await self._channel._receive(Source.STDERR, max_bytes)
+
+    async def aclose(self) -> None:
+        """Drop what is unread, and whatever still comes."""
+        self._is_closed = True
+        self._channel._absorb(Source.STDERR, keep=False)
+        await trio.lowlevel.checkpoint()
+
+
+class Channel(trio.abc.HalfCloseableStream):
+    """One channel of an SSH connection.
+
+    Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives chunks.
+    Get one from `Transport.open_session`, `Transport.open_channel` or, for those that the peer opens, `Transport.accept`.
+    """
+
+    def __init__(self, link: Link, core: CoreChannel) -> None:
+        self._link = link
+        self._core = core
+        self._name = ""
+        self._is_closed = False
+        self._lanes: list[Lane | None] = [Lane(), None]
+        #: Streams that are not read now but must not hold up their sibling: their data is credited as it comes.
+        self._absorbing: list[Literal["keep", "drop"] | None] = [None, None]
+        self._window = trio.lowlevel.ParkingLot()
+        self._send_conflict = OneAtATime("another task is sending on this channel")
+        self._receive_conflict = OneAtATime("another task is reading this channel")
+        self._replies: deque[Reply[bool]] = deque()
+        self._exit: Reply[ExitReport] = Reply()
+        self._exit_report: ExitReport | None = None
+        self._opened: Reply[None] = Reply()
+        self._requests: deque[tuple[str, bool, bytes]] = deque()
+        self._is_serving_requests = False
+        self._ended: Reply[None] = Reply()
+        #: The second inbound stream.
+        self.stderr = StderrStream(self)
+
+    def __repr__(self) -> str:
+        state = "closed" if self._is_closed or self._core.inbound is Half.CLOSED else "open"
+        name = f" {self._name!r}" if self._name else ""
+        return f"<Channel {self._core.local_id}{name} ({printable(self._core.kind, 40)}), {state}>"
+
+    # -- about it
+
+    def get_id(self) -> int:
+        """Return the number that we chose for it."""
+        return self._core.local_id
+
+    @property
+    def kind(self) -> str:
+        """The channel type, such as ``"session"``."""
+        return self._core.kind
+
+    def get_name(self) -> str:
+        """Return the name given by `set_name`."""
+        return self._name
+
+    def set_name(self, name: str) -> None:
+        """Give it a name, for reprs and logs."""
+        self._name = name
+
+    def get_transport(self) -> Link:
+        """Return the `Transport` that it belongs to."""
+        return self._link
+
+    def getpeername(self) -> object:
+        """Return the connection's peer address."""
+        return self._link.getpeername()
+
+    @property
+    def closed(self) -> bool:
+        """Tell whether it was closed here."""
+        return self._is_closed
+
+    @property
+    def eof_received(self) -> bool:
+        """Tell whether the peer said that it sends no more."""
+        return self._core.inbound is not Half.OPEN
+
+    @property
+    def eof_sent(self) -> bool:
+        """Tell whether we said that we send no more."""
+        return self._core.outbound is not Half.OPEN
+
+    # -- receiving
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return 1 .. `max_bytes` bytes of stdout, or ``b""`` at EOF.
+
+        Args:
+            max_bytes: at least 1; None for whatever is there, 256 KiB at the most.
+
+        Raises:
+            ConnectionLost: the connection ended before EOF; it is a `trio.BrokenResourceError`.
+            trio.ClosedResourceError: the channel was closed here.
+            trio.BusyResourceError: another task is reading.
+
+        Cancelled, it loses nothing.
+        """
+        with self._receive_conflict:
+            return await self._receive(Source.DATA, max_bytes)
+
+    def _lane(self, source: Source) -> Lane:
+        lane = self._lanes[source.value]
+        if lane is None:
+            lane = self._lanes[source.value] = Lane()
+            if self._core.inbound is not Half.OPEN or self._link._core.failure is not None:
+                lane.end()
+        return lane
+
+    async def _receive(self, source: Source, max_bytes: int | None) -> bytes:
+        if max_bytes is None:
+            max_bytes = RECEIVE_BYTES
+        elif max_bytes < 1:
+            raise ValueError(f"max_bytes is at least 1, not {max_bytes}")
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError("this channel was closed")
+        data = await self._lane(source).receive(max_bytes)
+        if data:
+            self._credit(source, len(data))
+        elif self._core.inbound is Half.OPEN and self._link._core.failure is not None:
+            raise self._link._lost()
+        return data
+
+    def _credit(self, source: Source, size: int) -> None:
+        if self._absorbing[source.value] is None:
+            self._core.unread -= size
+            self._link._core.mux.credit(self._core, size)
+            self._link._flush()
+
+    def _absorb(self, source: Source, *, keep: bool) -> None:
+        """Take a stream's data off the window as it comes, so that an unread stream can't hold up the other.
+
+        Args:
+            keep: for a later reader; otherwise it is dropped.
+        """
+        lane = self._lane(source)
+        if self._absorbing[source.value] is None:
+            unread = lane.unread_bytes
+            self._absorbing[source.value] = "keep"
+            if unread:
+                self._core.unread -= unread
+                self._link._core.mux.credit(self._core, unread)
+                self._link._flush()
+        if not keep:
+            self._absorbing[source.value] = "drop"
+            while lane.take_nowait(RECEIVE_BYTES):
+                pass
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read stdout up to EOF, or `size` bytes.
+
+        Reading up to EOF never waits for somebody to read stderr: meanwhile stderr is kept in memory.
+        """
+        if size < 0:
+            self._absorb(Source.STDERR, keep=True)
+        parts = bytearray()
+        while size < 0 or len(parts) < size:
+            data = await self.receive_some(None if size < 0 else size - len(parts))
+            if not data:
+                break
+            parts += data
+        return bytes(parts)
+
+    def set_combine_stderr(self, combine: bool) -> bool:
+        """Let stderr arrive in the stdout stream, in the order of arrival; return the previous setting.
+
+        What has arrived as stderr before stays there.
+        """
+        previous = self._core.combine_stderr
+        self._core.combine_stderr = combine
+        return previous
+
+    # -- sending
+
+    async def send_all(self, data: Data) -> None:
+        """Send all of `data`.
+
+        Raises:
+            ConnectionLost, trio.BrokenResourceError: the connection ended, or the peer closed the channel.
+            trio.ClosedResourceError: EOF was sent or the channel closed here.
+            trio.BusyResourceError: another task is sending.
+
+        Cancelled, an unknown part of `data` was sent.  `data` is yours again on return.
+        """
+        await self._send(data, Source.DATA)
+
+    async def send_stderr(self, data: Data) -> None:
+        """As `send_all`, to the peer's stderr: for servers."""
+        await self._send(data, Source.STDERR)
+
+    async def _send(self, data: Data, source: Source) -> None:
+        with self._send_conflict:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+            has_waited = False
+            while True:
+                self._check_sending()
+                if view:
+                    taken = self._link._core.send_data(self._core, view, source)
+                    if taken:
+                        self._link._flush()
+                        view = view[taken:]
+                if not view:
+                    break
+                has_waited = True
+                await self._wait_room()
+            if not has_waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+
+    def _check_sending(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this channel was closed")
+        if self._link._core.failure is not None:
+            raise self._link._lost()
+        if self._core.inbound is Half.CLOSED:
+            raise trio.BrokenResourceError("the peer closed this channel")
+        if self._core.outbound is not Half.OPEN:
+            raise trio.ClosedResourceError("EOF was sent on this channel")
+
+    async def _wait_room(self) -> None:
+        if self._core.outbound_window.left and self._core.outbound_window.maximum_packet:
+            self._link._flush()
+            await self._link._room.park()
+        else:
+            await self._window.park()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the window and the outbox have room."""
+        with self._send_conflict:
+            await trio.lowlevel.checkpoint()
+            self._check_sending()
+            while not self._core.outbound_window.left:
+                await self._window.park()
+                self._check_sending()
+
+    async def send_eof(self) -> None:
+        """Say that no more data comes.  Receiving goes on; a second call does nothing."""
+        with self._send_conflict:
+            if self._is_closed:
+                await trio.lowlevel.checkpoint()
+                raise trio.ClosedResourceError("this channel was closed")
+            if self._link._core.failure is None:
+                self._link._core.mux.send_eof(self._core)
+                self._link._flush()
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Send EOF and CLOSE.  Doesn't wait for the peer's CLOSE, which sshd sends only when the command has ended."""
+        self._close()
+        await trio.lowlevel.checkpoint()
+
+    def _close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._link._core.failure is None:
+            if self._core.is_confirmed:
+                self._link._core.mux.send_eof(self._core)
+            self._link._core.mux.close(self._core)
+            self._link._flush()
+        for lane in self._lanes:
+            if lane is not None:
+                lane.clear()
+        self._wake(trio.ClosedResourceError)
+
+    def makefile(self, mode: str = "r") -> ChannelFile[Channel]:
+        """Return a file over this channel: "r" reads stdout, "w" writes stdin, "rw" both; with "b", lines are bytes."""
+        return ChannelFile(
+            self,
+            ReadToEnd(self, Source.DATA) if "r" in mode or "+" in mode else None,
+            self if "w" in mode or "+" in mode else None,
+            text="b" not in mode,
+        )
+
+    def makefile_stderr(self, mode: str = "r") -> ChannelFile[Channel]:
+        """Return a file that reads stderr."""
+        return ChannelFile(self, ReadToEnd(self, Source.STDERR), None, text="b" not in mode)
+
+    # -- requests to the peer
+
+    async def _request(self, name: str, details: bytes, hint: str = "") -> None:
+        """Ask, and wait for the reply.
+
+        Raises:
+            RequestRefused: the answer is no.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        self._check_requesting()
+        reply: Reply[bool] = Reply()
+        self._replies.append(reply)
+        self._link._core.mux.request(self._core, name, details, wants_reply=True)
+        self._link._flush()
+        if not await reply.wait():
+            raise RequestRefused(name, hint)
+
+    def _notify(self, name: str, details: bytes) -> None:
+        self._check_requesting()
+        self._link._core.mux.request(self._core, name, details, wants_reply=False)
+        self._link._flush()
+
+    def _check_requesting(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this channel was closed")
+        if self._link._core.failure is not None:
+            raise self._link._lost()
+        if self._core.inbound is Half.CLOSED:
+            raise trio.BrokenResourceError("the peer closed this channel")
+
+    async def exec_command(self, command: str) -> None:
+        """Run `command` by the user's shell on the server.
+
+        Raises:
+            RequestRefused: the server refuses; a channel runs one command, shell or subsystem only.
+
+        Cancelled, the command may have been started: close the channel.
+        """
+        await self._request("exec", ExecRequest(command).encode(), "a channel runs one command only")
+
+    async def invoke_shell(self) -> None:
+        """Start the user's login shell; ask for a pty first if it shall be interactive."""
+        await self._request("shell", b"", "a channel runs one shell only")
+
+    async def invoke_subsystem(self, name: str) -> None:
+        """Start a subsystem, such as ``sftp``."""
+        await self._request(
+            "subsystem", SubsystemRequest(name).encode(), "the server has no such subsystem, or forbids it"
+        )
+
+    async def get_pty(
+        self,
+        term: str = "vt100",
+        width: int = 80,
+        height: int = 24,
+        width_pixels: int = 0,
+        height_pixels: int = 0,
+        modes: Mapping[TerminalMode, int] | None = None,
+    ) -> None:
+        """Ask for a pseudo-terminal, before the command or shell.
+
+        Args:
+            width, height: in characters.
+            modes: RFC 4254 s8 terminal modes and their values.
+        """
+        encoded = (
+            b"".join(bytes((mode,)) + value.to_bytes(4, "big") for mode, value in (modes or {}).items()) + _NO_MODES
+        )
+        details = PtyRequest(term, width, height, width_pixels, height_pixels, encoded).encode()
+        await self._request("pty-req", details, "the server grants no terminal")
+
+    def resize_pty(self, width: int = 80, height: int = 24, width_pixels: int = 0, height_pixels: int = 0) -> None:
+        """Tell the server that the terminal has another size, in characters and pixels."""
+        self._notify("window-change", WindowChange(width, height, width_pixels, height_pixels).encode())
+
+    async def set_environment_variable(self, name: str, value: str) -> None:
+        """Set a variable for the command.  Most servers accept few names (sshd: AcceptEnv).
+
+        Raises:
+            RequestRefused: the server doesn't accept this one.
+        """
+        await self._request("env", EnvironmentRequest(name, value).encode(), f"it does not accept the variable {name}")
+
+    async def update_environment(self, environment: Mapping[str, str]) -> None:
+        """Set several variables."""
+        await trio.lowlevel.checkpoint()
+        for name, value in environment.items():
+            await self.set_environment_variable(name, value)
+
+    async def request_x11(
+        self,
+        screen_number: int = 0,
+        auth_protocol: str = "MIT-MAGIC-COOKIE-1",
+        auth_cookie: bytes = b"",
+        single_connection: bool = False,
+    ) -> None:
+        """Ask the server to forward X11; the channels that it then opens come from `Transport.accept`."""
+        details = X11Request(single_connection, auth_protocol, auth_cookie, screen_number).encode()
+        await self._request("x11-req", details)
+
+    async def request_forward_agent(self) -> None:
+        """Ask the server to forward our agent; the channels that it then opens come from `Transport.accept`."""
+        await self._request("auth-agent-req@openssh.com", b"")
+
+    def send_signal(self, signum: signal.Signals | str) -> None:
+        """Send the command a signal: a `signal.Signals` member, or a name without ``SIG``.  There is no answer."""
+        name = signum.name.removeprefix("SIG") if isinstance(signum, signal.Signals) else signum.removeprefix("SIG")
+        self._notify("signal", SignalRequest(name).encode())
+
+    # -- how the command ended
+
+    def exit_status_ready(self) -> bool:
+        """Tell whether `recv_exit_status` would return at once."""
+        return self._exit.is_done
+
+    async def recv_exit_report(self) -> ExitReport:
+        """Wait for the server to say how the command ended; an empty report if it closes the channel without saying.
+
+        Raises:
+            ConnectionLost: the connection ended first.
+        """
+        if self._exit_report is None:
+            # stdout and stderr must not hold it up: RFC 4254 puts it behind the data.
+            return await self._exit.wait()
+        await trio.lowlevel.checkpoint()
+        return self._exit_report
+
+    async def recv_exit_status(self) -> int:
+        """Wait for the command's exit status; -1 if it was ended by a signal or the server never said.
+
+        Read the output before, or meanwhile: a command that can't write doesn't end.
+        """
+        report = await self.recv_exit_report()
+        return -1 if report.status is None else report.status
+
+    def send_exit_status(self, status: int) -> None:
+        """Server: report how the command ended; 0 .. 255, as processes have it."""
+        self._notify("exit-status", ExitStatus(status & 0xFFFFFFFF).encode())
+
+    def send_exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
+        """Server: report that a signal ended the command; its name without ``SIG``."""
+        self._notify("exit-signal", ExitSignal(name.removeprefix("SIG"), core_dumped, message, "").encode())
+
+    # -- what the connection's tasks tell it
+
+    def _on_data(self, source: Source) -> None:
+        batch = self._core.fetch(source)
+        if batch is None or self._is_closed:
+            return
+        absorbing = self._absorbing[source.value]
+        if absorbing is not None:
+            self._core.unread -= batch.size
+            self._link._core.mux.credit(self._core, batch.size)
+            if absorbing == "drop":
+                return
+        self._lane(source).deliver(batch)
+
+    def _on_eof(self) -> None:
+        for lane in self._lanes:
+            if lane is not None:
+                lane.end()
+
+    def _on_close(self) -> None:
+        self._on_eof()
+        self._wake(lambda: trio.BrokenResourceError("the peer closed this channel"))
+
+    def _on_request_answered(self, is_success: bool) -> None:
+        self._replies.popleft().bring(is_success)
+
+    def _on_window(self) -> None:
+        self._window.unpark_all()
+
+    def _on_exit_request(self, name: str, details: bytes) -> None:
+        """Keep how the command ended; only the first report counts."""
+        if self._exit_report is not None:
+            return
+        if name == "exit-status":
+            self._exit_report = ExitReport(status=ExitStatus.decode(details).status)
+        else:
+            report = ExitSignal.decode(details)
+            self._exit_report = ExitReport(
+                signal=printable(report.name, 64), message=printable(report.message), core_dumped=report.core_dumped
+            )
+        self._exit.bring(self._exit_report)
+
+    def _on_lost(self) -> None:
+        self._on_eof()
+        self._wake(self._link._lost)
+        self._opened.fail(self._link._lost)
+
+    def _wake(self, error: type[Exception] | object) -> None:
+        """Nothing more comes: everyone who waits hears it."""
+        make: object = error
+        assert callable(make), "an exception is made for each waiter"
+        while self._replies:
+            self._replies.popleft().fail(make)
+        if self._link._core.failure is not None or self._is_closed:
+            self._exit.fail(make)
+        elif self._exit_report is None:
+            self._exit.bring(ExitReport())
+        self._ended.bring(None)
+        self._window.unpark_all()
+
+    def _on_open_answered(self, code: int, text: str) -> None:
+        if code:
+            self._is_closed = True
+            self._opened.fail(lambda: ChannelException(code, text))
+        else:
+            self._opened.bring(None)
+
+
+class ReadToEnd(trio.abc.ReceiveStream):
+    """A channel's inbound stream whose reader means to read it up to its end: meanwhile the sibling may fill memory."""
+
+    def __init__(self, channel: Channel, source: Source) -> None:
+        self._channel = channel
+        self._source = source
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF."""
+        sibling = Source.STDERR if self._source is Source.DATA else Source.DATA
+        self._channel._absorb(sibling, keep=True)
+        if self._source is Source.DATA:
+            return await self._channel.receive_some(max_bytes)
+        return await self._channel.stderr.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        """Leave the channel as it is."""
+        await trio.lowlevel.checkpoint()
+
+
+__all__ = ["Channel", "ChannelException", "ExitReport", "LocalProtocolError"]

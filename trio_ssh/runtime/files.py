@@ -1,0 +1,138 @@
+"""File-like reading and writing over a stream: what `exec_command` returns, with paramiko's names, awaited."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, Generic, TypeVar
+
+import trio
+
+C = TypeVar("C")
+
+#: The longest line that is collected; a peer that never ends a line can't fill the memory with it.
+LINE_BYTES: Final = 16 * 1024 * 1024
+
+
+class LineReader:
+    """Splits a stream's bytes into lines, and gives back what it read too much."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+        self._searched = 0
+        self._is_at_end = False
+
+    async def read_line(self, limit: int = LINE_BYTES) -> bytes:
+        """Return the next line with its end, or what there is at EOF; ``b""`` when nothing is left.
+
+        Cancelled, it loses nothing: what was read stays for the next call.
+        """
+        while True:
+            end = self._buffer.find(b"\n", self._searched)
+            if end >= 0 or self._is_at_end or len(self._buffer) >= limit:
+                size = min(end + 1 if end >= 0 else len(self._buffer), limit)
+                if size or self._is_at_end:
+                    await trio.lowlevel.checkpoint()
+                    return self._take(size)
+            self._searched = len(self._buffer)
+            await self._fill()
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return `size` bytes, fewer only at EOF; all there is up to EOF if `size` is negative."""
+        while not self._is_at_end and (size < 0 or len(self._buffer) < size):
+            await self._fill()
+        await trio.lowlevel.checkpoint()
+        return self._take(len(self._buffer) if size < 0 else min(size, len(self._buffer)))
+
+    async def _fill(self) -> None:
+        data = await self._stream.receive_some()
+        self._buffer += data
+        if not data:
+            self._is_at_end = True
+
+    def _take(self, size: int) -> bytes:
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        self._searched = 0
+        return data
+
+
+class ChannelFile(Generic[C]):
+    """A channel's stream as a file.
+
+    Args:
+        channel: the channel, for whoever holds only the file.
+        receive_stream: where to read, or None if the file is for writing only.
+        send_stream: where to write, or None if the file is for reading only.
+        text: whether lines are str, decoded from UTF-8 (what is not UTF-8 becomes lone surrogates).
+
+    ``read`` returns bytes always; lines are text unless the mode was binary, as in paramiko.
+    """
+
+    def __init__(
+        self,
+        channel: C,
+        receive_stream: trio.abc.ReceiveStream | None,
+        send_stream: trio.abc.HalfCloseableStream | None,
+        *,
+        text: bool = True,
+    ) -> None:
+        self.channel = channel
+        self._reader = LineReader(receive_stream) if receive_stream is not None else None
+        self._send_stream = send_stream
+        self._text = text
+
+    def __repr__(self) -> str:
+        return f"<ChannelFile of {self.channel!r}>"
+
+    def _reading(self) -> LineReader:
+        if self._reader is None:
+            raise OSError("this file is for writing")
+        return self._reader
+
+    def _writing(self) -> trio.abc.HalfCloseableStream:
+        if self._send_stream is None:
+            raise OSError("this file is for reading")
+        return self._send_stream
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative."""
+        return await self._reading().read(size)
+
+    async def readline(self) -> str | bytes:
+        """Read one line with its end; empty at EOF."""
+        line = await self._reading().read_line()
+        return line.decode("utf-8", "surrogateescape") if self._text else line
+
+    async def readlines(self) -> list[str | bytes]:
+        """Read all lines up to EOF."""
+        return [line async for line in self]
+
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        line = await self.readline()
+        if not line:
+            raise StopAsyncIteration
+        return line
+
+    async def write(self, data: str | bytes) -> None:
+        """Write all of `data`; text becomes UTF-8.  Nothing is kept back, so there is nothing to flush."""
+        await self._writing().send_all(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+    async def writelines(self, lines: Iterable[str | bytes]) -> None:
+        """Write each of `lines`."""
+        for line in lines:
+            await self.write(line)
+
+    async def flush(self) -> None:
+        """Do nothing but checkpoint: writes are sent as they are made."""
+        await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        """Send EOF if the file is for writing.  The channel stays open for its other streams."""
+        if self._send_stream is not None:
+            await self._send_stream.send_eof()
+        else:
+            await trio.lowlevel.checkpoint()

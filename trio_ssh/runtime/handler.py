@@ -1,0 +1,54 @@
+"""What a peer may ask of us, as an interface: channels, requests, and a server's decisions.
+
+A `Transport` asks its handler and carries out the answer.  The base refuses everything, which is what a client should do; a
+server's is `ServerInterface`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import attrs
+
+from trio_ssh.core.questions import Question
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.wire.numbers import OpenFailureReason
+
+
+@attrs.frozen
+class Answer:
+    """What becomes of a request.
+
+    Attributes:
+        is_granted: what the peer is told.
+        details: bytes that go with the success of a global request.
+        then: what runs once the peer was told, as a task of the connection.
+    """
+
+    is_granted: bool
+    details: bytes = b""
+    then: Callable[[], Awaitable[None]] | None = None
+
+
+REFUSED = Answer(False)
+GRANTED = Answer(True)
+
+
+class PeerHandler:
+    """Refuses whatever the peer asks."""
+
+    async def answer_question(self, question: Question) -> object:
+        """Decide about an authentication; see each question's class for what an answer is."""
+        return None
+
+    async def open_requested(self, channel: Channel, details: bytes) -> OpenFailureReason | Answer:
+        """Decide about a channel that the peer wants: an `Answer` that grants, or the reason to refuse."""
+        return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+
+    async def channel_requested(self, channel: Channel, name: str, details: bytes) -> Answer:
+        """Decide about a request on an open channel."""
+        return REFUSED
+
+    async def global_requested(self, name: str, details: bytes) -> Answer:
+        """Decide about a request that concerns no channel."""
+        return REFUSED

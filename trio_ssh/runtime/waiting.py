@@ -1,0 +1,70 @@
+"""One-shot replies, and misuse detected instead of locked away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+import trio
+
+T = TypeVar("T")
+
+
+class Reply(Generic[T]):
+    """A value that another task will bring, once, for one task that waits.
+
+    A waiter that is cancelled leaves the reply behind; bringing it later does no harm.
+    """
+
+    __slots__ = ("_error", "_lot", "_value", "is_done")
+
+    def __init__(self) -> None:
+        self._lot = trio.lowlevel.ParkingLot()
+        self._value: T | None = None
+        self._error: Callable[[], Exception] | None = None
+        self.is_done = False
+
+    def bring(self, value: T) -> None:
+        """Wake the waiter with a value.  Only the first call counts."""
+        if not self.is_done:
+            self._value = value
+            self.is_done = True
+            self._lot.unpark_all()
+
+    def fail(self, error: Callable[[], Exception]) -> None:
+        """Wake the waiter with an exception, made freshly because several tasks may raise theirs."""
+        if not self.is_done:
+            self._error = error
+            self.is_done = True
+            self._lot.unpark_all()
+
+    async def wait(self) -> T:
+        """Return the value.  A checkpoint, always."""
+        if self.is_done:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._lot.park()
+        if self._error is not None:
+            raise self._error()
+        return self._value  # type: ignore[return-value]  # a brought value is a T
+
+
+class OneAtATime:
+    """Raises `trio.BusyResourceError` where a second task does what only one can do at a time."""
+
+    __slots__ = ("_is_held", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._is_held = False
+
+    def __enter__(self) -> None:
+        if self._is_held:
+            raise trio.BusyResourceError(self._text)
+        self._is_held = True
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._is_held = False
