@@ -1,0 +1,82 @@
+"""The pair of cores that the other tests are built on does what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from trio_ssh.core.connection import Options
+from trio_ssh.core.events import Asked, ExchangeFinished, LoggedIn
+from trio_ssh.core.phases import Phase
+from trio_ssh.core.questions import AuthResult, CheckNone
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.testing.lockstep import CorePair, counted_bytes
+
+
+@pytest.mark.parametrize("piece_bytes", [0, 1, 7, 1000])
+def test_a_pair_logs_in_and_carries_data_however_it_is_cut(piece_bytes: int) -> None:
+    pair = CorePair()
+    pair.pump(piece_bytes)
+    pair.log_in("bob")
+    assert [event.username for event in pair.server.of(LoggedIn)] == ["bob"]
+    ours, theirs = pair.open_channel()
+    assert pair.client.send(ours, b"hello") == 5
+    assert pair.server.send(theirs, b"and back") == 8
+    pair.pump(piece_bytes)
+    assert (pair.server.read(theirs), pair.client.read(ours)) == (b"hello", b"and back")
+    assert pair.server.read(theirs) == b""
+
+
+def test_either_side_opens_channels_and_the_client_s_end_comes_first() -> None:
+    pair = CorePair()
+    pair.log_in()
+    ours, theirs = pair.open_channel("forwarded-tcpip", b"details", by_server=True)
+    assert pair.client.connection.mux.channels[ours.local_id] is ours
+    assert pair.server.connection.mux.channels[theirs.local_id] is theirs
+    assert theirs.is_ours
+    assert not ours.is_ours
+
+
+def test_a_question_without_a_script_stays_open() -> None:
+    pair = CorePair()
+    del pair.server.answers[CheckNone]
+    with pytest.raises(AssertionError, match="nobody was let in"):
+        pair.log_in()
+    assert pair.server.question == CheckNone("alice")
+    assert pair.server.connection.is_paused
+    assert pair.server.of(Asked)[-1].question == CheckNone("alice")
+    pair.server.answer(AuthResult.SUCCESSFUL)
+    pair.pump()
+    assert pair.client.connection.phase is Phase.OPEN
+
+
+def test_what_a_hook_changes_is_what_arrives() -> None:
+    pair = CorePair()
+    pair.to_server = lambda data: data.replace(b"SSH-2.0", b"SSH-3.0")
+    with pytest.raises(RemoteProtocolError, match="not 2\\.0"):
+        pair.log_in()
+
+
+def test_what_ended_a_side_is_raised() -> None:
+    pair = CorePair()
+    pair.pump()
+    pair.client.record(pair.client.connection.fail(RemoteProtocolError("enough")))
+    with pytest.raises(RemoteProtocolError, match="enough"):
+        pair.check()
+
+
+def test_counted_bytes_are_the_same_in_every_run() -> None:
+    def cookies() -> bytes:
+        pair = CorePair(
+            Options(random_bytes=counted_bytes()), random_bytes=counted_bytes()
+        )  # the server's options are made of the second
+        return pair.client.data_to_send() + pair.server.data_to_send()
+
+    assert cookies() == cookies()
+    assert len(cookies()) > 500
+
+
+def test_a_pair_says_what_state_it_is_in() -> None:
+    pair = CorePair()
+    pair.log_in()
+    assert len(pair.client.of(ExchangeFinished)) == 1
+    assert repr(pair) == "<CorePair <CoreSide client, open, 3 events>, <CoreSide server, open, 5 events>>"
