@@ -1,0 +1,78 @@
+"""trio_ssh: SSH clients and servers for trio.
+
+    async with trio_ssh.connect("example.com", username="alice") as client:
+        done = await client.run_process(["uname", "-a"], capture_stdout=True)
+        print(done.stdout)
+
+The names below are all that is public, grouped by what they are for; what is not here may change.
+"""
+
+from __future__ import annotations
+
+# Connecting, and running commands
+from trio_ssh.client import SSHClient, connect
+from trio_ssh.process import CompletedProcess, Process
+from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.core.questions import Prompt
+
+# Trusting a host
+from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
+from trio_ssh.keys.known_hosts import HostKeys
+
+# Keys
+from trio_ssh.keys.ecdsa import ECDSAKey
+from trio_ssh.keys.ed25519 import Ed25519Key
+from trio_ssh.keys.files import load_private_key, load_private_key_file
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.rsa import RSAKey
+from trio_ssh.keys.authorized_keys import AuthorizedKeys
+
+# Serving
+from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
+from trio_ssh.server_interface import (
+    AUTH_FAILED,
+    AUTH_PARTIALLY_SUCCESSFUL,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+    OPEN_FAILED_RESOURCE_SHORTAGE,
+    OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
+    OPEN_SUCCEEDED,
+    OpenResult,
+    ServerInterface,
+)
+from trio_ssh.core.questions import AuthResult, InteractiveQuery
+from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
+from trio_ssh.local_session import run_local_session
+
+# Below: the connection itself
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.security_options import SecurityOptions
+from trio_ssh.core.limits import Limits
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
+
+# Whatever goes wrong
+from trio_ssh.errors import (
+    AuthenticationException,
+    BadAuthenticationType,
+    BadHostKeyException,
+    ChannelException,
+    ConnectionLost,
+    HostKeyException,
+    IncompatiblePeer,
+    InternalError,
+    KeyFileException,
+    LocalProtocolError,
+    PartialAuthentication,
+    PasswordRequiredException,
+    PeerDisconnected,
+    ProcessError,
+    ProtocolError,
+    RemoteProtocolError,
+    RequestRefused,
+    SSHException,
+    UnknownHostKeyException,
+)

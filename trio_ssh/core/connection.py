@@ -354,6 +354,7 @@ class Connection:
             case _:
                 bug = InternalError(f"a bug of trio_ssh, please report it: {type(error).__name__}: {error}")
                 bug.__cause__ = error
+                _log.error("%s", bug, exc_info=error)
                 self._close(bug, DisconnectReason.BY_APPLICATION, "internal error")
 
     def _close(self, error: Exception, reason: DisconnectReason, text: str) -> None:

@@ -1,5 +1,6 @@
 """The trio shell: tasks, waiting, cancellation.  It turns events into wake-ups, and holds no protocol rule.
 
+``block``      a nursery behind an object's ``async with``
 ``waiting``    one-shot replies, and misuse detected instead of locked away
 ``lane``       one direction of one channel's data, from the reader task to its user
 ``link``       what a channel needs of its connection

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import attrs
 import trio
 
 from trio_ssh.core.channel import CoreChannel, Half, Source
-from trio_ssh.errors import ChannelException, LocalProtocolError, RequestRefused
+from trio_ssh.errors import ChannelException, RequestRefused
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
@@ -98,6 +98,8 @@ class Channel(trio.abc.HalfCloseableStream):
         self._requests: deque[tuple[str, bool, bytes]] = deque()
         self._is_serving_requests = False
         self._ended: Reply[None] = Reply()
+        #: What a server's handler keeps of a session before it starts.
+        self.session: object = None
         #: The second inbound stream.
         self.stderr = StderrStream(self)
 
@@ -534,10 +536,8 @@ class Channel(trio.abc.HalfCloseableStream):
         self._wake(self._link._lost)
         self._opened.fail(self._link._lost)
 
-    def _wake(self, error: type[Exception] | object) -> None:
+    def _wake(self, make: Callable[[], Exception]) -> None:
         """Nothing more comes: everyone who waits hears it."""
-        make: object = error
-        assert callable(make), "an exception is made for each waiter"
         while self._replies:
             self._replies.popleft().fail(make)
         if self._link._core.failure is not None or self._is_closed:
@@ -573,6 +573,3 @@ class ReadToEnd(trio.abc.ReceiveStream):
     async def aclose(self) -> None:
         """Leave the channel as it is."""
         await trio.lowlevel.checkpoint()
-
-
-__all__ = ["Channel", "ChannelException", "ExitReport", "LocalProtocolError"]

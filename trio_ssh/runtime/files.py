@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -44,6 +44,10 @@ class LineReader:
         await trio.lowlevel.checkpoint()
         return self._take(len(self._buffer) if size < 0 else min(size, len(self._buffer)))
 
+    def take_left(self, limit: int | None) -> bytes:
+        """Return up to `limit` bytes that were read and not given out."""
+        return self._take(len(self._buffer) if limit is None else min(limit, len(self._buffer)))
+
     async def _fill(self) -> None:
         data = await self._stream.receive_some()
         self._buffer += data
@@ -55,6 +59,75 @@ class LineReader:
         del self._buffer[:size]
         self._searched = 0
         return data
+
+
+class Reader(trio.abc.ReceiveStream):
+    """A receive stream that also knows lines: the stdin of a server's process, the stdout and stderr of a client's."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._lines = LineReader(stream)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF; as the stream below, after what a line reader left."""
+        left = self._lines.take_left(max_bytes)
+        if left:
+            await trio.lowlevel.checkpoint()
+            return left
+        return await self._stream.receive_some(max_bytes)
+
+    async def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative."""
+        return await self._lines.read(size)
+
+    async def read_line(self) -> str:
+        """Read a line with its end, as text; empty at EOF."""
+        return (await self._lines.read_line()).decode("utf-8", "surrogateescape")
+
+    async def lines(self) -> AsyncGenerator[str, None]:
+        """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates)."""
+        while line := await self.read_line():
+            yield line
+
+    async def aclose(self) -> None:
+        """Close the stream below."""
+        await self._stream.aclose()
+
+
+class Writer(trio.abc.SendStream):
+    """A send stream that also takes text.
+
+    Args:
+        send: sends all of some bytes.
+        end: called when the stream is closed.
+        wait: waits until a send might not block.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[bytes | bytearray | memoryview], Awaitable[None]],
+        end: Callable[[], Awaitable[None]],
+        wait: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._send = send
+        self._end = end
+        self._wait = wait
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`."""
+        await self._send(data)
+
+    async def write(self, data: str | bytes) -> None:
+        """Send all of `data`; text becomes UTF-8."""
+        await self._send(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there is room."""
+        await self._wait()
+
+    async def aclose(self) -> None:
+        """Say that no more comes."""
+        await self._end()
 
 
 class ChannelFile(Generic[C]):

@@ -69,11 +69,13 @@ from trio_ssh.errors import (
     LocalProtocolError,
     PartialAuthentication,
     PeerDisconnected,
+    RemoteProtocolError,
     RequestRefused,
     SSHException,
 )
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import Answer, PeerHandler
 from trio_ssh.runtime.link import Link
@@ -116,6 +118,7 @@ class Transport(Link):
         limits: bounds on what the peer may choose.
         algorithms: what to enable, best first.
         software: how to name ourselves in the version line.
+        nursery: where its tasks run, for an object that owns a transport; without one, use ``async with``.
     """
 
     def __init__(
@@ -125,6 +128,7 @@ class Transport(Link):
         limits: Limits = DEFAULT_LIMITS,
         algorithms: Algorithms | None = None,
         software: str = "trio_ssh",
+        nursery: trio.Nursery | None = None,
     ) -> None:
         self._stream = stream
         self._limits = limits
@@ -132,8 +136,8 @@ class Transport(Link):
         self._software = software
         self._host_keys: list[PKey] = []
         self._handler: PeerHandler = PeerHandler()
-        self._manager: trio._core._run.NurseryManager | None = None  # noqa: SLF001
-        self._nursery: trio.Nursery | None = None
+        self._block = Block()
+        self._nursery = nursery
         self._room = trio.lowlevel.ParkingLot()
         self._writer = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
@@ -155,7 +159,9 @@ class Transport(Link):
         self._traffic = trio.Event()
         self._heard = 0
         self._keepalive = trio.CancelScope()
-        self._crash: BaseException | None = None
+        self._timer = trio.CancelScope()
+        self._last_words = trio.CancelScope()
+        self._exchanges = 0
 
     def __repr__(self) -> str:
         core: Connection | None = getattr(self, "_core", None)
@@ -169,8 +175,7 @@ class Transport(Link):
     # -- its life
 
     async def __aenter__(self) -> Self:
-        self._manager = trio.open_nursery()
-        self._nursery = await self._manager.__aenter__()
+        self._nursery = await self._block.open()
         return self
 
     async def __aexit__(
@@ -179,19 +184,11 @@ class Transport(Link):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._manager is not None and self._nursery is not None, "the block was entered"
         try:
             await self.aclose()
         finally:
-            self._nursery.cancel_scope.cancel()
-            try:
-                await self._manager.__aexit__(None, None, None)
-            except BaseExceptionGroup as group:
-                # Only an outer cancellation or an interrupt can be in it: our tasks don't raise.  It leaves bare.
-                if error is None:
-                    raise _first(group) from None
-            finally:
-                self._manager = self._nursery = None
+            self._nursery = None
+            await self._block.close(error)
 
     async def aclose(self) -> None:
         """Say goodbye, send what waits (for two seconds at the most), and close the stream.
@@ -214,6 +211,11 @@ class Transport(Link):
     async def wait_closed(self) -> None:
         """Wait until the connection is over, for whatever reason; `get_exception` tells which."""
         await self._over.wait()
+
+    @property
+    def limits(self) -> Limits:
+        """What the peer may choose."""
+        return self._limits
 
     def get_exception(self) -> Exception | None:
         """Return why the connection ended, or None while it lasts or where it was closed here."""
@@ -656,8 +658,6 @@ class Transport(Link):
                 raise self._lost()
             await self._room.park()
 
-    _exchanges = 0
-
     def set_keepalive(self, interval: float) -> None:
         """Ask the peer for a sign of life every `interval` seconds in which nothing came; 0 turns it off.
 
@@ -719,31 +719,36 @@ class Transport(Link):
             self._flush()
 
     async def _write(self) -> None:
-        """The writer: sends what was sealed meanwhile, as one piece, and lets senders fill the other outbox meanwhile."""
+        """The writer: sends what was sealed meanwhile as one piece, while senders fill the other outbox."""
+        try:
+            with self._last_words:
+                await self._write_all()
+        finally:
+            self._is_writing = False
+            self._drained.unpark_all()
+        # Whoever closes the transport closes the stream; else this is its end, and wakes the reader.
+        if not self._is_closing:
+            await trio.aclose_forcefully(self._stream)
+
+    async def _write_all(self) -> None:
         core, stream = self._core, self._stream
         while True:
             data = core.data_to_send()
             self._room.unpark_all()
-            if not data:
-                self._is_writing = False
-                self._drained.unpark_all()
-                if core.failure is not None:
-                    break
-                await self._writer.park()
-                continue
-            self._is_writing = True
-            try:
-                await stream.send_all(data)
-            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
-                self._is_writing = False
-                self._drained.unpark_all()
-                self._break(error)
-                return
-            if not self._traffic.is_set():
+            if data:
+                self._is_writing = True
+                try:
+                    await stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    self._break(error)
+                    return
                 self._traffic.set()
-        if not self._is_closing:
-            # The peer has our DISCONNECT, if there was one.  Closing wakes the reader.
-            await self._stream.aclose()
+            elif core.failure is not None:
+                return
+            else:
+                self._is_writing = False
+                self._drained.unpark_all()
+                await self._writer.park()
 
     def _break(self, error: Exception) -> None:
         lost = ConnectionLost(f"the stream broke: {error}" if str(error) else "the stream broke")
@@ -753,15 +758,16 @@ class Transport(Link):
 
     async def _schedule_rekeys(self) -> None:
         """The rekey scheduler: new keys an hour after the first traffic under the old.  No traffic, no timer."""
-        while self._core.failure is None:
-            await self._traffic.wait()
-            await trio.sleep(self._limits.rekey_seconds)
-            exchanges = self._exchanges
-            self._handle(self._core.start_exchange())
-            self._flush()
-            while self._exchanges == exchanges and self._core.failure is None:
-                await self._room.park()
-            self._traffic = trio.Event()
+        with self._timer:
+            while True:
+                await self._traffic.wait()
+                await trio.sleep(self._limits.rekey_seconds)
+                exchanges = self._exchanges
+                self._handle(self._core.start_exchange())
+                self._flush()
+                while self._exchanges == exchanges:
+                    await self._room.park()
+                self._traffic = trio.Event()
 
     def _flush(self) -> None:
         if self._core.has_data_to_send or self._core.failure is not None:
@@ -842,7 +848,9 @@ class Transport(Link):
         self._accepting.close()
         self._news.send_nowait(event)
         self._room.unpark_all()
-        self._traffic.set()
+        self._timer.cancel()
+        self._keepalive.cancel()
+        self._last_words.deadline = trio.current_time() + CLOSE_SECONDS
         self._over.set()
 
     # -- what the peer asks
@@ -856,18 +864,23 @@ class Transport(Link):
     async def _decide_open(self, channel: Channel, details: bytes) -> None:
         try:
             answer = await self._handler.open_requested(channel, details)
+        except RemoteProtocolError:
+            raise
         except Exception:
             _log.exception("a handler failed to decide about a %s channel: refused", printable(channel.kind, 64))
             answer = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if self._core.failure is not None:
             return
+        if isinstance(answer, Answer) and answer.is_granted and answer.then is None:
+            try:
+                self._accepting.send_nowait(channel)
+            except trio.WouldBlock:
+                answer = OpenFailureReason.RESOURCE_SHORTAGE  # nobody accepts
         if isinstance(answer, Answer) and answer.is_granted:
             self._core.confirm_open(channel._core)
             self._flush()
             if answer.then is not None:
                 await answer.then()
-            else:
-                self._accepting.send_nowait(channel)
         else:
             reason = answer if isinstance(answer, OpenFailureReason) else OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
             del self._channels[channel.get_id()]
@@ -892,6 +905,8 @@ class Transport(Link):
             name, wants_reply, details = channel._requests.popleft()
             try:
                 answer = await self._handler.channel_requested(channel, name, details)
+            except RemoteProtocolError:
+                raise
             except Exception:
                 _log.exception("a handler failed to decide about the request %s: refused", printable(name, 64))
                 answer = Answer(False)
@@ -916,6 +931,8 @@ class Transport(Link):
             name, wants_reply, details = self._global_requests.popleft()
             try:
                 answer = await self._handler.global_requested(name, details)
+            except RemoteProtocolError:
+                raise
             except Exception:
                 _log.exception("a handler failed to decide about the request %s: refused", printable(name, 64))
                 answer = Answer(False)
@@ -931,11 +948,3 @@ class Transport(Link):
 async def _resolved(value: object) -> object:
     """Await what is awaitable: handlers may be sync or async."""
     return await value if isinstance(value, Awaitable) else value
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception of a group that isn't one."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error

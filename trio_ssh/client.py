@@ -1,0 +1,512 @@
+"""The client: `connect` and `SSHClient`."""
+
+from __future__ import annotations
+
+import getpass
+import logging
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn, Self
+
+import attrs
+import trio
+
+from trio_ssh.auth import load_credentials, log_in
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.errors import BadHostKeyException, ConnectionLost, LocalProtocolError
+from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
+from trio_ssh.runtime.block import Block
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.security_options import checked_algorithms
+from trio_ssh.runtime.transport import PromptHandler, Transport
+from trio_ssh.session import Pty
+from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.client")
+
+USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
+SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
+
+KnownHosts = HostKeys | str | Path | Sequence[str | Path]
+
+
+class SSHClient:
+    """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
+
+        client = SSHClient()
+        client.set_missing_host_key_policy(AutoAddPolicy())
+        async with client:
+            await client.connect("example.com", username="alice", password="...")
+            stdin, stdout, stderr = await client.exec_command("ls -l")
+            print(await stdout.readlines())
+
+    For a new program `connect` is shorter.
+    """
+
+    def __init__(self) -> None:
+        self._block = Block()
+        self._transport: Transport | None = None
+        self._policy: MissingHostKeyPolicy = RejectPolicy()
+        self._system_host_keys = HostKeys()
+        self._host_keys = HostKeys()
+        self._host_keys_filename: Path | None = None
+        self._has_loaded_keys = False
+        self._address = ""
+        self._log = _log
+
+    def __repr__(self) -> str:
+        transport = self._transport
+        if transport is None:
+            return "<SSHClient, not connected>"
+        negotiated = transport.get_negotiated()
+        name = printable(transport.get_username() or "nobody", 40)
+        if negotiated is None or not transport.is_active():
+            return f"<SSHClient {name}@{self._address}, not connected>"
+        cipher = negotiated.client_to_server.cipher.removesuffix("@openssh.com")
+        return f"<SSHClient {name}@{self._address} {cipher}, {len(transport._channels)} channels>"
+
+    async def __aenter__(self) -> Self:
+        await self._block.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.aclose()
+        finally:
+            await self._block.close(error)
+
+    async def aclose(self) -> None:
+        """Disconnect.  The client may connect again within its block."""
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            await transport.aclose()
+        else:
+            await trio.lowlevel.checkpoint()
+
+    # -- host keys
+
+    def set_missing_host_key_policy(self, policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy]) -> None:
+        """Decide what happens with servers whose key is unknown; the default refuses."""
+        self._policy = policy() if isinstance(policy, type) else policy
+
+    def get_host_keys(self) -> HostKeys:
+        """Return this client's own host keys, without the system's; add to them at will."""
+        return self._host_keys
+
+    @property
+    def host_keys_filename(self) -> Path | None:
+        """The file that `load_host_keys` read, where `AutoAddPolicy` saves."""
+        return self._host_keys_filename
+
+    async def load_system_host_keys(self, filename: str | Path | None = None) -> None:
+        """Read host keys that are never written: a file, or the user's and the system's known_hosts.
+
+        Raises:
+            OSError: the named file can't be read.
+        """
+        self._has_loaded_keys = True
+        if filename is not None:
+            await trio.to_thread.run_sync(self._system_host_keys.load, filename)
+        else:
+            for path in (USER_KNOWN_HOSTS.expanduser(), SYSTEM_KNOWN_HOSTS):
+                if await trio.Path(path).is_file():
+                    await trio.to_thread.run_sync(self._system_host_keys.load, path)
+
+    async def load_host_keys(self, filename: str | Path) -> None:
+        """Read host keys, and remember the file for `save_host_keys`.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        self._has_loaded_keys = True
+        self._host_keys_filename = Path(filename)
+        await trio.to_thread.run_sync(self._host_keys.load, filename)
+
+    async def save_host_keys(self, filename: str | Path | None = None) -> None:
+        """Write this client's own host keys: atomically, and without losing a line that was not understood.
+
+        Args:
+            filename: None for the file that was loaded.
+        """
+        target = filename if filename is not None else self._host_keys_filename
+        if target is None:
+            raise ValueError("no file: name one, or load_host_keys first")
+        await trio.to_thread.run_sync(self._host_keys.save, target)
+
+    def set_log_channel(self, name: str) -> None:
+        """Log under this logger's name."""
+        self._log = logging.getLogger(name)
+
+    # -- connecting
+
+    async def connect(
+        self,
+        hostname: str,
+        port: int = 22,
+        username: str | None = None,
+        password: str | None = None,
+        pkey: PKey | Sequence[PKey] | None = None,
+        key_filename: str | Path | Sequence[str | Path] | None = None,
+        *,
+        passphrase: str | None = None,
+        look_for_keys: bool = True,
+        prompt_handler: PromptHandler | None = None,
+        known_hosts: KnownHosts | None = None,
+        sock: trio.abc.Stream | None = None,
+        compress: bool = False,
+        kex: Sequence[str] | None = None,
+        host_key_algorithms: Sequence[str] | None = None,
+        ciphers: Sequence[str] | None = None,
+        macs: Sequence[str] | None = None,
+        compressions: Sequence[str] | None = None,
+        keepalive: float = 0,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        """Connect, check the host's key, and log in.
+
+        Args:
+            hostname: a name or address; the name under which the host's key is looked up.
+            username: None for the local user's.
+            password: also opens encrypted key files, unless `passphrase` is given.
+            pkey, key_filename: private keys to try first, loaded or by file.
+            look_for_keys: also try id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``, unless a key is given.
+            prompt_handler: answers keyboard-interactive prompts.
+            known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's and the
+                system's known_hosts are read.
+            sock: any connected stream, instead of TCP to `hostname` and `port`.
+            compress: offer zlib first.
+            kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
+            keepalive: seconds of silence after which the server is asked for a sign of life; 0 for never.
+            limits: bounds on what the server may choose.
+
+        Raises:
+            OSError: no connection.
+            UnknownHostKeyException, BadHostKeyException: the key is not known, or not the known one.
+            AuthenticationException: nothing that was tried will do.
+            KeyFileException: a key file that was named can't be used.
+            RemoteProtocolError, IncompatiblePeer, ConnectionLost: no SSH, no common algorithms, gone.
+
+        There is no timeout argument: `trio.fail_after` around it bounds everything from the look-up of the name on, and the
+        connection itself has ``limits.login_seconds``.  Cancelled, the socket is closed.
+        """
+        if self._block.nursery is None:
+            raise LocalProtocolError("connect inside the client's block: `async with client:`")
+        if self._transport is not None:
+            raise LocalProtocolError("this client is connected: aclose() first")
+        algorithms = checked_algorithms(
+            kex=kex,
+            host_key_algorithms=host_key_algorithms,
+            ciphers=ciphers,
+            macs=macs,
+            compressions=("zlib@openssh.com", "none") if compress and compressions is None else compressions,
+        )
+        known = await self._known_hosts(known_hosts)
+        name = known_hosts_name(hostname, port)
+        if host_key_algorithms is None:
+            algorithms = _prefer_known(algorithms, known, name)
+        credentials = await load_credentials(
+            pkey=pkey,
+            key_filename=key_filename,
+            passphrase=passphrase if passphrase is not None else password,
+            look_for_keys=look_for_keys and not pkey and not key_filename,
+            password=password,
+            prompt_handler=prompt_handler,
+        )
+
+        async def check_host_key(key: PublicKey) -> None:
+            await self._check_host_key(known, name, key)
+
+        if username is None:
+            username = getpass.getuser()
+        stream = sock if sock is not None else await trio.open_tcp_stream(hostname, port)
+        self._address = f"{hostname}:{port}"
+        transport = Transport(stream, limits=limits, algorithms=algorithms, nursery=self._block.nursery)
+        try:
+            with trio.move_on_after(limits.login_seconds) as login:
+                await transport.start_client(check_host_key=check_host_key)
+                await log_in(transport, username, credentials)
+            if login.cancelled_caught:
+                raise ConnectionLost(
+                    f"{self._address} did not finish the login within {limits.login_seconds:g} seconds"
+                )
+        except BaseException:
+            with trio.CancelScope(shield=True) as closing:
+                closing.deadline = trio.current_time() + 1
+                await transport.aclose()
+            raise
+        self._transport = transport
+        if keepalive:
+            transport.set_keepalive(keepalive)
+
+    async def _known_hosts(self, known_hosts: KnownHosts | None) -> HostKeys:
+        known = HostKeys()
+        if isinstance(known_hosts, HostKeys):
+            known.merge(known_hosts)
+        elif known_hosts is not None:
+            names = [known_hosts] if isinstance(known_hosts, str | Path) else known_hosts
+            for name in names:
+                await trio.to_thread.run_sync(known.load, name)
+        else:
+            if not self._has_loaded_keys:
+                await self.load_system_host_keys()
+            known.merge(self._system_host_keys)
+            known.merge(self._host_keys)
+        return known
+
+    async def _check_host_key(self, known: HostKeys, name: str, key: PublicKey) -> None:
+        match known.check(name, key):
+            case HostKeyStatus.KNOWN:
+                return
+            case HostKeyStatus.REVOKED:
+                raise BadHostKeyException(name, key.key_type, key.fingerprint(), is_revoked=True)
+            case HostKeyStatus.CHANGED:
+                expected = [f"{entry.key.fingerprint()} ({entry.source})" for entry in known.lookup(name)]
+                raise BadHostKeyException(name, key.key_type, key.fingerprint(), expected)
+            case HostKeyStatus.UNKNOWN:
+                decision = self._policy.missing_host_key(self, name, key)
+                if decision is not None:
+                    await decision
+
+    # -- using it
+
+    def get_transport(self) -> Transport | None:
+        """Return the connection, or None."""
+        return self._transport
+
+    def _connected(self) -> Transport:
+        if self._transport is None:
+            raise LocalProtocolError("this client is not connected")
+        return self._transport
+
+    async def open_session(self) -> Channel:
+        """Open a channel on which one command, shell or subsystem can be started.
+
+        Raises:
+            ChannelException: the server refuses.
+            ConnectionLost: the connection ended.
+        """
+        return await self._connected().open_session()
+
+    async def open_tcp_stream(self, host: str, port: int) -> Channel:
+        """Connect to `host` and `port` as the server sees them: a trio stream, for anything that takes one.
+
+        Raises:
+            ChannelException: the server refuses, or can't connect.
+        """
+        return await self._connected().open_tcp_stream(host, port)
+
+    async def exec_command(
+        self,
+        command: str,
+        *,
+        get_pty: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> tuple[ChannelFile[Channel], ChannelFile[Channel], ChannelFile[Channel]]:
+        """Start a command; return files for its stdin, stdout and stderr, as paramiko does.
+
+        Reading one of them to its end never waits for the other.  `run_process` and `open_process` are trio's way.
+
+        Raises:
+            RequestRefused: the server refuses the command, the terminal or a variable.
+        """
+        channel = await self._start(command, Pty("vt100") if get_pty else None, environment)
+        return channel.makefile("w"), channel.makefile("r"), channel.makefile_stderr("r")
+
+    async def invoke_shell(
+        self,
+        term: str = "vt100",
+        width: int = 80,
+        height: int = 24,
+        width_pixels: int = 0,
+        height_pixels: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> Channel:
+        """Start the user's login shell in a terminal; its channel carries what is typed and shown.
+
+        Raises:
+            RequestRefused: the server grants no terminal or no shell.
+        """
+        return await self._start(None, Pty(term, width, height, width_pixels, height_pixels), environment)
+
+    async def _start(self, command: str | None, pty: Pty | None, environment: Mapping[str, str] | None) -> Channel:
+        channel = await self.open_session()
+        try:
+            if environment:
+                await channel.update_environment(environment)
+            if pty is not None:
+                await channel.get_pty(pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes)
+            if command is None:
+                await channel.invoke_shell()
+            else:
+                await channel.exec_command(command)
+        except BaseException:
+            channel._close()
+            raise
+        return channel
+
+    async def open_process(
+        self,
+        command: Command | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        term: str | Pty | None = None,
+    ) -> Process:
+        """Start a command, or a shell if there is none.
+
+        Args:
+            command: a str for the server's shell, or a sequence of words that are quoted for it.
+            env: variables to set; the server has to accept them.
+            term: ask for a terminal of this type, or of this type and size.
+
+        Raises:
+            RequestRefused: the server refuses the command, the terminal or a variable.
+
+        Cancelled, the channel is closed.  So it should be when you are done: `Process` is an async context manager.
+        """
+        line = None if command is None else command_line(command)
+        pty = Pty(term) if isinstance(term, str) else term
+        return Process(await self._start(line, pty, env), line or "")
+
+    async def run_process(
+        self,
+        command: Command,
+        *,
+        stdin: bytes | bytearray | memoryview = b"",
+        capture_stdout: bool = False,
+        capture_stderr: bool = False,
+        check: bool = True,
+        deliver_cancel: DeliverCancel | None = None,
+        env: Mapping[str, str] | None = None,
+        term: str | Pty | None = None,
+        task_status: trio.TaskStatus[Process] = trio.TASK_STATUS_IGNORED,
+    ) -> CompletedProcess:
+        """Run a command to its end; `trio.run_process`, elsewhere.
+
+        Args:
+            command, env, term: as in `open_process`.
+            stdin: what the command reads; then EOF.
+            capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
+            check: raise unless the command succeeds.
+            deliver_cancel: ends the command when the call is cancelled: an async function of the `Process`.  The default sends
+                TERM, five seconds later KILL, and closes the channel a second after that.
+            task_status: with ``nursery.start`` the call returns the `Process` as soon as it runs.
+
+        Raises:
+            ProcessError: the status is not 0, or a signal ended the command, or the server never said.
+            RequestRefused, ConnectionLost: it was not started, or the connection ended.
+
+        Cancelled, the command was ended; see `deliver_cancel`.
+        """
+        process = await self.open_process(command, env=env, term=term)
+        return await run(
+            process,
+            command,
+            stdin=stdin,
+            capture_stdout=capture_stdout,
+            capture_stderr=capture_stderr,
+            check=check,
+            deliver_cancel=deliver_cancel,
+            started=task_status.started,
+        )
+
+
+def _prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
+    """Ask first for a host key of a kind that is on record: else a server with several shows one that looks unknown."""
+    types = known.key_types(name)
+    if not types:
+        return algorithms
+    of_type = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
+    return attrs.evolve(
+        algorithms,
+        host_keys=tuple(sorted(algorithms.host_keys, key=lambda name: of_type.get(name, name) not in types)),
+    )
+
+
+class connect:
+    """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
+
+    The arguments are those of `SSHClient.connect`, and `policy`, for servers whose key is unknown.  The client disconnects at the
+    end of the block, however it is left.
+    """
+
+    def __init__(
+        self,
+        hostname: str,
+        port: int = 22,
+        username: str | None = None,
+        password: str | None = None,
+        pkey: PKey | Sequence[PKey] | None = None,
+        key_filename: str | Path | Sequence[str | Path] | None = None,
+        *,
+        passphrase: str | None = None,
+        look_for_keys: bool = True,
+        prompt_handler: PromptHandler | None = None,
+        known_hosts: KnownHosts | None = None,
+        policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy] = RejectPolicy,
+        sock: trio.abc.Stream | None = None,
+        compress: bool = False,
+        kex: Sequence[str] | None = None,
+        host_key_algorithms: Sequence[str] | None = None,
+        ciphers: Sequence[str] | None = None,
+        macs: Sequence[str] | None = None,
+        compressions: Sequence[str] | None = None,
+        keepalive: float = 0,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        self._client = SSHClient()
+        self._client.set_missing_host_key_policy(policy)
+
+        async def start() -> None:
+            await self._client.connect(
+                hostname,
+                port,
+                username,
+                password,
+                pkey,
+                key_filename,
+                passphrase=passphrase,
+                look_for_keys=look_for_keys,
+                prompt_handler=prompt_handler,
+                known_hosts=known_hosts,
+                sock=sock,
+                compress=compress,
+                kex=kex,
+                host_key_algorithms=host_key_algorithms,
+                ciphers=ciphers,
+                macs=macs,
+                compressions=compressions,
+                keepalive=keepalive,
+                limits=limits,
+            )
+
+        self._start = start
+
+    async def __aenter__(self) -> SSHClient:
+        await self._client.__aenter__()
+        try:
+            await self._start()
+        except BaseException:
+            # Leaves as it is: the block only ends the tasks.
+            await self._client.__aexit__(*sys.exc_info())
+            raise
+        return self._client
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, traceback)
+
+    def __await__(self) -> Generator[Any, Any, NoReturn]:
+        raise TypeError(
+            "connect() opens a block that owns the connection's tasks: write `async with trio_ssh.connect(...) as client:`"
+        )

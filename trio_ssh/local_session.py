@@ -1,0 +1,313 @@
+"""A session that runs a real local process, with a real terminal where one was asked for.
+
+    class Shells(trio_ssh.ServerInterface):
+        ...
+        async def handle_session(self, process):
+            return await trio_ssh.run_local_session(process)
+
+The process runs as the user that the *server* runs as, whoever logged in: authenticate accordingly.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import pwd
+import signal
+import struct
+import subprocess
+import termios
+from collections.abc import Mapping
+from typing import Final
+
+import trio
+
+from trio_ssh.session import Pty, ServerProcess
+from trio_ssh.wire.numbers import TerminalMode
+
+#: Bytes that one read of a pipe or terminal asks for.
+_READ_BYTES: Final = 64 * 1024
+
+#: Seconds between HUP and KILL for a process whose client is gone.
+_HANGUP_SECONDS: Final = 1.0
+
+
+async def run_local_session(
+    process: ServerProcess,
+    *,
+    shell: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+) -> int:
+    """Run the command, or a login shell if there is none, and return its return code as `subprocess` has it.
+
+    Args:
+        process: the session; what is typed, shown, signalled and resized passes through.
+        shell: runs the command; None for the local user's own.
+        env: the environment below what the client set; None for a small one of a login.
+        cwd: where to start; None for the home directory.
+
+    The process is gone when this returns, however it returns: cancelled, or left by its client, it gets HUP, and KILL a second
+    later.
+    """
+    account = pwd.getpwuid(os.getuid())
+    shell = shell or account.pw_shell or "/bin/sh"
+    name = os.path.basename(shell)
+    arguments = [f"-{name}"] if process.command is None else [name, "-c", process.command]
+    environment = {
+        "HOME": account.pw_dir,
+        "LOGNAME": account.pw_name,
+        "PATH": os.environ.get("PATH", os.defpath),
+        "SHELL": shell,
+        "USER": account.pw_name,
+    }
+    environment.update(env or {})
+    environment.update(process.environment)
+    directory = cwd or (account.pw_dir if os.path.isdir(account.pw_dir) else "/")
+    if process.pty is None:
+        return await _run_with_pipes(process, arguments, shell, environment, directory)
+    return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
+
+
+# -- without a terminal
+
+
+async def _run_with_pipes(
+    session: ServerProcess, arguments: list[str], shell: str, environment: Mapping[str, str], directory: str
+) -> int:
+    child = await trio.lowlevel.open_process(
+        arguments,
+        executable=shell,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        cwd=directory,
+        start_new_session=True,
+    )
+    assert child.stdin is not None and child.stdout is not None and child.stderr is not None, "all are pipes"
+    async with _Ending(child):
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            # Input and signals never end the session, nor hold it up.
+            nursery.start_soon(_feed, session, child.stdin)
+            nursery.start_soon(_pass_signals, session, child)
+            async with trio.open_nursery(strict_exception_groups=False) as outputs:
+                outputs.start_soon(_pump, child.stdout, session.stdout)
+                outputs.start_soon(_pump, child.stderr, session.stderr)
+            status = await child.wait()
+            nursery.cancel_scope.cancel()
+    return status
+
+
+async def _feed(session: ServerProcess, target: trio.abc.SendStream) -> None:
+    """Client to process, up to EOF on either side."""
+    try:
+        while data := await session.stdin.receive_some():
+            await target.send_all(data)
+    except trio.BrokenResourceError:
+        pass  # the process reads no more, or the client is gone; the outputs tell which
+    finally:
+        await trio.aclose_forcefully(target)
+
+
+async def _pump(source: trio.abc.ReceiveStream, target: trio.abc.SendStream) -> None:
+    """Process to client, up to EOF."""
+    while data := await source.receive_some(_READ_BYTES):
+        await target.send_all(data)
+
+
+async def _pass_signals(session: ServerProcess, child: trio.Process) -> None:
+    async for name in session.signals:
+        number = getattr(signal, f"SIG{name}", None)
+        if isinstance(number, signal.Signals):
+            _signal_group(child, number)
+
+
+def _signal_group(child: trio.Process, number: signal.Signals) -> None:
+    """Signal the process and whatever it started: it leads a session of its own."""
+    if child.poll() is None:
+        try:
+            os.killpg(child.pid, number)
+        except ProcessLookupError:
+            pass
+
+
+class _Ending:
+    """Sees to it that a process is gone when its block is left."""
+
+    def __init__(self, child: trio.Process) -> None:
+        self._child = child
+
+    async def __aenter__(self) -> None:
+        pass
+
+    async def __aexit__(self, *exception: object) -> None:
+        child = self._child
+        with trio.CancelScope(shield=True):
+            if child.poll() is None:
+                _signal_group(child, signal.SIGHUP)
+                with trio.move_on_after(_HANGUP_SECONDS):
+                    await child.wait()
+            if child.poll() is None:
+                _signal_group(child, signal.SIGKILL)
+                await child.wait()
+            for stream in (child.stdin, child.stdout, child.stderr):
+                if stream is not None:
+                    await trio.aclose_forcefully(stream)
+
+
+# -- with a terminal
+
+
+async def _run_with_terminal(
+    session: ServerProcess,
+    pty: Pty,
+    arguments: list[str],
+    shell: str,
+    environment: Mapping[str, str],
+    directory: str,
+) -> int:
+    ours, theirs = os.openpty()
+    try:
+        _set_size(theirs, pty)
+        _set_modes(theirs, pty.modes)
+        terminal_name = os.ttyname(theirs)
+        child = await trio.lowlevel.open_process(
+            arguments,
+            executable=shell,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            env={**environment, "TERM": pty.term or "dumb", "SSH_TTY": terminal_name},
+            cwd=directory,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    terminal = trio.lowlevel.FdStream(ours)
+    async with terminal, _Ending(child):
+        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            nursery.start_soon(_type, session, terminal)
+            nursery.start_soon(_pass_signals, session, child)
+            nursery.start_soon(_resize, session, ours)
+            await _show(terminal, session)
+            status = await child.wait()
+            nursery.cancel_scope.cancel()
+    return status
+
+
+def _take_terminal() -> None:
+    """In the child, which leads a session: make stdin its controlling terminal."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+async def _type(session: ServerProcess, terminal: trio.abc.SendStream) -> None:
+    """Client to terminal.  EOF from the client is no key that was pressed: it is VEOF that ends a terminal's input."""
+    try:
+        while data := await session.stdin.receive_some():
+            await terminal.send_all(data)
+        await terminal.send_all(b"\x04")
+    except trio.BrokenResourceError:
+        pass
+
+
+async def _show(terminal: trio.abc.ReceiveStream, session: ServerProcess) -> None:
+    """Terminal to client, until the last process that has the terminal open is gone."""
+    while True:
+        try:
+            data = await terminal.receive_some(_READ_BYTES)
+        except trio.BrokenResourceError as error:
+            # Linux says EIO where the others say EOF.
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
+                return
+            raise
+        if not data:
+            return
+        await session.stdout.send_all(data)
+
+
+async def _resize(session: ServerProcess, descriptor: int) -> None:
+    async for pty in session.window_changes:
+        _set_size(descriptor, pty)
+
+
+def _set_size(descriptor: int, pty: Pty) -> None:
+    size = (pty.height, pty.width, pty.width_pixels, pty.height_pixels)
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", *(min(value, 0xFFFF) for value in size)))
+
+
+#: RFC 4254 s8 names and those of termios, where they differ in nothing but the place where they are kept.
+_CHARACTERS: Final = (
+    "VINTR",
+    "VQUIT",
+    "VERASE",
+    "VKILL",
+    "VEOF",
+    "VEOL",
+    "VEOL2",
+    "VSTART",
+    "VSTOP",
+    "VSUSP",
+    "VREPRINT",
+    "VWERASE",
+    "VLNEXT",
+    "VDISCARD",
+)
+_FLAGS: Final = {
+    0: (
+        "IGNPAR",
+        "PARMRK",
+        "INPCK",
+        "ISTRIP",
+        "INLCR",
+        "IGNCR",
+        "ICRNL",
+        "IUCLC",
+        "IXON",
+        "IXANY",
+        "IXOFF",
+        "IMAXBEL",
+        "IUTF8",
+    ),
+    1: ("OPOST", "OLCUC", "ONLCR", "OCRNL", "ONOCR", "ONLRET"),
+    3: (
+        "ISIG",
+        "ICANON",
+        "XCASE",
+        "ECHO",
+        "ECHOE",
+        "ECHOK",
+        "ECHONL",
+        "NOFLSH",
+        "TOSTOP",
+        "IEXTEN",
+        "ECHOCTL",
+        "ECHOKE",
+        "PENDIN",
+    ),
+}
+
+
+def _set_modes(descriptor: int, modes: Mapping[TerminalMode, int]) -> None:
+    """Set what the client's own terminal is set to, as far as this system knows it."""
+    if not modes:
+        return
+    attributes = termios.tcgetattr(descriptor)
+    for index, names in _FLAGS.items():
+        for name in names:
+            bit = getattr(termios, name, 0x4000 if name == "IUTF8" else None)
+            value = modes.get(TerminalMode[name])
+            if bit is not None and value is not None:
+                attributes[index] = attributes[index] | bit if value else attributes[index] & ~bit
+    characters = attributes[6]
+    for name in _CHARACTERS:
+        index = getattr(termios, name, None)
+        value = modes.get(TerminalMode[name])
+        if index is not None and value is not None:
+            characters[index] = bytes((value & 0xFF,)) if value < 255 else b"\0"
+    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)

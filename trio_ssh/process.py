@@ -1,0 +1,244 @@
+"""Remote commands: `Process`, `run_process` and `CompletedProcess`, with trio's names and semantics.
+
+What a caller can rely on: stdout and stderr are drained together, so neither holds up the other; and cancelling `run_process` ends
+the remote command, within a bound.
+"""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import IO, Final, Self
+
+import trio
+
+from trio_ssh.core.channel import Source
+from trio_ssh.errors import ProcessError
+from trio_ssh.runtime.block import first_of
+from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.files import Reader, Writer
+
+Command = str | Sequence[str]
+DeliverCancel = Callable[["Process"], Awaitable[object]]
+
+#: Seconds between TERM and KILL, and between KILL and giving the channel up.
+TERMINATE_SECONDS: Final = 5.0
+KILL_SECONDS: Final = 1.0
+
+#: The return code of a command ended by a signal whose name means nothing here.
+UNKNOWN_SIGNAL: Final = -255
+
+
+def command_line(command: Command) -> str:
+    """Return what the remote shell is given: a str as it is, a sequence quoted word by word."""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+class CompletedProcess(subprocess.CompletedProcess[bytes]):
+    """A remote command that has ended.
+
+    Attributes:
+        args, returncode, stdout, stderr: as in `subprocess.CompletedProcess`; the return code is negative if a signal ended the
+            command, and None if the server never said.
+        exit_signal: that signal's name without ``SIG``, or None.
+    """
+
+    def __init__(
+        self, args: Command, returncode: int | None, stdout: bytes | None, stderr: bytes | None, exit_signal: str | None
+    ) -> None:
+        # typeshed wants an int; None says that the server never reported how the command ended.
+        super().__init__(args, returncode, stdout, stderr)  # type: ignore[arg-type]
+        self.exit_signal = exit_signal
+
+
+class Process(trio.abc.AsyncResource):
+    """A command that runs on the server.  Get one from `SSHClient.open_process`; close it when you are done.
+
+        async with await client.open_process("sort") as process:
+            await process.stdin.send_all(b"b\\na\\n")
+            await process.stdin.aclose()
+            print(await process.stdout.read())
+
+    Attributes:
+        command: what was asked for, as the server's shell got it; empty for a shell.
+        stdin: a send stream; closing it sends EOF.
+        stdout, stderr: receive streams that also know ``lines()`` and ``read()``.
+        channel: the channel itself.
+    """
+
+    def __init__(self, channel: Channel, command: str) -> None:
+        self.channel = channel
+        self.command = command
+        self.stdin = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
+        self.stdout = Reader(channel)
+        self.stderr = Reader(channel.stderr)
+        self._report: ExitReport | None = None
+
+    def __repr__(self) -> str:
+        state = f"returned {self.returncode}" if self._report is not None else "running"
+        return f"<Process {self.command!r}, {state}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, or minus the signal's number; None while the command runs, or where the server never said."""
+        if self._report is None and self.channel.exit_status_ready() and self.channel._exit_report is not None:
+            self._report = self.channel._exit_report
+        return _returncode(self._report) if self._report is not None else None
+
+    @property
+    def exit_signal(self) -> str | None:
+        """The name, without ``SIG``, of the signal that ended the command."""
+        return self._report.signal if self._report is not None else None
+
+    async def wait(self) -> int | None:
+        """Wait for the command to end; return the return code.
+
+        Read stdout and stderr meanwhile: a command that can't write doesn't end.  Cancelled, the command goes on.
+
+        Raises:
+            ConnectionLost: the connection ended first.
+        """
+        self._report = await self.channel.recv_exit_report()
+        return _returncode(self._report)
+
+    def send_signal(self, sig: signal.Signals | str) -> None:
+        """Send a signal.  Servers may ignore it: sshd sends it to the commands of ordinary users."""
+        self.channel.send_signal(sig)
+
+    def terminate(self) -> None:
+        """Send TERM."""
+        self.send_signal("TERM")
+
+    def kill(self) -> None:
+        """Send KILL."""
+        self.send_signal("KILL")
+
+    async def aclose(self) -> None:
+        """Close the channel.  The command sees EOF and broken pipes; what it makes of them is its own affair."""
+        await self.channel.aclose()
+
+    async def end(self) -> None:
+        """Terminate, wait, kill, wait, close: at most six seconds in all, even where the caller is cancelled."""
+        with trio.CancelScope(shield=True):
+            for name, seconds in (("TERM", TERMINATE_SECONDS), ("KILL", KILL_SECONDS)):
+                if self.channel.exit_status_ready():
+                    break
+                try:
+                    self.send_signal(name)
+                    with trio.move_on_after(seconds):
+                        await self.channel.recv_exit_report()
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    break
+            await self.aclose()
+
+
+def _returncode(report: ExitReport) -> int | None:
+    if report.signal is None:
+        return report.status
+    try:
+        return -signal.Signals[f"SIG{report.signal}"].value
+    except KeyError:
+        return UNKNOWN_SIGNAL
+
+
+async def run(
+    process: Process,
+    args: Command,
+    *,
+    stdin: bytes | bytearray | memoryview,
+    capture_stdout: bool,
+    capture_stderr: bool,
+    check: bool,
+    deliver_cancel: DeliverCancel | None,
+    started: Callable[[Process], None],
+) -> CompletedProcess:
+    """Feed, drain and wait for a process that has just been started; see `SSHClient.run_process`."""
+    outputs: dict[Source, bytearray] = {}
+
+    async def feed() -> None:
+        try:
+            if stdin:
+                await process.stdin.send_all(stdin)
+            await process.stdin.aclose()
+        except trio.BrokenResourceError:
+            pass  # it ended without reading everything, as with any pipe; a lost connection is told by the others
+
+    async def drain_stdout() -> None:
+        await drain(process.stdout, Source.DATA, None if capture_stdout else sys.stdout)
+
+    async def drain_stderr() -> None:
+        await drain(process.stderr, Source.STDERR, None if capture_stderr else sys.stderr)
+
+    async def drain(stream: Reader, source: Source, target: IO[str] | None) -> None:
+        chunks = outputs.setdefault(source, bytearray())
+        while data := await stream.receive_some():
+            if target is None:
+                chunks += data
+            else:
+                await trio.to_thread.run_sync(_pass_on, target, data)
+
+    try:
+        started(process)
+        await _together(feed, drain_stderr, drain_stdout, process.wait)
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            await (Process.end if deliver_cancel is None else deliver_cancel)(process)
+        raise
+    finally:
+        process.channel._close()
+    done = CompletedProcess(
+        args,
+        process.returncode,
+        bytes(outputs[Source.DATA]) if capture_stdout else None,
+        bytes(outputs[Source.STDERR]) if capture_stderr else None,
+        process.exit_signal,
+    )
+    if check and done.returncode != 0:
+        report = process._report or ExitReport()
+        raise ProcessError(done.returncode, process.command, done.stdout, done.stderr, report.signal, report.message)
+    return done
+
+
+async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
+    """Run all of them; the first exception cancels the others and leaves bare."""
+    failure: Exception | None = None
+
+    async def guarded(function: Callable[[], Awaitable[object]], nursery: trio.Nursery) -> None:
+        nonlocal failure
+        try:
+            await function()
+        except Exception as error:
+            failure = failure or error
+            nursery.cancel_scope.cancel()
+
+    try:
+        async with trio.open_nursery() as nursery:
+            for function in functions[:-1]:
+                nursery.start_soon(guarded, function, nursery)
+            await guarded(functions[-1], nursery)
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None  # a cancellation from outside, once per task
+    if failure is not None:
+        raise failure
+
+
+def _pass_on(target: IO[str], data: bytes) -> None:
+    """Write to our own stdout or stderr, whatever stands in their place."""
+    buffer = getattr(target, "buffer", None)
+    if buffer is not None:
+        buffer.write(data)
+    else:
+        target.write(data.decode("utf-8", "replace"))
+    target.flush()

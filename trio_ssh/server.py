@@ -1,0 +1,213 @@
+"""Serving: `serve_tcp`, `serve_listeners` and `serve_stream`, as trio has them for any stream.
+
+Each connection's tasks live in a nursery of their own inside the handler's task, so that nothing of it outlives the handler, and
+no bad connection harms another.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import trio
+
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.errors import SSHException
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.runtime.security_options import checked_algorithms
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.server_interface import ServerInterface
+
+_log = logging.getLogger("trio_ssh.server")
+
+ServerFactory = Callable[[], ServerInterface]
+L = TypeVar("L", bound="trio.abc.Listener[trio.abc.Stream]")
+
+
+class _Startups:
+    """Counts the connections that are not logged in, and refuses some when there are many: OpenSSH's MaxStartups."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.count = 0
+
+    def admits(self) -> bool:
+        limits = self._limits
+        if self.count < limits.startups_begin:
+            return True
+        if self.count >= limits.startups_full:
+            return False
+        # From the configured rate at `begin` it rises to all at `full`.
+        span = limits.startups_full - limits.startups_begin
+        refused = limits.startups_rate + (100 - limits.startups_rate) * (self.count - limits.startups_begin) / span
+        return random.random() * 100 >= refused
+
+
+async def serve_stream(
+    stream: trio.abc.Stream,
+    server: ServerInterface,
+    *,
+    host_keys: Sequence[PKey],
+    kex: Sequence[str] | None = None,
+    host_key_algorithms: Sequence[str] | None = None,
+    ciphers: Sequence[str] | None = None,
+    macs: Sequence[str] | None = None,
+    compressions: Sequence[str] | None = None,
+    login_timeout: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> None:
+    """Serve one client on `stream`, until it is gone.
+
+    Args:
+        stream: any trio stream; closed on return.
+        server: decides, and handles sessions; an instance for this connection alone.
+        host_keys: who we are; the first of each kind is used.
+        kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
+        login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
+        limits: bounds on what the client may choose.
+
+    A client that breaks the protocol, can't log in, or goes away is logged, not raised.  Cancelled, the client is disconnected.
+    """
+    algorithms = checked_algorithms(
+        kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
+    )
+    await _serve(stream, server, host_keys, algorithms, login_timeout, limits, lambda: None)
+
+
+async def _serve(
+    stream: trio.abc.Stream,
+    server: ServerInterface,
+    host_keys: Sequence[PKey],
+    algorithms: Algorithms,
+    login_timeout: float | None,
+    limits: Limits,
+    on_login: Callable[[], None],
+) -> None:
+    async with Transport(stream, limits=limits, algorithms=algorithms) as transport:
+        for key in host_keys:
+            transport.add_server_key(key)
+        server.transport = transport
+        seconds = limits.login_seconds if login_timeout is None else login_timeout
+        try:
+            with trio.move_on_after(seconds) as login:
+                await transport.start_server(server)
+                await transport.wait_authenticated()
+        except SSHException as error:
+            _log.info("a client at %s did not log in: %s", transport.getpeername(), error)
+            return
+        finally:
+            on_login()
+        if login.cancelled_caught:
+            _log.info("a client at %s did not log in within %g seconds", transport.getpeername(), seconds)
+            return
+        await transport.wait_closed()
+
+
+async def serve_listeners(
+    server_factory: ServerFactory,
+    listeners: Sequence[L],
+    *,
+    host_keys: Sequence[PKey],
+    kex: Sequence[str] | None = None,
+    host_key_algorithms: Sequence[str] | None = None,
+    ciphers: Sequence[str] | None = None,
+    macs: Sequence[str] | None = None,
+    compressions: Sequence[str] | None = None,
+    login_timeout: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[list[L]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve every client that connects to `listeners`, until cancelled.
+
+    Args:
+        server_factory: called without arguments for each connection: a `ServerInterface` subclass, or any function.
+        listeners: any trio listeners; closed on return.
+        handler_nursery, task_status: as in `trio.serve_listeners`.
+
+    The other arguments are those of `serve_stream`.  Too many clients that aren't logged in are turned away; see ``Limits``.
+    """
+    algorithms = checked_algorithms(
+        kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
+    )
+    _check_host_keys(host_keys)
+    startups = _Startups(limits)
+
+    async def handle(stream: trio.abc.Stream) -> None:
+        if not startups.admits():
+            _log.warning("a client was turned away: %d others are not logged in yet", startups.count)
+            await trio.aclose_forcefully(stream)
+            return
+        startups.count += 1
+        counted = True
+
+        def logged_in() -> None:
+            nonlocal counted
+            if counted:
+                startups.count -= 1
+                counted = False
+
+        try:
+            await _serve(stream, server_factory(), host_keys, algorithms, login_timeout, limits, logged_in)
+        except Exception:
+            # A server's author can fail in a factory or a check; other clients must not notice.
+            _log.exception("serving a client failed")
+        finally:
+            logged_in()
+
+    await trio.serve_listeners(handle, list(listeners), handler_nursery=handler_nursery, task_status=task_status)
+
+
+async def serve_tcp(
+    server_factory: ServerFactory,
+    port: int,
+    *,
+    host: str | bytes | None = None,
+    host_keys: Sequence[PKey],
+    kex: Sequence[str] | None = None,
+    host_key_algorithms: Sequence[str] | None = None,
+    ciphers: Sequence[str] | None = None,
+    macs: Sequence[str] | None = None,
+    compressions: Sequence[str] | None = None,
+    login_timeout: float | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+    backlog: int | None = None,
+    handler_nursery: trio.Nursery | None = None,
+    task_status: trio.TaskStatus[list[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Listen on a port and serve every client, until cancelled; `trio.serve_tcp`, speaking SSH.
+
+    Args:
+        port: 0 for any free one; ``await nursery.start(serve_tcp, ...)`` returns the listeners, which know it.
+        host: where to bind; None for all interfaces.
+        backlog: as in `trio.open_tcp_listeners`.
+
+    The other arguments are those of `serve_listeners`.
+    """
+    _check_host_keys(host_keys)
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    await serve_listeners(
+        server_factory,
+        listeners,
+        host_keys=host_keys,
+        kex=kex,
+        host_key_algorithms=host_key_algorithms,
+        ciphers=ciphers,
+        macs=macs,
+        compressions=compressions,
+        login_timeout=login_timeout,
+        limits=limits,
+        handler_nursery=handler_nursery,
+        task_status=task_status,
+    )
+
+
+def _check_host_keys(host_keys: Sequence[PKey]) -> None:
+    """Find the mistake before the first client does."""
+    if isinstance(host_keys, PKey) or not all(isinstance(key, PKey) for key in host_keys):
+        raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
+    if not host_keys:
+        raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")

@@ -1,0 +1,418 @@
+"""What a server decides: `ServerInterface`, with paramiko's names, each check sync or async.
+
+Every check refuses until it is overridden, and only the exact enum members let anyone in: ``True``, ``0`` and ``None`` are taken for
+the mistakes that they are, refused and logged.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import Enum
+from typing import Final, TypeVar
+
+import trio
+
+from trio_ssh.core.questions import (
+    AllowedAuths,
+    AuthResult,
+    BannerWanted,
+    CheckInteractive,
+    CheckInteractiveResponse,
+    CheckNone,
+    CheckPassword,
+    CheckPublicKey,
+    InteractiveQuery,
+    Question,
+)
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, PeerHandler
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, run_session
+from trio_ssh.wire.connection import (
+    EnvironmentRequest,
+    ExecRequest,
+    PtyRequest,
+    SignalRequest,
+    SubsystemRequest,
+    TcpipChannel,
+    TcpipForward,
+    TcpipForwardReply,
+    WindowChange,
+    X11Request,
+)
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.numbers import OpenFailureReason, TerminalMode
+from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.server")
+
+T = TypeVar("T")
+MaybeAwaitable = T | Awaitable[T]
+
+
+class OpenResult(Enum):
+    """A server's decision about a channel that the client wants."""
+
+    SUCCEEDED = 0
+    ADMINISTRATIVELY_PROHIBITED = 1
+    CONNECT_FAILED = 2
+    UNKNOWN_CHANNEL_TYPE = 3
+    RESOURCE_SHORTAGE = 4
+
+
+AUTH_SUCCESSFUL: Final = AuthResult.SUCCESSFUL
+AUTH_PARTIALLY_SUCCESSFUL: Final = AuthResult.PARTIALLY_SUCCESSFUL
+AUTH_FAILED: Final = AuthResult.FAILED
+OPEN_SUCCEEDED: Final = OpenResult.SUCCEEDED
+OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED: Final = OpenResult.ADMINISTRATIVELY_PROHIBITED
+OPEN_FAILED_CONNECT_FAILED: Final = OpenResult.CONNECT_FAILED
+OPEN_FAILED_UNKNOWN_CHANNEL_TYPE: Final = OpenResult.UNKNOWN_CHANNEL_TYPE
+OPEN_FAILED_RESOURCE_SHORTAGE: Final = OpenResult.RESOURCE_SHORTAGE
+
+
+class ServerInterface(PeerHandler):
+    """A server's decisions and what it does for its users.  Subclass it; each connection has an instance of its own.
+
+    A server that serves sessions overrides at least one ``check_auth_`` method and `handle_session`.  Everything is refused that
+    isn't overridden, with one exception: a class that has a `handle_session` grants sessions, commands and shells unless their
+    checks say otherwise.
+
+    Attributes:
+        transport: the connection, from before the first check on.
+        subsystems: what `handle_subsystem` runs, by name.
+    """
+
+    transport: Transport
+    subsystems: Mapping[str, Callable[[], SubsystemHandler]] = {}
+    _no_more_sessions = False
+
+    # -- authentication
+
+    def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
+        """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
+
+        The default names those whose check is overridden.
+        """
+        checks = {
+            "publickey": ServerInterface.check_auth_publickey,
+            "password": ServerInterface.check_auth_password,
+            "keyboard-interactive": ServerInterface.check_auth_interactive,
+        }
+        return [name for name, check in checks.items() if getattr(type(self), check.__name__) is not check]
+
+    def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this user needs no proof at all."""
+        return AuthResult.FAILED
+
+    def check_auth_password(self, username: str, password: str) -> MaybeAwaitable[AuthResult]:
+        """Decide about a password; compare with `hmac.compare_digest`."""
+        return AuthResult.FAILED
+
+    def check_auth_publickey(self, username: str, key: PublicKey) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this key may log this user in.
+
+        Asked for a mere probe too, which proves nothing: remember nothing here.  The signature is checked by trio_ssh, after this.
+        """
+        return AuthResult.FAILED
+
+    def check_auth_interactive(self, username: str, submethods: str) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
+        """Begin keyboard-interactive: return an `InteractiveQuery`, or decide at once."""
+        return AuthResult.FAILED
+
+    def check_auth_interactive_response(
+        self, responses: Sequence[str]
+    ) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
+        """Decide about the answers, one per prompt, or ask once more."""
+        return AuthResult.FAILED
+
+    def get_banner(self) -> MaybeAwaitable[str]:
+        """Return a text that the user reads before logging in; empty for none."""
+        return ""
+
+    # -- channels
+
+    def check_channel_request(self, kind: str, chanid: int) -> MaybeAwaitable[OpenResult]:
+        """Decide about a channel; ``direct-tcpip`` has a check of its own."""
+        if kind == "session" and self._serves_sessions:
+            return OpenResult.SUCCEEDED
+        return OpenResult.ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> MaybeAwaitable[OpenResult]:
+        """Decide whether the client may connect to `destination` from here; the channel then comes to `handle_channel`."""
+        return OpenResult.ADMINISTRATIVELY_PROHIBITED
+
+    def check_channel_exec_request(self, channel: Channel, command: str) -> MaybeAwaitable[bool]:
+        """Decide whether to run `command`."""
+        return self._handles_sessions
+
+    def check_channel_shell_request(self, channel: Channel) -> MaybeAwaitable[bool]:
+        """Decide whether to run a shell."""
+        return self._handles_sessions
+
+    def check_channel_subsystem_request(self, channel: Channel, name: str) -> MaybeAwaitable[bool]:
+        """Decide whether to run a subsystem.  The default grants those in `subsystems`."""
+        return name in self.subsystems
+
+    def check_channel_pty_request(
+        self,
+        channel: Channel,
+        term: str,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: Mapping[TerminalMode, int],
+    ) -> MaybeAwaitable[bool]:
+        """Decide whether the session has a terminal.  What was asked for is in ``process.pty`` then."""
+        return False
+
+    def check_channel_window_change_request(
+        self, channel: Channel, width: int, height: int, pixelwidth: int, pixelheight: int
+    ) -> MaybeAwaitable[bool]:
+        """Take note of a terminal's new size; ``process.window_changes`` tells the session, if there is a terminal."""
+        return True
+
+    def check_channel_env_request(self, channel: Channel, name: str, value: str) -> MaybeAwaitable[bool]:
+        """Decide whether the client may set this variable."""
+        return False
+
+    def check_channel_x11_request(
+        self, channel: Channel, single_connection: bool, auth_protocol: str, auth_cookie: bytes, screen_number: int
+    ) -> MaybeAwaitable[bool]:
+        """Decide whether the session may open X11 channels."""
+        return False
+
+    def check_channel_forward_agent_request(self, channel: Channel) -> MaybeAwaitable[bool]:
+        """Decide whether the session may open agent channels."""
+        return False
+
+    def check_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[int | bool]:
+        """Decide whether to listen for the client: return the port, or False."""
+        return False
+
+    def cancel_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[None]:
+        """Listen no more."""
+        return None
+
+    def check_global_request(self, kind: str, msg: Message) -> MaybeAwaitable[bool | bytes]:
+        """Decide about any other global request; bytes are a success and go with it."""
+        return False
+
+    # -- what it does
+
+    async def handle_session(self, process: ServerProcess) -> int | None:
+        """Run a command or shell; return its exit status (None is 0).
+
+        The client has been told that it runs.  An exception ends the channel with status 255 and is logged.
+        """
+        raise NotImplementedError
+
+    async def handle_subsystem(self, process: ServerProcess) -> int | None:
+        """Run a subsystem; the default runs the one in `subsystems`."""
+        assert process.subsystem is not None, "a granted subsystem has a name"
+        return await self.subsystems[process.subsystem]().handle(process)
+
+    async def handle_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
+        """Serve a channel that is no session; `destination` is that of a ``direct-tcpip`` channel."""
+        await channel.aclose()
+
+    def handler_failed(self, error: Exception) -> None:
+        """Take note that one of the handlers above raised `error`, which was logged and ended its channel alone."""
+
+    @property
+    def _serves_sessions(self) -> bool:
+        return self._handles_sessions or bool(self.subsystems)
+
+    @property
+    def _handles_sessions(self) -> bool:
+        return type(self).handle_session is not ServerInterface.handle_session
+
+    # -- how the transport asks
+
+    async def answer_question(self, question: Question) -> object:
+        """Ask the check that belongs to a question.  A check that raises refuses."""
+        try:
+            match question:
+                case CheckNone(username):
+                    answer = self.check_auth_none(username)
+                case CheckPassword(username, password):
+                    answer = self.check_auth_password(username, password)
+                case CheckPublicKey(username, key, _):
+                    answer = self.check_auth_publickey(username, key)
+                case CheckInteractive(username, submethods):
+                    answer = self.check_auth_interactive(username, submethods)
+                case CheckInteractiveResponse(_, responses):
+                    answer = self.check_auth_interactive_response(responses)
+                case BannerWanted():
+                    return await _resolved(self.get_banner())
+                case AllowedAuths(username):
+                    allowed = await _resolved(self.get_allowed_auths(username))
+                    return allowed.split(",") if isinstance(allowed, str) else list(allowed)
+                case _:
+                    return None
+            return await _resolved(answer)
+        except Exception:
+            _log.exception("%s failed: refused", type(question).__name__)
+            return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
+
+    async def open_requested(self, channel: Channel, details: bytes) -> OpenFailureReason | Answer:
+        """Ask the check for a channel of this kind."""
+        destination: tuple[str, int] | None = None
+        if channel.kind == "direct-tcpip":
+            asked = TcpipChannel.decode(details)
+            destination = (asked.host, asked.port)
+            origin = (asked.originator_host, asked.originator_port)
+            decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
+        else:
+            decision = self.check_channel_request(channel.kind, channel.get_id())
+        result = await _resolved(decision)
+        if not isinstance(result, OpenResult):
+            _log.error("a channel check returned %r, which is no OpenResult: refused", type(result))
+            return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+        if channel.kind == "session" and self._no_more_sessions:
+            return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+        if result is not OpenResult.SUCCEEDED:
+            return OpenFailureReason(result.value)
+        if channel.kind == "session":
+            channel.session = SessionState()
+            # A class without a handler is paramiko's way of serving: its channels come from `Transport.accept`.
+            return Answer(True, then=trio.lowlevel.checkpoint) if self._serves_sessions else GRANTED
+        return Answer(True, then=lambda: self._serve_channel(channel, destination))
+
+    async def _serve_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
+        try:
+            await self.handle_channel(channel, destination)
+        except trio.BrokenResourceError as error:
+            _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)
+        except Exception as error:
+            _log.exception("the handler of a %s channel failed", printable(channel.kind, 64))
+            self.handler_failed(error)
+        finally:
+            channel._close()
+
+    async def channel_requested(self, channel: Channel, name: str, details: bytes) -> Answer:
+        """Ask the check for a request on a session."""
+        state = channel.session
+        if not isinstance(state, SessionState):
+            return REFUSED
+        match name:
+            case "exec" | "shell" | "subsystem":
+                return await self._start_session(channel, state, name, details)
+            case "pty-req":
+                return await self._check_pty(channel, state, PtyRequest.decode(details))
+            case "env":
+                return await self._check_env(channel, state, EnvironmentRequest.decode(details))
+            case "window-change":
+                size = WindowChange.decode(details)
+                sizes = (size.width, size.height, size.width_pixels, size.height_pixels)
+                granted = _is_true(await _resolved(self.check_channel_window_change_request(channel, *sizes)))
+                if granted:
+                    state.resize(*sizes)
+                return Answer(granted)
+            case "signal":
+                return Answer(state.deliver_signal(SignalRequest.decode(details).name))
+            case "x11-req":
+                x11 = X11Request.decode(details)
+                return Answer(
+                    _is_true(
+                        await _resolved(
+                            self.check_channel_x11_request(
+                                channel, x11.single_connection, x11.auth_protocol, x11.auth_cookie, x11.screen_number
+                            )
+                        )
+                    )
+                )
+            case "auth-agent-req@openssh.com":
+                return Answer(_is_true(await _resolved(self.check_channel_forward_agent_request(channel))))
+            case _:
+                return REFUSED
+
+    async def _start_session(self, channel: Channel, state: SessionState, name: str, details: bytes) -> Answer:
+        if state.is_started:
+            return REFUSED  # RFC 4254 s6.5: one per channel
+        command = subsystem = None
+        if name == "exec":
+            command = ExecRequest.decode(details).command
+            decision = self.check_channel_exec_request(channel, command)
+        elif name == "shell":
+            decision = self.check_channel_shell_request(channel)
+        else:
+            subsystem = SubsystemRequest.decode(details).name
+            decision = self.check_channel_subsystem_request(channel, subsystem)
+        if not _is_true(await _resolved(decision)):
+            return REFUSED
+        state.is_started = True
+        if not self._serves_sessions:
+            return GRANTED
+        process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
+        handle = self.handle_session if subsystem is None else self.handle_subsystem
+        return Answer(True, then=lambda: run_session(process, handle, self.handler_failed))
+
+    async def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> Answer:
+        if state.is_started or state.pty is not None:
+            return REFUSED
+        pty = Pty.from_request(request)
+        decision = self.check_channel_pty_request(
+            channel, pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes
+        )
+        granted = _is_true(await _resolved(decision))
+        if granted:
+            state.pty = pty
+        return Answer(granted)
+
+    async def _check_env(self, channel: Channel, state: SessionState, request: EnvironmentRequest) -> Answer:
+        limits = self.transport.limits
+        environment = state.environment
+        size = sum(len(name) + len(value) for name, value in environment.items())
+        if (
+            len(environment) >= limits.environment_names
+            or size + len(request.name) + len(request.value) > limits.environment_bytes
+            or not request.name
+            or "\0" in request.name + request.value
+            or "=" in request.name
+        ):
+            return REFUSED
+        granted = _is_true(await _resolved(self.check_channel_env_request(channel, request.name, request.value)))
+        if granted:
+            environment[request.name] = request.value
+        return Answer(granted)
+
+    async def global_requested(self, name: str, details: bytes) -> Answer:
+        """Ask the check for a global request."""
+        match name:
+            case "tcpip-forward":
+                asked = TcpipForward.decode(details)
+                port = await _resolved(self.check_port_forward_request(asked.address, asked.port))
+                if port is True or port is False or not isinstance(port, int) or not port:
+                    return REFUSED
+                return Answer(True, TcpipForwardReply(port).encode() if asked.port == 0 else b"")
+            case "cancel-tcpip-forward":
+                asked = TcpipForward.decode(details)
+                await _resolved(self.cancel_port_forward_request(asked.address, asked.port))
+                return GRANTED
+            case "keepalive@openssh.com":
+                return REFUSED  # an answer is all that it wants
+            case "no-more-sessions@openssh.com":
+                self._no_more_sessions = True
+                return GRANTED
+            case _:
+                answer = await _resolved(self.check_global_request(name, Message(details)))
+                return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
+
+
+def _is_true(value: object) -> bool:
+    """``True`` and nothing else: a decision that is merely truthy is a mistake."""
+    if value is not True and value is not False:
+        _log.error("a check returned %r, which is neither True nor False: refused", type(value))
+    return value is True
+
+
+async def _resolved(value: MaybeAwaitable[T]) -> T:
+    if inspect.isawaitable(value):
+        return await value
+    return value

@@ -1,0 +1,209 @@
+"""What a server's handler is given: a session's command, terminal, environment and streams."""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final, Self
+
+import attrs
+import trio
+
+from trio_ssh.core.channel import Half
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.files import Reader, Writer
+from trio_ssh.wire.connection import PtyRequest
+from trio_ssh.wire.numbers import TerminalMode
+from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.server")
+
+#: The exit status of a session whose handler failed, as ssh itself reports its own failures.
+FAILED_STATUS: Final = 255
+
+#: Signals and sizes that wait for a handler; more are dropped, the oldest first for sizes, the newest for signals.
+_WAITING: Final = 64
+
+_OPCODES: Final = {mode.value: mode for mode in TerminalMode}
+
+
+@attrs.frozen
+class Pty:
+    """The terminal that a client asked for.
+
+    Attributes:
+        term: the terminal's type, as in ``$TERM``.
+        width, height: in characters; width_pixels, height_pixels: in pixels, 0 if unknown.
+        modes: RFC 4254 s8 modes and their values; opcodes that have no name are left out.
+    """
+
+    term: str
+    width: int = 80
+    height: int = 24
+    width_pixels: int = 0
+    height_pixels: int = 0
+    modes: Mapping[TerminalMode, int] = attrs.field(factory=dict)
+
+    @classmethod
+    def from_request(cls, request: PtyRequest) -> Self:
+        """Read a ``pty-req``."""
+        return cls(
+            request.term,
+            request.width,
+            request.height,
+            request.width_pixels,
+            request.height_pixels,
+            decode_modes(request.modes),
+        )
+
+
+def decode_modes(encoded: bytes) -> dict[TerminalMode, int]:
+    """RFC 4254 s8: opcodes 1 to 159 have a uint32 each; reading ends at TTY_OP_END, at 160, or where the bytes do."""
+    modes: dict[TerminalMode, int] = {}
+    offset = 0
+    while offset + 5 <= len(encoded) and 0 < encoded[offset] < 160:
+        mode = _OPCODES.get(encoded[offset])
+        if mode is not None:
+            modes[mode] = int.from_bytes(encoded[offset + 1 : offset + 5], "big")
+        offset += 5
+    return modes
+
+
+class SessionState:
+    """What is known of a session, from its opening on."""
+
+    def __init__(self) -> None:
+        self.environment: dict[str, str] = {}
+        self.pty: Pty | None = None
+        self.is_started = False
+        self._signals, self.signals = trio.open_memory_channel[str](_WAITING)
+        self._sizes, self.sizes = trio.open_memory_channel[Pty](math.inf)
+
+    def deliver_signal(self, name: str) -> bool:
+        """Keep a signal for the handler."""
+        if not self.is_started or not name.isalnum() or len(name) > 32:
+            return False
+        try:
+            self._signals.send_nowait(name)
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def resize(self, width: int, height: int, width_pixels: int, height_pixels: int) -> None:
+        """Keep a terminal's new size for the handler; only the newest counts."""
+        if self.pty is None:
+            return
+        self.pty = attrs.evolve(
+            self.pty, width=width, height=height, width_pixels=width_pixels, height_pixels=height_pixels
+        )
+        while self.sizes.statistics().current_buffer_used:
+            self.sizes.receive_nowait()
+        self._sizes.send_nowait(self.pty)
+
+
+class ServerProcess:
+    """A command, shell or subsystem that a client wants to be run.
+
+    Attributes:
+        command: what to run, as one str; None for a shell or a subsystem.
+        subsystem: its name, or None.
+        username: who is logged in.
+        environment: the variables that the client set and the server granted.
+        channel: the channel itself.
+        stdin: a receive stream that also knows ``lines()``.
+        stdout, stderr: send streams that also take text by ``write``.
+        signals: a memory channel of signal names, without ``SIG``.
+        window_changes: a memory channel of the terminal's newest size, as a `Pty`.
+    """
+
+    def __init__(
+        self, channel: Channel, state: SessionState, command: str | None, subsystem: str | None, username: str
+    ) -> None:
+        self.channel = channel
+        self.command = command
+        self.subsystem = subsystem
+        self.username = username
+        self.environment = state.environment
+        self._state = state
+        self.signals = state.signals
+        self.window_changes = state.sizes
+        self.stdin = Reader(channel)
+        self.stdout = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
+        self.stderr = Writer(channel.send_stderr, trio.lowlevel.checkpoint, channel.wait_send_all_might_not_block)
+        self._is_exited = False
+
+    def __repr__(self) -> str:
+        what = f"subsystem {self.subsystem!r}" if self.subsystem is not None else repr(self.command or "shell")
+        return f"<ServerProcess {printable(what, 80)} of {printable(self.username, 40)}>"
+
+    @property
+    def pty(self) -> Pty | None:
+        """The terminal, with its newest size, or None."""
+        return self._state.pty
+
+    def exit(self, status: int) -> None:
+        """Report an exit status; the first report counts.  The session goes on until its handler returns."""
+        if not self._is_exited and self._can_report:
+            self._is_exited = True
+            self.channel.send_exit_status(status)
+
+    def exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
+        """Report that a signal ended the command; its name without ``SIG``."""
+        if not self._is_exited and self._can_report:
+            self._is_exited = True
+            self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
+
+    def exit_with(self, returncode: int) -> None:
+        """Report a return code as `subprocess` has it: negative for a signal."""
+        if returncode < 0:
+            try:
+                self.exit_signal(signal.Signals(-returncode).name)
+            except ValueError:
+                self.exit(FAILED_STATUS)
+        else:
+            self.exit(returncode)
+
+    @property
+    def _can_report(self) -> bool:
+        core = self.channel._core
+        return (
+            core.outbound is not Half.CLOSED
+            and core.inbound is not Half.CLOSED
+            and self.channel.get_transport().is_active()
+        )
+
+
+class SubsystemHandler(ABC):
+    """Serves one subsystem of one session."""
+
+    @abstractmethod
+    async def handle(self, process: ServerProcess) -> int | None:
+        """Serve it, and return the exit status (None is 0)."""
+
+
+async def run_session(
+    process: ServerProcess,
+    handle: Callable[[ServerProcess], Awaitable[int | None]],
+    on_failure: Callable[[Exception], None],
+) -> None:
+    """Run a handler, and end its channel in good order: status, EOF, CLOSE.
+
+    Args:
+        on_failure: takes the handler's exception, after it was logged.
+    """
+    channel = process.channel
+    try:
+        status = await handle(process)
+        process.exit_with(0 if status is None else status)
+    except trio.BrokenResourceError as error:
+        # The client went away; that is no failure of the handler's.
+        _log.debug("%r ended with its client: %s", process, error)
+    except Exception as error:
+        _log.exception("the handler of %r failed", process)
+        process.exit(FAILED_STATUS)
+        on_failure(error)
+    finally:
+        channel._close()
