@@ -103,10 +103,13 @@ class Pair:
 def pairs(settings: Settings, work: Work) -> list[Pair]:
     """Pair every library that can do the work with sshd, and with itself."""
     able = [library for library in settings.libraries if can_do(library, work)]
-    with_sshd = [Pair(library, OPENSSH, work) for library in able if SSHD in settings.servers or library is OPENSSH]
     # OpenSSH's peer is sshd, so its one pair stands for both kinds.
-    with_itself = [Pair(library, library, work) for library in able if PEERS in settings.servers]
-    return with_sshd + [pair for pair in with_itself if pair.client is not OPENSSH]
+    programs = [library for library in able if library.module is None]
+    with_sshd = able if SSHD in settings.servers else programs
+    with_itself = [library for library in able if library not in programs and PEERS in settings.servers]
+    return [Pair(library, OPENSSH, work) for library in with_sshd] + [
+        Pair(library, library, work) for library in with_itself
+    ]
 
 
 def can_do(library: Library, work: Work) -> bool:

@@ -47,6 +47,7 @@ class Library:
 
 
 OPENSSH: Final = Library(name="openssh", adapter="with_openssh", module=None)
+OPENSSH_FILES: Final = Library(name="openssh-files", adapter="with_openssh_files", module=None, transfers_only=True)
 TRIO_SSH: Final = Library(name="trio_ssh", adapter="with_trio_ssh", module="trio_ssh")
 ASYNCSSH: Final = Library(name="asyncssh", adapter="with_asyncssh", module="asyncssh")
 ASYNCSSH_CALLBACKS: Final = Library(
@@ -60,7 +61,7 @@ PARAMIKO: Final = Library(
     lacks=frozenset({CHACHA20}),
     most_bytes=256 * MIB,
 )
-LIBRARIES: Final = (OPENSSH, TRIO_SSH, ASYNCSSH, ASYNCSSH_CALLBACKS, PARAMIKO)
+LIBRARIES: Final = (OPENSSH, OPENSSH_FILES, TRIO_SSH, ASYNCSSH, ASYNCSSH_CALLBACKS, PARAMIKO)
 
 
 @attrs.frozen(kw_only=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.benchmarks.adapters import roles
-from tests.benchmarks.adapters.roles import ClientTask, Sample, ServerTask
+from tests.benchmarks.adapters.roles import CHUNK, ClientTask, Sample, ServerTask
 
 POLL_SECONDS: Final = 0.005
 START_SECONDS: Final = 120
@@ -123,19 +123,31 @@ def round_trip(process: subprocess.Popen[bytes]) -> float:
 
 
 def bulk_down(task: ClientTask) -> Sample:
-    """Have `ssh` write everything to /dev/null."""
+    """Read everything a command writes through a pipe from `ssh`, as a program does."""
     with connected(task) as control, task.window(in_children=True) as window:
-        run(over(control, task.command))
+        received = 0
+        with piped(over(control, task.command)) as process:
+            if process.stdin is None or process.stdout is None:
+                raise RuntimeError("no pipes")
+            process.stdin.close()
+            while data := os.read(process.stdout.fileno(), len(CHUNK)):
+                received += len(data)
+    roles.check("bytes", received, task.size)
+    roles.check("exit status", process.returncode, 0)
     return window.sample
 
 
 def bulk_up(task: ClientTask) -> Sample:
-    """Have `ssh` read everything from a sparse file."""
-    zeros = Path(task.directory, "zeros")
-    with zeros.open("wb") as file:
-        file.truncate(task.size)
-    with connected(task) as control, zeros.open("rb") as file, task.window(in_children=True) as window:
-        subprocess.run(over(control, task.command), stdin=file, stdout=subprocess.DEVNULL, check=True)
+    """Write everything through a pipe to `ssh`, as a program does, and wait for the command to have read it."""
+    with connected(task) as control, task.window(in_children=True) as window:
+        left = task.size
+        with piped(over(control, task.command)) as process:
+            if process.stdin is None:
+                raise RuntimeError("no pipe")
+            while left:
+                left -= os.write(process.stdin.fileno(), memoryview(CHUNK)[:left])
+            process.stdin.close()
+    roles.check("exit status", process.returncode, 0)
     return window.sample
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 import trio
 
@@ -15,6 +17,16 @@ from tests.benchmarks.adapters.roles import CHUNK, ClientRole, ClientTask, Sampl
 
 Connect = Callable[[], AbstractAsyncContextManager[trio_ssh.SSHClient]]
 
+# As sshd is configured: many may log in at once, and a connection may have many sessions.
+LIMITS: Final = trio_ssh.Limits(startups_begin=1000, startups_full=1000, sessions=1000)
+
+
+class AnyHost(trio_ssh.MissingHostKeyPolicy):
+    """Trusts a server whose key is new: every one here is."""
+
+    def missing_host_key(self, client: object, hostname: str, key: trio_ssh.PublicKey) -> None:
+        """Accept."""
+
 
 def connecting(task: ClientTask) -> Connect:
     """Prepare what all connections of a run share, and return what opens one."""
@@ -23,13 +35,19 @@ def connecting(task: ClientTask) -> Connect:
         roles.HOST,
         port=task.port,
         username=task.user,
-        client_keys=[key],
-        known_hosts=None,
-        config=None,
+        pkey=key,
+        look_for_keys=False,
+        known_hosts=trio_ssh.HostKeys(),
+        policy=AnyHost,
         kex=[roles.KEX],
         ciphers=[task.cipher],
         macs=[task.mac],
     )
+
+
+async def run(client: trio_ssh.SSHClient, command: str) -> None:
+    """Run a command to its end, and take what it writes."""
+    await client.run_process(command, capture_stdout=True, capture_stderr=True)
 
 
 async def bulk_down(task: ClientTask) -> Sample:
@@ -56,7 +74,7 @@ async def bulk_up(task: ClientTask) -> Sample:
                 size = min(left, len(CHUNK))
                 await process.stdin.send_all(memoryview(CHUNK)[:size])
                 left -= size
-            await process.stdin.send_eof()
+            await process.stdin.aclose()
             status = await process.wait()
         roles.check("exit status", status, 0)
     return window.sample
@@ -77,22 +95,22 @@ async def handshake(task: ClientTask) -> Sample:
 async def exec_sequential(task: ClientTask) -> Sample:
     """Run commands on one connection, one after another."""
     async with connecting(task)() as client:
-        await client.run_process(task.command)
+        await run(client, task.command)
         with task.window() as window:
             for _ in range(task.count):
-                await client.run_process(task.command)
+                await run(client, task.command)
     return window.sample
 
 
 async def exec_concurrent(task: ClientTask) -> Sample:
     """Run commands on one connection, some at a time."""
     async with connecting(task)() as client:
-        await client.run_process(task.command)
+        await run(client, task.command)
         left = iter(range(task.count))
 
         async def work() -> None:
             for _ in left:
-                await client.run_process(task.command)
+                await run(client, task.command)
 
         with task.window() as window:
             async with trio.open_nursery() as nursery:
@@ -116,7 +134,7 @@ async def echo(task: ClientTask) -> Sample:
             await round_trip()
         with task.window() as window:
             seconds = [await round_trip() for _ in range(task.count)]
-        await process.stdin.send_eof()
+        await process.stdin.aclose()
         await process.wait()
     return window.sample | roles.latencies(seconds)
 
@@ -127,7 +145,7 @@ async def connections(task: ClientTask) -> Sample:
 
     async def connect_and_run() -> None:
         async with connect() as client:
-            await client.run_process(task.command)
+            await run(client, task.command)
 
     await connect_and_run()
     with task.window() as window:
@@ -141,7 +159,7 @@ async def idle_memory(task: ClientTask) -> Sample:
     """Keep connections open, without a channel and then with one."""
     connect = connecting(task)
     async with connect() as client:
-        await client.run_process("true")
+        await run(client, "true")
     before = task.footprints()
     async with AsyncExitStack() as stack:
         held = [await stack.enter_async_context(connect()) for _ in range(task.count)]
@@ -149,7 +167,7 @@ async def idle_memory(task: ClientTask) -> Sample:
         processes = [await client.open_process(task.command) for client in held]
         with_channel = task.footprints()
         for process in processes:
-            await process.stdin.send_eof()
+            await process.stdin.aclose()
             await process.wait()
     return roles.per_connection(task.count, before, idle, with_channel)
 
@@ -157,18 +175,18 @@ async def idle_memory(task: ClientTask) -> Sample:
 def serve(task: ServerTask) -> None:
     """Serve until killed."""
     host_key = trio_ssh.Ed25519Key.from_private_key_file(task.host_key)
-    authorized = Path(task.authorized_keys).read_text(encoding="ascii").split()[1]
+    authorized = base64.b64decode(Path(task.authorized_keys).read_text(encoding="ascii").split()[1])
 
     class Server(trio_ssh.ServerInterface):
         """Lets one key in and runs the benchmarks' commands."""
 
-        async def check_auth_publickey(self, username: str, key: trio_ssh.PKey) -> object:
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
             """Let the one key in."""
-            return trio_ssh.AUTH_SUCCESSFUL if key.get_base64() == authorized else trio_ssh.AUTH_FAILED
+            return trio_ssh.AUTH_SUCCESSFUL if key.blob == authorized else trio_ssh.AUTH_FAILED
 
         async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
             """Run a command of a client's."""
-            command = process.command
+            command = process.command or ""
             if command.startswith("source"):
                 left = roles.source_size(command)
                 while left:
@@ -191,6 +209,11 @@ def serve(task: ServerTask) -> None:
                     0,
                     host=roles.HOST,
                     host_keys=[host_key],
+                    kex=[roles.KEX],
+                    ciphers=[task.cipher],
+                    macs=[task.mac],
+                    limits=LIMITS,
+                    backlog=roles.LISTEN_BACKLOG,
                     task_status=task_status,
                 )
             )

@@ -1,9 +1,9 @@
 """bulk_down, bulk_up: as much as one channel carries, in one direction.
 
-The window holds the command's start, the transfer and the command's end, not the login.  A Python client
-takes and gives bytes in memory; `ssh` writes to /dev/null and reads a sparse file.  The source at sshd is
-`dd` with large blocks, which costs half of what `head -c` does.  CPU is given per GiB, as not everyone moves
-the same volume.
+The window holds the command's start, the transfer and the command's end, not the login.  Every client takes and
+gives bytes in a program's memory; `ssh` does so through pipes, and the program's own share is not on its account.
+The source at sshd is `dd` with large blocks, which costs half of what `head -c` does.  CPU is given per GiB, as
+not everyone moves the same volume.
 """
 
 from __future__ import annotations
