@@ -1,0 +1,68 @@
+"""Whatever bytes a key file has: a key, or the documented exception."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies
+
+from tests.keys.samples import FILES, PASSPHRASE, armoured, content, flips, load, opened
+from trio_ssh.errors import KeyFileException, PasswordRequiredException
+from trio_ssh.keys.files import load_private_key
+from trio_ssh.keys.private_key import PKey
+
+#: bcrypt runs once per damaged file that looks sound: some 8 ms each.
+SLOW = ("ed25519.aes256-ctr", "ed25519.aes256-cbc", "ed25519.aes256-gcm", "ed25519.chacha20-poly1305")
+
+
+def attempt(data: bytes, passphrase: str | None = PASSPHRASE) -> PKey | None:
+    try:
+        return load_private_key(data, passphrase)
+    except (KeyFileException, PasswordRequiredException):
+        return None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_cut_at_any_byte_is_no_key(name: str) -> None:
+    data = content(name)
+    end = data.rindex(b"-----END") + len(data.splitlines()[-1])
+    for length in range(end):
+        assert attempt(data[:length]) is None
+    assert attempt(data[:end]) is not None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_key_cut_inside_its_armour_is_no_key(name: str) -> None:
+    inside = bytes(opened(name))
+    for length in range(0, len(inside), 1 + 30 * (name in SLOW)):
+        assert attempt(armoured(name, inside[:length])) is None
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_byte_makes_no_other_key_of_the_same_name(name: str) -> None:
+    original = load(name)
+    for damaged in flips(bytes(opened(name)), step=1 + 30 * (name in SLOW)):
+        key = attempt(armoured(name, damaged))
+        if key is not None and key != original:
+            assert key.comment in ("", original.comment)
+            key.verify(b"data", key.sign(b"data"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_character_is_survived(name: str) -> None:
+    for damaged in flips(content(name), step=1 + 30 * (name in SLOW)):
+        attempt(damaged)
+        attempt(damaged, None)
+
+
+@given(strategies.binary(max_size=300))
+def test_any_bytes_are_survived(data: bytes) -> None:
+    attempt(data)
+    attempt(armoured("ed25519.openssh", b"openssh-key-v1\0" + data))
+
+
+@pytest.mark.parametrize("label", [b"RSA ", b"EC ", b"", b"ENCRYPTED ", b"DSA "])
+@given(inside=strategies.binary(max_size=100), headers=strategies.binary(max_size=30))
+def test_any_bytes_in_pem_are_survived(label: bytes, inside: bytes, headers: bytes) -> None:
+    name = label + b"PRIVATE KEY"
+    for body in (headers, armoured("rsa2048.pkcs1", inside).split(b"\n", 1)[1]):
+        attempt(b"-----BEGIN " + name + b"-----\n" + body + b"\n-----END " + name + b"-----\n")

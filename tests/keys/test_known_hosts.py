@@ -1,0 +1,440 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, strategies
+
+from tests.keys.samples import load
+from trio_ssh.errors import KeyFileException
+from trio_ssh.keys import disk
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, KnownKey, known_hosts_name
+
+KNOWN, UNKNOWN, CHANGED, REVOKED = HostKeyStatus
+
+ED25519 = load("ed25519.openssh").public_key
+OTHER_ED25519 = load("ed25519.pkcs8").public_key
+ECDSA = load("ecdsa256.openssh").public_key
+RSA = load("rsa2048.openssh").public_key
+SHORT_RSA = load("rsa1024.openssh").public_key
+A, B, C, R = (key.to_openssh() for key in (ED25519, OTHER_ED25519, ECDSA, RSA))
+DSA = "ssh-dss AAAAB3NzaC1kc3MAAAAA"
+SALT = bytes(range(20))
+
+
+def known(*lines: str) -> HostKeys:
+    return HostKeys.from_text("".join(f"{line}\n" for line in lines))
+
+
+# -- names
+
+
+def test_a_name_carries_its_port_unless_it_is_22() -> None:
+    assert known_hosts_name("Example.COM", 22) == "example.com"
+    assert known_hosts_name("Example.COM", 2222) == "[example.com]:2222"
+    assert known_hosts_name("::1", 22) == "::1"
+    assert known_hosts_name("::1", 2222) == "[::1]:2222"
+
+
+def test_only_ascii_letters_are_lowered() -> None:
+    kelvin = "\N{KELVIN SIGN}"
+    assert known_hosts_name(f"{kelvin}K", 22) == f"{kelvin}k"
+    assert known(f"k {A}").check(kelvin, ED25519) is UNKNOWN
+
+
+# -- what a line is for
+
+
+@pytest.mark.parametrize(
+    ("hosts", "hostname", "expected"),
+    [
+        ("host", "host", True),
+        ("host", "HOST", True),
+        ("HOST", "host", True),
+        ("host", "hos", False),
+        ("a,host,b", "host", True),
+        ("a,,b", "", False),
+        ("*.example.com", "www.example.com", True),
+        ("*.Example.com,!www.example.com", "www.example.com", False),
+        ("*.example.com,!www.example.com", "ftp.example.com", True),
+        ("!www.example.com", "ftp.example.com", False),
+        ("10.0.0.?", "10.0.0.7", True),
+        ("[host]:2222", "[host]:2222", True),
+        ("[host]:2222", "host", False),
+        ("host", "[host]:2222", False),
+        ("[*]:2222", "[host]:2222", True),
+        ("*", "[host]:2222", True),
+        (HostKeys.hash_host("host"), "host", True),
+        (HostKeys.hash_host("host"), "HOST", True),
+        (HostKeys.hash_host("host"), "hosts", False),
+        (HostKeys.hash_host("[host]:2222"), "[host]:2222", True),
+        (HostKeys.hash_host("*"), "host", False),
+    ],
+)
+def test_a_line_is_for_the_hosts_that_openssh_takes_it_for(hosts: str, hostname: str, expected: bool) -> None:
+    keys = known(f"{hosts} {A}")
+    assert keys.problems == []
+    assert bool(keys.lookup(hostname)) is expected
+
+
+def test_a_hashed_name_is_that_of_openssh() -> None:
+    # What ssh-keygen -H made of "host.example".
+    salt = bytes.fromhex("167d835416c4580d779e121803a028cb73c89c5d")
+    assert HostKeys.hash_host("host.example", salt) == "|1|Fn2DVBbEWA13nhIYA6Aoy3PInF0=|Ta7aTNNyR1rDy9Xg/HQPwlz5N9c="
+
+
+def test_a_name_is_hashed_with_another_salt_each_time() -> None:
+    assert HostKeys.hash_host("host") != HostKeys.hash_host("host")
+    with pytest.raises(ValueError, match="20 bytes, not 3"):
+        HostKeys.hash_host("host", b"abc")
+
+
+def test_entries_come_in_the_order_of_their_lines_with_their_places() -> None:
+    keys = HostKeys.from_text(f"# comment\nhost {A}\n\n@revoked * {B}\n@cert-authority\thost\t{C} comment\n", "file")
+    assert keys.lookup("host") == (
+        KnownKey(ED25519, None, "file:2"),
+        KnownKey(OTHER_ED25519, "revoked", "file:4"),
+        KnownKey(ECDSA, "cert-authority", "file:5"),
+    )
+
+
+# -- what is on record about a key
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], UNKNOWN),
+        ([f"other {A}"], UNKNOWN),
+        ([f"host {A}"], KNOWN),
+        ([f"host {B}"], CHANGED),
+        ([f"host {B}", f"host {A}"], KNOWN),
+        ([f"host {A}", f"host {B}"], KNOWN),
+        ([f"host {C}"], CHANGED),
+        ([f"host {C}", f"host {A}"], KNOWN),
+        ([f"* {B}"], CHANGED),
+        ([f"host {DSA}"], UNKNOWN),
+        ([f"@cert-authority host {A}"], UNKNOWN),
+        ([f"@cert-authority host {B}"], UNKNOWN),
+        ([f"@revoked host {A}"], REVOKED),
+        ([f"@revoked host {B}"], UNKNOWN),
+        ([f"@revoked other {A}", f"host {A}"], KNOWN),
+        ([f"host {A}", f"@revoked * {A}"], REVOKED),
+        ([f"@revoked host {A}", f"host {A}"], REVOKED),
+        ([f"@revoked host {A}", f"host {B}"], REVOKED),
+        ([f"@revoked *,!host {A}", f"host {A}"], KNOWN),
+    ],
+)
+def test_a_key_is_known_changed_or_revoked_as_for_openssh(lines: list[str], expected: HostKeyStatus) -> None:
+    assert known(*lines).check("host", ED25519) is expected
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([f"host {A}"], KNOWN),
+        ([f"host {B}"], UNKNOWN),
+        ([f"host {B}", f"[host]:2222 {A}"], KNOWN),
+        ([f"host {A}", f"[host]:2222 {B}"], CHANGED),
+        ([f"@revoked host {A}"], REVOKED),
+        ([f"@revoked host {A}", f"[host]:2222 {A}"], KNOWN),
+        ([f"[host]:22 {A}"], UNKNOWN),
+    ],
+)
+def test_a_host_on_another_port_is_known_by_its_key_for_port_22(lines: list[str], expected: HostKeyStatus) -> None:
+    assert known(*lines).check("[host]:2222", ED25519) is expected
+
+
+def test_a_short_rsa_key_can_be_revoked() -> None:
+    assert known(f"@revoked * {SHORT_RSA.to_openssh()}").check("host", SHORT_RSA) is REVOKED
+
+
+def test_the_types_on_record_come_each_once_and_without_authorities() -> None:
+    keys = known(f"host {C}", f"@cert-authority host {R}", f"host {A}", f"host {B}", f"@revoked * {R}", f"x {R}")
+    assert keys.key_types("HOST") == ("ecdsa-sha2-nistp256", "ssh-ed25519")
+    assert keys.key_types("nowhere") == ()
+
+
+# -- lines that are not understood
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("host", "ends before a key"),
+        ("host ssh-ed25519", "ends before a key"),
+        ("host # comment here", "ends before a key"),
+        ("host ssh-ed25519 # comment", "ends before a key"),
+        ("@revoked", "ends before a key"),
+        (f"@revoke host {A}", "marker @revoke is unknown"),
+        (f"@\x1b[m host {A}", r"marker @\x1b[m is unknown"),
+        (f"@revoked @revoked host {A}", "one marker at most"),
+        ("host ssh-ed25519 !!!", "not a usable public key: it is not base64"),
+        (f"host {A[:-8]}", "not a usable public key"),
+        (
+            f"host {A.replace('ssh-ed25519', 'ssh-rsa')}",
+            "the line says ssh-rsa, but the key is of the type ssh-ed25519",
+        ),
+        (f"host {A.replace('ssh-ed25519', 'ssh-dss')}", "the line says ssh-dss, but the key is of another type"),
+        ("host 2048 65537 1234567890", "a key of SSH 1"),
+        ("host ssh-dss AA=A", "not base64"),
+        ("host ssh-dss AAAA", "ends inside"),
+        (f"|1|x|y {A}", "hashed host name is not"),
+        (f"|2|AAAA|AAAA {A}", "hashed host name is not |1|"),
+        (f"|1|AAAA {A}", "hashed host name is not |1|"),
+        (f"|1|AAAA|AAAA {A}", "not of the length"),
+        (f"{HostKeys.hash_host('host')},other {A}", "hashed host name is not base64"),
+        (f"{'a' * 1024} {A}", "more than 1023 characters"),
+    ],
+)
+def test_a_malformed_line_is_named_and_the_others_protect_on(line: str, problem: str) -> None:
+    keys = known(f"host {B}", line)
+    assert len(keys.problems) == 1
+    assert keys.problems[0].startswith("known_hosts:2: ")
+    assert problem in keys.problems[0]
+    assert keys.check("host", ED25519) is CHANGED
+
+
+@pytest.mark.parametrize(
+    "line", ["", " \t", "# comment", "\t#", f"host {DSA}", f"host {DSA} comment", f" host\t{A} \r"]
+)
+def test_a_line_for_people_or_for_others_is_no_problem(line: str) -> None:
+    assert known(line).problems == []
+
+
+WEIRD = [
+    f"host {A}",
+    f"host {B}\r",
+    "",
+    "# \udcff\udc80",
+    "nonsense",
+    f"  x\t{C}  c  c ",
+    "\x00\x0b\x0c\u2028",
+    f"y {DSA}",
+]
+
+
+def test_every_line_survives_as_it_was() -> None:
+    text = "\n".join(WEIRD) + "\n"
+    assert HostKeys.from_text(text).to_text() == text
+    assert HostKeys.from_text(text[:-1]).to_text() == text
+    assert HostKeys.from_text("").to_text() == ""
+
+
+words = strategies.sampled_from(
+    ["host", "*", "!x", ",", "|1|", "@revoked", "@cert-authority", A, B, DSA, " ", "\t", "#", "\r", "ssh-rsa", "AAAA"]
+)
+lines = strategies.lists(words | strategies.text(max_size=8), max_size=8).map("".join)
+
+
+@given(strategies.lists(lines, max_size=6).map("\n".join), strategies.text(max_size=12))
+def test_any_text_is_survived_and_kept(text: str, hostname: str) -> None:
+    keys = HostKeys.from_text(text)
+    assert keys.to_text().rstrip("\n") == text.rstrip("\n")
+    for name in (hostname, "host"):
+        keys.check(name, ED25519)
+        keys.key_types(name)
+    assert len(keys.problems) <= text.count("\n") + 1
+    repr(keys)
+
+
+@given(strategies.binary(max_size=200))
+def test_any_bytes_in_a_file_are_survived_and_kept(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("any") / "known_hosts"
+    path.write_bytes(data)
+    keys = HostKeys()
+    keys.load(path)
+    keys.add("new", None, ED25519)
+    keys.save(path)
+    assert path.read_bytes().startswith(data)
+    assert keys.check("new", ED25519) is KNOWN
+
+
+# -- changing
+
+
+def test_a_key_that_is_added_is_known_from_then_on() -> None:
+    keys = known(f"host {C}")
+    keys.add("[Host]:2222", "ssh-ed25519", ED25519)
+    keys.add("host", None, ED25519)
+    assert keys.to_text().splitlines()[1:] == [f"[host]:2222 {A}", f"host {A}"]
+    assert keys.lookup("host") == (KnownKey(ECDSA, None, "known_hosts:1"), KnownKey(ED25519, None, "(added)"))
+
+
+def test_a_key_that_is_known_is_not_added_again() -> None:
+    keys = known(f"*.example {A}")
+    keys.add("www.example", None, ED25519)
+    assert keys.to_text() == f"*.example {A}\n"
+
+
+def test_a_name_may_be_added_in_hashed_form() -> None:
+    keys = HostKeys()
+    keys.add(HostKeys.hash_host("host", SALT), None, ED25519)
+    assert keys.check("host", ED25519) is KNOWN
+    assert "host" not in keys.to_text()
+
+
+@pytest.mark.parametrize(
+    "hostname",
+    [
+        "",
+        "*",
+        "a?",
+        "!a",
+        "a,b",
+        "a b",
+        "a\tb",
+        "a\nb",
+        "#a",
+        "@a",
+        "|1|a",
+        "|1|AAAA|AAAA",
+        f"{HostKeys.hash_host('a')} ssh-rsa",
+        f"{HostKeys.hash_host('a')}\n* {B}",
+        "a\0",
+        "\ud800",
+        "a" * 1024,
+    ],
+)
+def test_what_is_not_one_hosts_name_is_not_added(hostname: str) -> None:
+    keys = HostKeys()
+    with pytest.raises(ValueError, match="host"):
+        keys.add(hostname, None, ED25519)
+    assert keys.to_text() == ""
+
+
+def test_a_key_is_added_under_its_own_type() -> None:
+    with pytest.raises(ValueError, match="of the type ssh-ed25519, not ssh-rsa"):
+        HostKeys().add("host", "ssh-rsa", ED25519)
+
+
+def test_merging_puts_the_others_lines_and_problems_behind_ours() -> None:
+    ours, theirs = known(f"a {A}", "x"), HostKeys.from_text(f"# c\na {B}\ny\n", "theirs")
+    ours.merge(theirs)
+    assert ours.to_text() == f"a {A}\nx\n# c\na {B}\ny\n"
+    assert [entry.source for entry in ours.lookup("a")] == ["known_hosts:1", "theirs:2"]
+    assert [problem.partition(": ")[0] for problem in ours.problems] == ["known_hosts:2", "theirs:3"]
+    theirs.add("b", None, ED25519)
+    assert ours.lookup("b") == ()
+
+
+def test_a_repr_counts() -> None:
+    assert repr(known(f"a {A}", "x", "# c")) == "<HostKeys: 1 keys, 1 problems>"
+
+
+# -- files
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "known_hosts"
+
+
+def loaded(path: Path) -> HostKeys:
+    keys = HostKeys()
+    keys.load(path)
+    return keys
+
+
+def test_a_file_is_named_in_what_comes_of_it(path: Path) -> None:
+    path.write_text(f"host {A}\nnonsense\n")
+    keys = loaded(path)
+    assert keys.lookup("host")[0].source == f"{path}:1"
+    assert keys.problems[0].startswith(f"{path}:2: ")
+
+
+def test_a_missing_file_is_an_ordinary_error(path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        HostKeys().load(path)
+
+
+def test_an_endless_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "LIST_FILE_BYTES", 1 << 20)
+    with pytest.raises(KeyFileException, match="more than 1 MiB"):
+        HostKeys().load("/dev/zero")
+
+
+def test_an_empty_device_is_a_file_without_keys() -> None:
+    assert loaded(Path("/dev/null")).to_text() == ""
+
+
+def test_saving_keeps_every_line_and_the_permissions(path: Path) -> None:
+    text = "\n".join(WEIRD) + "\n"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    path.chmod(0o644)
+    keys = loaded(path)
+    keys.add("new", None, RSA)
+    keys.save(path)
+    assert path.read_bytes() == f"{text}new {R}\n".encode("utf-8", "surrogateescape")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert os.listdir(path.parent) == ["known_hosts"]
+
+
+def test_a_last_line_without_its_end_is_not_joined_with_the_next(path: Path) -> None:
+    path.write_text(f"a {A}")
+    keys = loaded(path)
+    keys.add("b", None, OTHER_ED25519)
+    keys.save(path)
+    assert path.read_text() == f"a {A}\nb {B}\n"
+
+
+def test_a_new_file_gets_all_lines_and_is_ours_alone(path: Path) -> None:
+    keys = known("# mine", f"a {A}", "")
+    keys.save(path)
+    assert path.read_text() == f"# mine\na {A}\n\n"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_others_wrote_meanwhile_stays(path: Path) -> None:
+    path.write_text(f"a {A}\n")
+    keys = loaded(path)
+    keys.add("b", None, OTHER_ED25519)
+    path.write_text(f"c {C}\na {A}\n")
+    keys.save(path)
+    assert path.read_text() == f"c {C}\na {A}\nb {B}\n"
+
+
+def test_a_line_that_someone_removed_meanwhile_does_not_come_back(path: Path) -> None:
+    path.write_text(f"a {A}\n")
+    keys = loaded(path)
+    keys.add("b", None, OTHER_ED25519)
+    keys.save(path)
+    path.write_text("")
+    keys.add("c", None, ECDSA)
+    keys.save(path)
+    assert path.read_text() == f"c {C}\n"
+
+
+def test_lines_from_another_file_are_saved_too_but_not_twice(path: Path, tmp_path: Path) -> None:
+    system = tmp_path / "system"
+    system.write_text(f"# system\na {A}\nb {B}\n")
+    path.write_text(f"a {A}\n")
+    keys = loaded(path)
+    keys.load(system)
+    keys.save(path)
+    assert path.read_text() == f"a {A}\n# system\nb {B}\n"
+
+
+def test_saving_nothing_new_does_not_touch_the_file(path: Path) -> None:
+    path.write_text(f"a {A}\n")
+    before = path.stat()
+    loaded(path).save(path)
+    assert path.stat().st_ino == before.st_ino
+
+
+def test_a_save_that_fails_can_be_repeated(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path.write_text(f"a {A}\n")
+    keys = loaded(path)
+    keys.add("b", None, OTHER_ED25519)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            keys.save(path)
+    assert path.read_text() == f"a {A}\n"
+    keys.save(path)
+    assert path.read_text() == f"a {A}\nb {B}\n"

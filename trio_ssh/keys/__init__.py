@@ -1,0 +1,23 @@
+"""Keys, and the files that hold them.  Nothing here waits: those above call what reads a file from a thread.
+
+Importing the package makes every kind of key known, whichever module was imported first.
+
+``disk``             reading key files with care; writing files so that they are whole or untouched
+``container``        openssh-key-v1: the private part of a key, sealed under a passphrase
+``formats``          any file that holds a private key, brought to the form of openssh-key-v1
+``public_key``       `PublicKey`, from the wire and from a line of text
+``private_key``      `PKey`, from files and to them
+``ed25519``          RFC 8709: Ed25519
+``ecdsa``            RFC 5656: the three NIST curves
+``rsa``              RFC 8332: RSA with SHA-2
+``files``            private keys of any kind, from bytes and from files
+``patterns``         OpenSSH's host patterns
+``known_hosts``      which host has which key
+``authorized_keys``  which keys may log in
+"""
+
+from __future__ import annotations
+
+from trio_ssh.keys import ecdsa, ed25519, rsa
+
+__all__ = ["ecdsa", "ed25519", "rsa"]

@@ -1,0 +1,171 @@
+"""Reading key files with care, and writing files so that a reader finds the old content or the new, whole.
+
+What is in the files is not known here.  Everything that can go wrong while a key is read becomes a
+`KeyFileException` which names the file, says what was found, and what to do about it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import stat
+import sys
+from typing import Final
+
+from trio_ssh.errors import KeyFileException
+from trio_ssh.wire.text import printable
+
+FilePath = str | os.PathLike[str]
+
+#: Bytes of the largest file that is taken for a key.  An RSA key of 16,384 bits has some 13 KiB.
+KEY_FILE_BYTES: Final = 1 << 20
+
+#: Bytes of the largest known_hosts or authorized_keys file that is read: some 600,000 keys.
+LIST_FILE_BYTES: Final = 64 << 20
+
+
+def shown_path(path: FilePath) -> str:
+    """Return `path` as error messages show it."""
+    return printable(os.fsdecode(path))
+
+
+def read_file(path: FilePath, limit_bytes: int) -> tuple[bytes, os.stat_result]:
+    """Read a whole file, of any type that ends.
+
+    Returns:
+        Its content, and the status of the same open file: no other can be checked in its place.
+
+    Raises:
+        OSError: it can't be opened or read.
+        KeyFileException: it has more than `limit_bytes`, or no file can have such a name.
+    """
+    try:
+        file = open(path, "rb")  # noqa: SIM115  (the `with` is below; this `try` is about the name alone)
+    except ValueError:  # a NUL, or a lone surrogate
+        raise KeyFileException(f"{shown_path(path)}: no file can have this name. Check the path.") from None
+    with file:
+        data = file.read(limit_bytes + 1)
+        if len(data) > limit_bytes:
+            raise KeyFileException(
+                f"{shown_path(path)}: the file has more than {limit_bytes >> 20} MiB, as no such file has. "
+                "Check the path."
+            )
+        return data, os.fstat(file.fileno())
+
+
+def read_key_file(path: FilePath) -> tuple[bytes, os.stat_result]:
+    """Read a file that shall hold a private key; return its content and its status.
+
+    Raises:
+        KeyFileException: for whatever reason it can't be read.
+    """
+    name = shown_path(path)
+    quoted = shlex.quote(name)
+    try:
+        return read_file(path, KEY_FILE_BYTES)
+    except FileNotFoundError:
+        raise KeyFileException(
+            f"{name}: there is no such file. Check the path, or make a key: `ssh-keygen -t ed25519 -f {quoted}`."
+        ) from None
+    except IsADirectoryError:
+        raise KeyFileException(
+            f"{name}: this is a directory, not a key. Name the file in it, such as {os.path.join(name, 'id_ed25519')}."
+        ) from None
+    except PermissionError:
+        raise KeyFileException(
+            f"{name}: this user may not read the file. See `ls -l {quoted}`: it should belong to the user "
+            "who runs this program."
+        ) from None
+    except OSError as error:
+        raise KeyFileException(f"{name}: the file can't be read: {error.strerror or error}. Check the path.") from error
+
+
+def refuse_open_permissions(name: str, status: os.stat_result) -> None:
+    """Refuse a private key of ours that others may read.
+
+    Raises:
+        KeyFileException: the file with this status is such a one.
+    """
+    # Like OpenSSH: only of a file that is ours.  One that root keeps for a group, say, is root's to judge.
+    if sys.platform == "win32" or status.st_uid != os.getuid():
+        return
+    mode = stat.S_IMODE(status.st_mode)
+    if mode & 0o077:
+        raise KeyFileException(
+            f"{name}: UNPROTECTED PRIVATE KEY FILE: permissions {mode:04o} are too open, others than you can "
+            f"read or change it. Run `chmod 600 {shlex.quote(name)}`; if others may have read the key, "
+            "make a new one."
+        )
+
+
+def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) -> None:
+    """Replace the content of `path`, or create it, in one step.
+
+    Args:
+        path: the file.  Where it is a symbolic link, what it points to is replaced, and the link stays.
+        data: the whole content.
+        mode: permissions of the result.  None keeps permissions and owner of the file that was there; a new
+            file gets 0600.
+
+    Raises:
+        OSError: nothing has changed, and nothing is left behind.
+    """
+    target = os.path.realpath(path)
+    # Beside the target, since only within one file system is a rename one step.  O_EXCL follows no link that
+    # lies in wait.
+    temporary = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            _set_permissions(file.fileno(), target, mode)
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _set_permissions(descriptor: int, target: str, mode: int | None) -> None:
+    if sys.platform == "win32":
+        return
+    if mode is None:
+        try:
+            status = os.stat(target)
+        except FileNotFoundError:
+            return
+        mode = stat.S_IMODE(status.st_mode)
+        # Root may save a user's file, who must be able to read it afterwards.  Who may not give files away,
+        # owns them already.
+        with contextlib.suppress(PermissionError):
+            os.fchown(descriptor, status.st_uid, status.st_gid)
+    os.fchmod(descriptor, mode)
+
+
+def read_list_file(path: FilePath, *, check_permissions: bool = False) -> str:
+    """Read a file of lines, such as known_hosts.
+
+    Bytes that are not UTF-8 become lone surrogates, so that they can be written back.
+
+    Args:
+        path: the file.
+        check_permissions: whether a file that others may write to is refused, as sshd refuses it
+            (``StrictModes``).
+
+    Raises:
+        OSError: it can't be read.
+        KeyFileException: it is far too long, or others may write to it.
+    """
+    data, status = read_file(path, LIST_FILE_BYTES)
+    mode = stat.S_IMODE(status.st_mode)
+    if check_permissions and sys.platform != "win32" and mode & 0o022:
+        name = shown_path(path)
+        raise KeyFileException(
+            f"{name}: permissions {mode:04o} are too open: others than you can change who may log in. "
+            f"Run `chmod go-w {shlex.quote(name)}`."
+        )
+    return data.decode("utf-8", "surrogateescape")
