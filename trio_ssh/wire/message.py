@@ -23,10 +23,12 @@ class Message:
     `RemoteProtocolError` where the content ends too early.
     """
 
-    __slots__ = ("_content", "_offset")
+    __slots__ = ("_content", "_frozen", "_offset")
 
     def __init__(self, content: bytes | bytearray | memoryview = b"") -> None:
         self._content = bytearray(content)
+        #: The content as it is read.  Copied once, not per field: a peer may send a thousand fields in a large packet.
+        self._frozen: bytes | None = None
         self._offset = 0
 
     def __bytes__(self) -> bytes:
@@ -57,11 +59,13 @@ class Message:
     # -- building
 
     def _add(self, field: FieldType, value: object) -> Self:
+        self._frozen = None
         field.write(self._content, value)
         return self
 
     def add_bytes(self, value: bytes | bytearray | memoryview) -> Self:
         """Append bytes as they are, without a length."""
+        self._frozen = None
         self._content += value
         return self
 
@@ -96,7 +100,9 @@ class Message:
     # -- reading
 
     def _get(self, field: FieldType) -> Any:
-        value, self._offset = field.read(bytes(self._content), self._offset)
+        if self._frozen is None:
+            self._frozen = bytes(self._content)
+        value, self._offset = field.read(self._frozen, self._offset)
         return value
 
     def get_bytes(self, count: int) -> bytes:

@@ -20,7 +20,7 @@ def printable(value: str | bytes, limit: int = SHOWN_CHARACTERS) -> str:
         limit: characters of the result, beyond which it ends in an ellipsis.
     """
     if isinstance(value, bytes):
-        value = value[: limit * 4].decode("utf-8", "backslashreplace")
+        value = value[: (limit + 1) * 4].decode("utf-8", "backslashreplace")
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in value[: limit + 1]
