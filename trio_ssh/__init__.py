@@ -9,52 +9,9 @@ The names below are all that is public, grouped by what they are for; what is no
 
 from __future__ import annotations
 
-# Connecting, and running commands
 from trio_ssh.client import SSHClient, connect
-from trio_ssh.process import CompletedProcess, Process
-from trio_ssh.runtime.channel import Channel, ExitReport
-from trio_ssh.runtime.files import ChannelFile
-from trio_ssh.core.questions import Prompt
-
-# Trusting a host
-from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
-from trio_ssh.keys.known_hosts import HostKeys
-
-# Keys
-from trio_ssh.keys.ecdsa import ECDSAKey
-from trio_ssh.keys.ed25519 import Ed25519Key
-from trio_ssh.keys.files import load_private_key, load_private_key_file
-from trio_ssh.keys.private_key import PKey
-from trio_ssh.keys.public_key import PublicKey
-from trio_ssh.keys.rsa import RSAKey
-from trio_ssh.keys.authorized_keys import AuthorizedKeys
-
-# Serving
-from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
-from trio_ssh.server_interface import (
-    AUTH_FAILED,
-    AUTH_PARTIALLY_SUCCESSFUL,
-    AUTH_SUCCESSFUL,
-    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
-    OPEN_FAILED_CONNECT_FAILED,
-    OPEN_FAILED_RESOURCE_SHORTAGE,
-    OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
-    OPEN_SUCCEEDED,
-    OpenResult,
-    ServerInterface,
-)
-from trio_ssh.core.questions import AuthResult, InteractiveQuery
-from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
-from trio_ssh.local_session import run_local_session
-
-# Below: the connection itself
-from trio_ssh.runtime.transport import Transport
-from trio_ssh.runtime.security_options import SecurityOptions
 from trio_ssh.core.limits import Limits
-from trio_ssh.wire.message import Message
-from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
-
-# Whatever goes wrong
+from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
 from trio_ssh.errors import (
     AuthenticationException,
     BadAuthenticationType,
@@ -76,3 +33,118 @@ from trio_ssh.errors import (
     SSHException,
     UnknownHostKeyException,
 )
+from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
+from trio_ssh.keys.authorized_keys import AuthorizedKeys
+from trio_ssh.keys.ecdsa import ECDSAKey
+from trio_ssh.keys.ed25519 import Ed25519Key
+from trio_ssh.keys.files import load_private_key, load_private_key_file
+from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.rsa import RSAKey
+from trio_ssh.local_session import run_local_session
+from trio_ssh.process import CompletedProcess, Process
+from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.security_options import SecurityOptions
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
+from trio_ssh.server_interface import (
+    AUTH_FAILED,
+    AUTH_PARTIALLY_SUCCESSFUL,
+    AUTH_SUCCESSFUL,
+    OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
+    OPEN_FAILED_CONNECT_FAILED,
+    OPEN_FAILED_RESOURCE_SHORTAGE,
+    OPEN_FAILED_UNKNOWN_CHANNEL_TYPE,
+    OPEN_SUCCEEDED,
+    OpenResult,
+    ServerInterface,
+)
+from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
+
+__all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting keeps
+    # Connecting, and running commands
+    "SSHClient",
+    "connect",
+    "CompletedProcess",
+    "Process",
+    "Channel",
+    "ExitReport",
+    "ChannelFile",
+    "Prompt",
+    # Trusting a host
+    "AutoAddPolicy",
+    "MissingHostKeyPolicy",
+    "RejectPolicy",
+    "WarningPolicy",
+    "HostKeys",
+    # Keys
+    "ECDSAKey",
+    "Ed25519Key",
+    "load_private_key",
+    "load_private_key_file",
+    "PKey",
+    "PublicKey",
+    "RSAKey",
+    "AuthorizedKeys",
+    # Serving
+    "serve_listeners",
+    "serve_stream",
+    "serve_tcp",
+    "AUTH_FAILED",
+    "AUTH_PARTIALLY_SUCCESSFUL",
+    "AUTH_SUCCESSFUL",
+    "OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED",
+    "OPEN_FAILED_CONNECT_FAILED",
+    "OPEN_FAILED_RESOURCE_SHORTAGE",
+    "OPEN_FAILED_UNKNOWN_CHANNEL_TYPE",
+    "OPEN_SUCCEEDED",
+    "OpenResult",
+    "ServerInterface",
+    "AuthResult",
+    "InteractiveQuery",
+    "Pty",
+    "ServerProcess",
+    "SubsystemHandler",
+    "run_local_session",
+    # Below: the connection itself
+    "Transport",
+    "SecurityOptions",
+    "Limits",
+    "Message",
+    "DisconnectReason",
+    "OpenFailureReason",
+    "TerminalMode",
+    # Whatever goes wrong
+    "AuthenticationException",
+    "BadAuthenticationType",
+    "BadHostKeyException",
+    "ChannelException",
+    "ConnectionLost",
+    "HostKeyException",
+    "IncompatiblePeer",
+    "InternalError",
+    "KeyFileException",
+    "LocalProtocolError",
+    "PartialAuthentication",
+    "PasswordRequiredException",
+    "PeerDisconnected",
+    "ProcessError",
+    "ProtocolError",
+    "RemoteProtocolError",
+    "RequestRefused",
+    "SSHException",
+    "UnknownHostKeyException",
+]
+
+
+def __getattr__(name: str) -> str:
+    # Reading a package's metadata costs milliseconds that an import shouldn't.
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("trio_ssh")
+    raise AttributeError(f"module 'trio_ssh' has no attribute {name!r}")

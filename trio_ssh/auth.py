@@ -14,7 +14,6 @@ from trio_ssh.core.auth_client import (
     interactive_as_client,
     none_as_client,
     password_as_client,
-    publickey_as_client,
 )
 from trio_ssh.core.questions import Prompt
 from trio_ssh.errors import AuthenticationException, ConnectionLost, KeyFileException, PasswordRequiredException
@@ -102,8 +101,8 @@ class _Attempts:
         return False
 
     async def try_key(self, key: PKey, source: str) -> bool:
-        algorithm = self._transport._choose_algorithm(key)
-        dialog = publickey_as_client(self._username, key, algorithm, self._transport._core.keying.session_id)
+        algorithm = self._transport.choose_algorithm(key)
+        dialog = self._transport.publickey_dialog(self._username, key)
         answer = await self._transport.try_authenticate(self._username, dialog)
         return self.report(answer, f"publickey {algorithm} {key.fingerprint} ({source})")
 

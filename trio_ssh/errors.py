@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Sequence
+from typing import cast
 
 import trio
 
@@ -232,14 +233,15 @@ class ProcessError(SSHException, subprocess.CalledProcessError):
         exit_message: str = "",
     ) -> None:
         # typeshed wants an int; a server that never reports a status is no success, and None says so.
-        subprocess.CalledProcessError.__init__(self, returncode, cmd, stdout, stderr)  # type: ignore[arg-type]
+        subprocess.CalledProcessError.__init__(self, cast("int", returncode), cmd, stdout, stderr)
+        self._has_status = returncode is not None
         self.exit_signal = exit_signal
         self.exit_message = printable(exit_message)
 
     def __str__(self) -> str:
         if self.exit_signal is not None:
             ending = f"was ended by signal {printable(self.exit_signal)}"
-        elif self.returncode is None:
+        elif not self._has_status:
             ending = "ended without an exit status"
         else:
             ending = f"ended with exit status {self.returncode}"

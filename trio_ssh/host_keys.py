@@ -26,6 +26,7 @@ class KnowsHosts(Protocol):
 
     def get_host_keys(self) -> HostKeys:
         """Return the keys that belong to this client."""
+        ...
 
     async def save_host_keys(self, filename: str | Path | None = None) -> None:
         """Write them to the file that they were loaded from."""

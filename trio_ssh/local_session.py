@@ -23,6 +23,7 @@ from typing import Final
 
 import trio
 
+from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.session import Pty, ServerProcess
 from trio_ssh.wire.numbers import TerminalMode
 
@@ -88,11 +89,11 @@ async def _run_with_pipes(
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None, "all are pipes"
     async with _Ending(child):
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with bare_nursery() as nursery:
             # Input and signals never end the session, nor hold it up.
             nursery.start_soon(_feed, session, child.stdin)
             nursery.start_soon(_pass_signals, session, child)
-            async with trio.open_nursery(strict_exception_groups=False) as outputs:
+            async with bare_nursery() as outputs:
                 outputs.start_soon(_pump, child.stdout, session.stdout)
                 outputs.start_soon(_pump, child.stderr, session.stderr)
             status = await child.wait()
@@ -191,7 +192,7 @@ async def _run_with_terminal(
         os.close(theirs)
     terminal = trio.lowlevel.FdStream(ours)
     async with terminal, _Ending(child):
-        async with trio.open_nursery(strict_exception_groups=False) as nursery:
+        async with bare_nursery() as nursery:
             nursery.start_soon(_type, session, terminal)
             nursery.start_soon(_pass_signals, session, child)
             nursery.start_soon(_resize, session, ours)
@@ -300,14 +301,14 @@ def _set_modes(descriptor: int, modes: Mapping[TerminalMode, int]) -> None:
     attributes = termios.tcgetattr(descriptor)
     for index, names in _FLAGS.items():
         for name in names:
-            bit = getattr(termios, name, 0x4000 if name == "IUTF8" else None)
+            bit: int | None = getattr(termios, name, 0x4000 if name == "IUTF8" else None)
             value = modes.get(TerminalMode[name])
             if bit is not None and value is not None:
                 attributes[index] = attributes[index] | bit if value else attributes[index] & ~bit
     characters = attributes[6]
     for name in _CHARACTERS:
-        index = getattr(termios, name, None)
+        place: int | None = getattr(termios, name, None)
         value = modes.get(TerminalMode[name])
-        if index is not None and value is not None:
-            characters[index] = bytes((value & 0xFF,)) if value < 255 else b"\0"
+        if place is not None and value is not None:
+            characters[place] = bytes((value & 0xFF,)) if value < 255 else b"\0"
     termios.tcsetattr(descriptor, termios.TCSANOW, attributes)

@@ -6,11 +6,10 @@ the mistakes that they are, refused and logged.
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import trio
 
@@ -30,6 +29,7 @@ from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, PeerHandler
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.waiting import resolved
 from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, run_session
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
@@ -50,7 +50,7 @@ from trio_ssh.wire.text import printable
 _log = logging.getLogger("trio_ssh.server")
 
 T = TypeVar("T")
-MaybeAwaitable = T | Awaitable[T]
+MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
 
 class OpenResult(Enum):
@@ -236,6 +236,7 @@ class ServerInterface(PeerHandler):
 
     async def answer_question(self, question: Question) -> object:
         """Ask the check that belongs to a question.  A check that raises refuses."""
+        answer: MaybeAwaitable[AuthResult | InteractiveQuery]
         try:
             match question:
                 case CheckNone(username):
@@ -249,13 +250,13 @@ class ServerInterface(PeerHandler):
                 case CheckInteractiveResponse(_, responses):
                     answer = self.check_auth_interactive_response(responses)
                 case BannerWanted():
-                    return await _resolved(self.get_banner())
+                    return await resolved(self.get_banner())
                 case AllowedAuths(username):
-                    allowed = await _resolved(self.get_allowed_auths(username))
+                    allowed = await resolved(self.get_allowed_auths(username))
                     return allowed.split(",") if isinstance(allowed, str) else list(allowed)
                 case _:
                     return None
-            return await _resolved(answer)
+            return await resolved(answer)
         except Exception:
             _log.exception("%s failed: refused", type(question).__name__)
             return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
@@ -270,9 +271,8 @@ class ServerInterface(PeerHandler):
             decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
         else:
             decision = self.check_channel_request(channel.kind, channel.get_id())
-        result = await _resolved(decision)
-        if not isinstance(result, OpenResult):
-            _log.error("a channel check returned %r, which is no OpenResult: refused", type(result))
+        result = await resolved(decision)
+        if not _is_member(result):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if channel.kind == "session" and self._no_more_sessions:
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
@@ -310,7 +310,7 @@ class ServerInterface(PeerHandler):
             case "window-change":
                 size = WindowChange.decode(details)
                 sizes = (size.width, size.height, size.width_pixels, size.height_pixels)
-                granted = _is_true(await _resolved(self.check_channel_window_change_request(channel, *sizes)))
+                granted = _is_true(await resolved(self.check_channel_window_change_request(channel, *sizes)))
                 if granted:
                     state.resize(*sizes)
                 return Answer(granted)
@@ -320,7 +320,7 @@ class ServerInterface(PeerHandler):
                 x11 = X11Request.decode(details)
                 return Answer(
                     _is_true(
-                        await _resolved(
+                        await resolved(
                             self.check_channel_x11_request(
                                 channel, x11.single_connection, x11.auth_protocol, x11.auth_cookie, x11.screen_number
                             )
@@ -328,7 +328,7 @@ class ServerInterface(PeerHandler):
                     )
                 )
             case "auth-agent-req@openssh.com":
-                return Answer(_is_true(await _resolved(self.check_channel_forward_agent_request(channel))))
+                return Answer(_is_true(await resolved(self.check_channel_forward_agent_request(channel))))
             case _:
                 return REFUSED
 
@@ -344,7 +344,7 @@ class ServerInterface(PeerHandler):
         else:
             subsystem = SubsystemRequest.decode(details).name
             decision = self.check_channel_subsystem_request(channel, subsystem)
-        if not _is_true(await _resolved(decision)):
+        if not _is_true(await resolved(decision)):
             return REFUSED
         state.is_started = True
         if not self._serves_sessions:
@@ -360,7 +360,7 @@ class ServerInterface(PeerHandler):
         decision = self.check_channel_pty_request(
             channel, pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes
         )
-        granted = _is_true(await _resolved(decision))
+        granted = _is_true(await resolved(decision))
         if granted:
             state.pty = pty
         return Answer(granted)
@@ -377,7 +377,7 @@ class ServerInterface(PeerHandler):
             or "=" in request.name
         ):
             return REFUSED
-        granted = _is_true(await _resolved(self.check_channel_env_request(channel, request.name, request.value)))
+        granted = _is_true(await resolved(self.check_channel_env_request(channel, request.name, request.value)))
         if granted:
             environment[request.name] = request.value
         return Answer(granted)
@@ -387,13 +387,13 @@ class ServerInterface(PeerHandler):
         match name:
             case "tcpip-forward":
                 asked = TcpipForward.decode(details)
-                port = await _resolved(self.check_port_forward_request(asked.address, asked.port))
-                if port is True or port is False or not isinstance(port, int) or not port:
+                port = await resolved(self.check_port_forward_request(asked.address, asked.port))
+                if isinstance(port, bool) or port <= 0:
                     return REFUSED
                 return Answer(True, TcpipForwardReply(port).encode() if asked.port == 0 else b"")
             case "cancel-tcpip-forward":
                 asked = TcpipForward.decode(details)
-                await _resolved(self.cancel_port_forward_request(asked.address, asked.port))
+                await resolved(self.cancel_port_forward_request(asked.address, asked.port))
                 return GRANTED
             case "keepalive@openssh.com":
                 return REFUSED  # an answer is all that it wants
@@ -401,8 +401,15 @@ class ServerInterface(PeerHandler):
                 self._no_more_sessions = True
                 return GRANTED
             case _:
-                answer = await _resolved(self.check_global_request(name, Message(details)))
+                answer = await resolved(self.check_global_request(name, Message(details)))
                 return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
+
+
+def _is_member(value: object) -> bool:
+    """An `OpenResult` and nothing else, whatever a check's annotation promises."""
+    if not isinstance(value, OpenResult):
+        _log.error("a channel check returned %r, which is no OpenResult: refused", type(value))
+    return isinstance(value, OpenResult)
 
 
 def _is_true(value: object) -> bool:
@@ -410,9 +417,3 @@ def _is_true(value: object) -> bool:
     if value is not True and value is not False:
         _log.error("a check returned %r, which is neither True nor False: refused", type(value))
     return value is True
-
-
-async def _resolved(value: MaybeAwaitable[T]) -> T:
-    if inspect.isawaitable(value):
-        return await value
-    return value

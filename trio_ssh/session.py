@@ -7,12 +7,13 @@ import math
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Final, Self
 
 import attrs
 import trio
 
-from trio_ssh.core.channel import Half
+from trio_ssh.core.channel import Half, Source
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.wire.connection import PtyRequest
@@ -45,7 +46,7 @@ class Pty:
     height: int = 24
     width_pixels: int = 0
     height_pixels: int = 0
-    modes: Mapping[TerminalMode, int] = attrs.field(factory=dict)
+    modes: Mapping[TerminalMode, int] = attrs.field(factory=lambda: dict[TerminalMode, int]())
 
     @classmethod
     def from_request(cls, request: PtyRequest) -> Self:
@@ -132,7 +133,9 @@ class ServerProcess:
         self.window_changes = state.sizes
         self.stdin = Reader(channel)
         self.stdout = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
-        self.stderr = Writer(channel.send_stderr, trio.lowlevel.checkpoint, channel.wait_send_all_might_not_block)
+        self.stderr = Writer(
+            channel.send_stderr, trio.lowlevel.checkpoint, partial(channel._wait_to_send, Source.STDERR)
+        )
         self._is_exited = False
 
     def __repr__(self) -> str:
@@ -168,7 +171,7 @@ class ServerProcess:
 
     @property
     def _can_report(self) -> bool:
-        core = self.channel._core
+        core = self.channel.core
         return (
             core.outbound is not Half.CLOSED
             and core.inbound is not Half.CLOSED

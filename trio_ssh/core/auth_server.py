@@ -145,10 +145,12 @@ def _attempt(
 
 def _decision(question: Question) -> Dialog[AuthResult]:
     """Ask, and take anything but a member of the enum for a refusal and a mistake of the server's author."""
-    answer = yield from ask(question)
+    answer: object = yield from ask(question)
     if isinstance(answer, AuthResult):
         return answer
-    _log.error("%s was answered with %r, which is no AuthResult: refused", type(question).__name__, type(answer))
+    _log.error(
+        "%s was answered with %r, which is no AuthResult: refused", type(question).__name__, type(answer).__name__
+    )
     return FAILED
 
 
@@ -199,12 +201,12 @@ def _publickey(request: UserauthRequest, session_id: bytes, algorithms: tuple[st
 
 def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
     details = InteractiveDetails.decode(request.details)
-    answer = yield from ask(CheckInteractive(request.username, details.submethods))
+    answer: object = yield from ask(CheckInteractive(request.username, details.submethods))
     for _ in range(limits.interactive_rounds):
         if isinstance(answer, AuthResult):
             return _Outcome(answer)
         if not isinstance(answer, InteractiveQuery):
-            _log.error("keyboard-interactive was answered with %r: refused", type(answer))
+            _log.error("keyboard-interactive was answered with %r: refused", type(answer).__name__)
             return _Outcome(FAILED)
         prompts = answer.as_prompts()
         content = Message()

@@ -160,7 +160,7 @@ class Connection:
 
     # -- the verbs
 
-    def receive_data(self, data: bytes) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray) -> list[Event]:
         """Feed bytes from the peer, run every complete packet, and return what happened.
 
         Never raises: a violation seals a DISCONNECT, and the last event is `Ended`.
@@ -277,7 +277,7 @@ class Connection:
 
     # -- the walk
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | bytearray) -> None:
         if self._identification is not None:
             rest = self._identification.receive(data)
             if rest is None:

@@ -66,7 +66,7 @@ class Inbound:
         """Inflate payloads from the next packet on."""
         self._decompressor = decompressor
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes | bytearray) -> None:
         """Give bytes to walk; they are kept, not copied, and mustn't change."""
         if self._offset < len(self._view):
             # Only while a question paused the walk: whole reads pile up, and the caller bounds them.

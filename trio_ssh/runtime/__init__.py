@@ -1,12 +1,14 @@
 """The trio shell: tasks, waiting, cancellation.  It turns events into wake-ups, and holds no protocol rule.
 
-``block``      a nursery behind an object's ``async with``
-``waiting``    one-shot replies, and misuse detected instead of locked away
-``lane``       one direction of one channel's data, from the reader task to its user
-``link``       what a channel needs of its connection
-``files``      file-like reading and writing over a channel
-``channel``    the public `Channel`
-``handler``    what a peer may ask of us, as an interface
+``block``             a nursery behind an object's ``async with``
+``waiting``           one-shot replies, and misuse detected instead of locked away
+``lane``              one direction of one channel's data, from the reader task to its user
+``link``              what a channel tells of its connection
+``engine``            the tasks that move bytes between a stream and the core
+``files``             file-like reading and writing over a channel
+``channel``           the public `Channel`
+``handler``           what a peer may ask of us, as an interface
+``requests``          what the peer asks, carried out
 ``security_options``  which algorithms are enabled
-``transport``  the public `Transport`: one connection, its nursery and its tasks
+``transport``         the public `Transport`: one connection
 """

@@ -5,7 +5,8 @@ The tasks in it don't raise.  The body's own exception, a cancellation from outs
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import trio
 
@@ -46,9 +47,17 @@ class Block:
             self._manager = self.nursery = None
 
 
+@asynccontextmanager
+async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
+    """Open a nursery that no exception group leaves: of several exceptions the first, as it is."""
+    try:
+        async with trio.open_nursery() as nursery:
+            yield nursery
+    except BaseExceptionGroup as group:
+        raise first_of(group) from None
+
+
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first exception in a group that is no group."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    first = group.exceptions[0]
+    return first_of(first) if isinstance(first, BaseExceptionGroup) else first

@@ -16,6 +16,7 @@ import trio
 
 from trio_ssh.core.channel import CoreChannel, Half, Source
 from trio_ssh.errors import ChannelException, RequestRefused
+from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
@@ -80,44 +81,49 @@ class Channel(trio.abc.HalfCloseableStream):
     Get one from `Transport.open_session`, `Transport.open_channel` or, for those that the peer opens, `Transport.accept`.
     """
 
-    def __init__(self, link: Link, core: CoreChannel) -> None:
-        self._link = link
-        self._core = core
+    def __init__(self, engine: Engine, core: CoreChannel, transport: Link) -> None:
+        self._engine = engine
+        self._transport = transport
+        #: What the mux knows of it.
+        self.core = core
         self._name = ""
         self._is_closed = False
         self._lanes: list[Lane | None] = [Lane(), None]
         #: Streams that are not read now but must not hold up their sibling: their data is credited as it comes.
         self._absorbing: list[Literal["keep", "drop"] | None] = [None, None]
         self._window = trio.lowlevel.ParkingLot()
-        self._send_conflict = OneAtATime("another task is sending on this channel")
+        #: One for stdout and one for stderr: a server's two streams are two, for whoever writes.
+        self._send_conflicts = (
+            OneAtATime("another task is sending on this channel"),
+            OneAtATime("another task is sending on this channel's stderr"),
+        )
         self._receive_conflict = OneAtATime("another task is reading this channel")
         self._replies: deque[Reply[bool]] = deque()
         self._exit: Reply[ExitReport] = Reply()
         self._exit_report: ExitReport | None = None
         self._opened: Reply[None] = Reply()
-        self._requests: deque[tuple[str, bool, bytes]] = deque()
-        self._is_serving_requests = False
         self._ended: Reply[None] = Reply()
-        #: What a server's handler keeps of a session before it starts.
+        #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
+        self.request_pump: object = None
         #: The second inbound stream.
         self.stderr = StderrStream(self)
 
     def __repr__(self) -> str:
-        state = "closed" if self._is_closed or self._core.inbound is Half.CLOSED else "open"
+        state = "closed" if self._is_closed or self.core.inbound is Half.CLOSED else "open"
         name = f" {self._name!r}" if self._name else ""
-        return f"<Channel {self._core.local_id}{name} ({printable(self._core.kind, 40)}), {state}>"
+        return f"<Channel {self.core.local_id}{name} ({printable(self.core.kind, 40)}), {state}>"
 
     # -- about it
 
     def get_id(self) -> int:
         """Return the number that we chose for it."""
-        return self._core.local_id
+        return self.core.local_id
 
     @property
     def kind(self) -> str:
         """The channel type, such as ``"session"``."""
-        return self._core.kind
+        return self.core.kind
 
     def get_name(self) -> str:
         """Return the name given by `set_name`."""
@@ -129,11 +135,11 @@ class Channel(trio.abc.HalfCloseableStream):
 
     def get_transport(self) -> Link:
         """Return the `Transport` that it belongs to."""
-        return self._link
+        return self._transport
 
     def getpeername(self) -> object:
         """Return the connection's peer address."""
-        return self._link.getpeername()
+        return self._transport.getpeername()
 
     @property
     def closed(self) -> bool:
@@ -143,12 +149,12 @@ class Channel(trio.abc.HalfCloseableStream):
     @property
     def eof_received(self) -> bool:
         """Tell whether the peer said that it sends no more."""
-        return self._core.inbound is not Half.OPEN
+        return self.core.inbound is not Half.OPEN
 
     @property
     def eof_sent(self) -> bool:
         """Tell whether we said that we send no more."""
-        return self._core.outbound is not Half.OPEN
+        return self.core.outbound is not Half.OPEN
 
     # -- receiving
 
@@ -172,7 +178,7 @@ class Channel(trio.abc.HalfCloseableStream):
         lane = self._lanes[source.value]
         if lane is None:
             lane = self._lanes[source.value] = Lane()
-            if self._core.inbound is not Half.OPEN or self._link._core.failure is not None:
+            if self.core.inbound is not Half.OPEN or self._engine.is_over:
                 lane.end()
         return lane
 
@@ -187,15 +193,15 @@ class Channel(trio.abc.HalfCloseableStream):
         data = await self._lane(source).receive(max_bytes)
         if data:
             self._credit(source, len(data))
-        elif self._core.inbound is Half.OPEN and self._link._core.failure is not None:
-            raise self._link._lost()
+        elif self.core.inbound is Half.OPEN and self._engine.is_over:
+            raise self._engine.lost()
         return data
 
     def _credit(self, source: Source, size: int) -> None:
         if self._absorbing[source.value] is None:
-            self._core.unread -= size
-            self._link._core.mux.credit(self._core, size)
-            self._link._flush()
+            self.core.unread -= size
+            self._engine.core.mux.credit(self.core, size)
+            self._engine.flush()
 
     def _absorb(self, source: Source, *, keep: bool) -> None:
         """Take a stream's data off the window as it comes, so that an unread stream can't hold up the other.
@@ -208,9 +214,9 @@ class Channel(trio.abc.HalfCloseableStream):
             unread = lane.unread_bytes
             self._absorbing[source.value] = "keep"
             if unread:
-                self._core.unread -= unread
-                self._link._core.mux.credit(self._core, unread)
-                self._link._flush()
+                self.core.unread -= unread
+                self._engine.core.mux.credit(self.core, unread)
+                self._engine.flush()
         if not keep:
             self._absorbing[source.value] = "drop"
             while lane.take_nowait(RECEIVE_BYTES):
@@ -236,8 +242,8 @@ class Channel(trio.abc.HalfCloseableStream):
 
         What has arrived as stderr before stays there.
         """
-        previous = self._core.combine_stderr
-        self._core.combine_stderr = combine
+        previous = self.core.combine_stderr
+        self.core.combine_stderr = combine
         return previous
 
     # -- sending
@@ -259,16 +265,16 @@ class Channel(trio.abc.HalfCloseableStream):
         await self._send(data, Source.STDERR)
 
     async def _send(self, data: Data, source: Source) -> None:
-        with self._send_conflict:
+        with self._send_conflicts[source.value]:
             await trio.lowlevel.checkpoint_if_cancelled()
             view = memoryview(data).cast("B") if len(data) else memoryview(b"")
             has_waited = False
             while True:
                 self._check_sending()
                 if view:
-                    taken = self._link._core.send_data(self._core, view, source)
+                    taken = self._engine.core.send_data(self.core, view, source)
                     if taken:
-                        self._link._flush()
+                        self._engine.flush()
                         view = view[taken:]
                 if not view:
                     break
@@ -280,38 +286,42 @@ class Channel(trio.abc.HalfCloseableStream):
     def _check_sending(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this channel was closed")
-        if self._link._core.failure is not None:
-            raise self._link._lost()
-        if self._core.inbound is Half.CLOSED:
+        if self._engine.is_over:
+            raise self._engine.lost()
+        if self.core.inbound is Half.CLOSED:
             raise trio.BrokenResourceError("the peer closed this channel")
-        if self._core.outbound is not Half.OPEN:
+        if self.core.outbound is not Half.OPEN:
             raise trio.ClosedResourceError("EOF was sent on this channel")
 
     async def _wait_room(self) -> None:
-        if self._core.outbound_window.left and self._core.outbound_window.maximum_packet:
-            self._link._flush()
-            await self._link._room.park()
+        if self.core.outbound_window.left and self.core.outbound_window.maximum_packet:
+            self._engine.flush()
+            await self._engine.room.park()
         else:
             await self._window.park()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the window and the outbox have room."""
-        with self._send_conflict:
+        await self._wait_to_send(Source.DATA)
+
+    async def _wait_to_send(self, source: Source) -> None:
+        with self._send_conflicts[source.value]:
             await trio.lowlevel.checkpoint()
             self._check_sending()
-            while not self._core.outbound_window.left:
+            while not self.core.outbound_window.left:
                 await self._window.park()
                 self._check_sending()
 
     async def send_eof(self) -> None:
         """Say that no more data comes.  Receiving goes on; a second call does nothing."""
-        with self._send_conflict:
+        # EOF ends both streams, so neither may have a sender.
+        with self._send_conflicts[0], self._send_conflicts[1]:
             if self._is_closed:
                 await trio.lowlevel.checkpoint()
                 raise trio.ClosedResourceError("this channel was closed")
-            if self._link._core.failure is None:
-                self._link._core.mux.send_eof(self._core)
-                self._link._flush()
+            if not self._engine.is_over:
+                self._engine.core.mux.send_eof(self.core)
+                self._engine.flush()
             await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
@@ -323,11 +333,11 @@ class Channel(trio.abc.HalfCloseableStream):
         if self._is_closed:
             return
         self._is_closed = True
-        if self._link._core.failure is None:
-            if self._core.is_confirmed:
-                self._link._core.mux.send_eof(self._core)
-            self._link._core.mux.close(self._core)
-            self._link._flush()
+        if not self._engine.is_over:
+            if self.core.is_confirmed:
+                self._engine.core.mux.send_eof(self.core)
+            self._engine.core.mux.close(self.core)
+            self._engine.flush()
         for lane in self._lanes:
             if lane is not None:
                 lane.clear()
@@ -358,22 +368,22 @@ class Channel(trio.abc.HalfCloseableStream):
         self._check_requesting()
         reply: Reply[bool] = Reply()
         self._replies.append(reply)
-        self._link._core.mux.request(self._core, name, details, wants_reply=True)
-        self._link._flush()
+        self._engine.core.mux.request(self.core, name, details, wants_reply=True)
+        self._engine.flush()
         if not await reply.wait():
             raise RequestRefused(name, hint)
 
     def _notify(self, name: str, details: bytes) -> None:
         self._check_requesting()
-        self._link._core.mux.request(self._core, name, details, wants_reply=False)
-        self._link._flush()
+        self._engine.core.mux.request(self.core, name, details, wants_reply=False)
+        self._engine.flush()
 
     def _check_requesting(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this channel was closed")
-        if self._link._core.failure is not None:
-            raise self._link._lost()
-        if self._core.inbound is Half.CLOSED:
+        if self._engine.is_over:
+            raise self._engine.lost()
+        if self.core.inbound is Half.CLOSED:
             raise trio.BrokenResourceError("the peer closed this channel")
 
     async def exec_command(self, command: str) -> None:
@@ -492,13 +502,13 @@ class Channel(trio.abc.HalfCloseableStream):
     # -- what the connection's tasks tell it
 
     def _on_data(self, source: Source) -> None:
-        batch = self._core.fetch(source)
+        batch = self.core.fetch(source)
         if batch is None or self._is_closed:
             return
         absorbing = self._absorbing[source.value]
         if absorbing is not None:
-            self._core.unread -= batch.size
-            self._link._core.mux.credit(self._core, batch.size)
+            self.core.unread -= batch.size
+            self._engine.core.mux.credit(self.core, batch.size)
             if absorbing == "drop":
                 return
         self._lane(source).deliver(batch)
@@ -533,14 +543,14 @@ class Channel(trio.abc.HalfCloseableStream):
 
     def _on_lost(self) -> None:
         self._on_eof()
-        self._wake(self._link._lost)
-        self._opened.fail(self._link._lost)
+        self._wake(self._engine.lost)
+        self._opened.fail(self._engine.lost)
 
     def _wake(self, make: Callable[[], Exception]) -> None:
         """Nothing more comes: everyone who waits hears it."""
         while self._replies:
             self._replies.popleft().fail(make)
-        if self._link._core.failure is not None or self._is_closed:
+        if self._engine.is_over or self._is_closed:
             self._exit.fail(make)
         elif self._exit_report is None:
             self._exit.bring(ExitReport())

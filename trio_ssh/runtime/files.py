@@ -44,6 +44,11 @@ class LineReader:
         await trio.lowlevel.checkpoint()
         return self._take(len(self._buffer) if size < 0 else min(size, len(self._buffer)))
 
+    @property
+    def has_left(self) -> bool:
+        """Were bytes read that were not given out?"""
+        return bool(self._buffer)
+
     def take_left(self, limit: int | None) -> bytes:
         """Return up to `limit` bytes that were read and not given out."""
         return self._take(len(self._buffer) if limit is None else min(limit, len(self._buffer)))
@@ -70,11 +75,10 @@ class Reader(trio.abc.ReceiveStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF; as the stream below, after what a line reader left."""
-        left = self._lines.take_left(max_bytes)
-        if left:
+        if self._lines.has_left:
             await trio.lowlevel.checkpoint()
-            return left
-        return await self._stream.receive_some(max_bytes)
+            return self._lines.take_left(max_bytes)
+        return bytes(await self._stream.receive_some(max_bytes))
 
     async def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative."""

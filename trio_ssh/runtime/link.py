@@ -1,29 +1,12 @@
-"""What a channel needs of its connection, so that it can be read and tested without it."""
+"""What a channel tells of its connection: the part of `Transport` that its users reach by ``channel.get_transport()``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-import trio
-
-from trio_ssh.core.connection import Connection
-
 
 class Link(ABC):
     """A connection, seen from one of its channels.  `Transport` is the one that exists."""
-
-    #: The sealed core; only while the connection lasts.
-    _core: Connection
-    #: Where senders wait for the outbox to drain.
-    _room: trio.lowlevel.ParkingLot
-
-    @abstractmethod
-    def _flush(self) -> None:
-        """Something was sealed: wake the writer."""
-
-    @abstractmethod
-    def _lost(self) -> Exception:
-        """Make the exception for whoever finds the connection over."""
 
     @abstractmethod
     def is_active(self) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import trio
 
@@ -68,3 +68,10 @@ class OneAtATime:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._is_held = False
+
+
+async def resolved(value: Awaitable[T] | T) -> T:
+    """Await what is awaitable: users' checks and callbacks may be sync or async."""
+    if isinstance(value, Awaitable):
+        return await cast("Awaitable[T]", value)
+    return value

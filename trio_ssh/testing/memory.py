@@ -99,7 +99,7 @@ class open_memory_client:
 
         self._serve = serve
         self._connect = connect
-        server.handler_failed = self._failures.append  # type: ignore[method-assign]
+        server.handler_failed = self._failures.append  # type: ignore[method-assign, assignment]
 
     async def __aenter__(self) -> SSHClient:
         nursery = await self._block.open()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Final, Protocol, Self, TypeVar, dataclass_transform, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Protocol, Self, TypeVar, cast, dataclass_transform, get_type_hints
 
 import attrs
 
@@ -213,7 +213,7 @@ class Structure:
         Raises:
             RemoteProtocolError: a field is cut short or bytes are left over.
         """
-        values = []
+        values: list[Any] = []
         for name, field in cls.FIELDS:
             try:
                 value, offset = field.read(data, offset)
@@ -252,7 +252,7 @@ def structure(cls: type[T]) -> type[T]:
     """Make a frozen value class of a declaration's fields, with `encode` and `decode`."""
     made: type[T] = attrs.frozen(cls)
     hints = get_type_hints(made, include_extras=True)
-    made.FIELDS = tuple((field.name, hints[field.name].__metadata__[0]) for field in attrs.fields(made))
+    made.FIELDS = tuple((field.name, hints[field.name].__metadata__[0]) for field in attrs.fields(cast("type[attrs.AttrsInstance]", made)))
     return made
 
 

@@ -1,0 +1,281 @@
+"""One connection's tasks: they move bytes between a stream and the sealed core, and nothing else.
+
+Theory of operation.  Three tasks live as long as the connection:
+
+* the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads on.  It never
+  sends, takes no lock and waits for no channel.  (One exception: a peer that asks and asks without listening to the answers has
+  filled the outbox, so nothing more is read before that has drained; the writer doesn't depend on the reader, so it will.)
+* the writer sends what was sealed meanwhile, by whomever, as one piece.
+* the rekey scheduler sleeps, and only while there is traffic; counts are noticed where they are counted.
+
+Background tasks never raise into the nursery: a failure is recorded, every waiter wakes and raises `ConnectionLost` from it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import trio
+
+from trio_ssh.core.connection import Connection
+from trio_ssh.core.events import Event
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.phases import Phase
+from trio_ssh.errors import ConnectionLost, PeerDisconnected
+from trio_ssh.runtime.waiting import Reply
+from trio_ssh.wire.numbers import DisconnectReason
+
+#: The largest read.  Measured: a read of 256 KiB holds eight large packets and costs one task switch.
+LARGEST_READ: Final = 256 * 1024
+_SMALLEST_READ: Final = 8 * 1024
+
+#: Seconds that a connection which has ended goes on sending its last words.
+CLOSE_SECONDS: Final = 2.0
+
+#: Keepalives without any sign of life before the connection is given up, as OpenSSH's ServerAliveCountMax.
+KEEPALIVE_COUNT: Final = 3
+
+KEEPALIVE: Final = "keepalive@openssh.com"
+
+
+class Engine:
+    """Runs a core over a stream.
+
+    Args:
+        core: the connection; whoever calls a verb of it that returns events hands them to `handle`, and then calls `flush`.
+        stream: carries it.
+        limits: for the age of keys.
+        nursery: where the tasks live.
+        on_event: turns one event into wake-ups; plain code, which never waits.
+
+    Attributes:
+        room: where whoever waits for the outbox to drain, or for new keys, is parked.
+        exchanges: how many key exchanges have finished.
+        is_closing: we ended it ourselves.
+        over: set when the connection has ended.
+    """
+
+    def __init__(
+        self,
+        core: Connection,
+        stream: trio.abc.Stream,
+        limits: Limits,
+        nursery: trio.Nursery,
+        on_event: Callable[[Event], None],
+    ) -> None:
+        self.core = core
+        self.room = trio.lowlevel.ParkingLot()
+        self.over = trio.Event()
+        self.exchanges = 0
+        self.is_closing = False
+        self._stream = stream
+        self._limits = limits
+        self._nursery = nursery
+        self._on_event = on_event
+        self._writer = trio.lowlevel.ParkingLot()
+        self._drained = trio.lowlevel.ParkingLot()
+        self._is_writing = False
+        self._traffic = trio.Event()
+        self._reads = 0
+        self._keepalive = trio.CancelScope()
+        self._timer = trio.CancelScope()
+        self._last_words = trio.CancelScope()
+        self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
+
+    def start(self) -> None:
+        """Start the tasks."""
+        self.spawn(self._read, name="trio_ssh reader")
+        self.spawn(self._write, name="trio_ssh writer")
+        self.spawn(self._schedule_rekeys, name="trio_ssh rekey scheduler")
+
+    def spawn(self, function: Callable[[], Awaitable[object]], *, name: str) -> None:
+        """Run a task of the connection: what it raises ends the connection, and never reaches the nursery."""
+        self._nursery.start_soon(self._guard, function, name=name)
+
+    async def _guard(self, function: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await function()
+        except Exception as error:
+            self.fail(error)
+
+    # -- what the rest of the runtime calls
+
+    @property
+    def is_over(self) -> bool:
+        """The connection has ended, for whatever reason."""
+        return self.core.failure is not None
+
+    def handle(self, events: Sequence[Event]) -> None:
+        """Turn what happened into wake-ups."""
+        for event in events:
+            self._on_event(event)
+
+    def flush(self) -> None:
+        """Something may have been sealed: wake the writer."""
+        if self.core.has_data_to_send or self.is_over:
+            self._writer.unpark()
+
+    def fail(self, error: Exception) -> None:
+        """End the connection because of `error`."""
+        self.handle(self.core.fail(error))
+        self.flush()
+
+    def disconnect(self, reason: DisconnectReason, text: str) -> None:
+        """End the connection with a goodbye."""
+        self.handle(self.core.disconnect(reason, text))
+        self.flush()
+
+    def ask(self, name: str, details: bytes) -> Reply[tuple[bool, bytes]]:
+        """Make a global request; the reply brings its success and what came with it."""
+        reply: Reply[tuple[bool, bytes]] = Reply()
+        self._replies.append(reply)
+        self.core.mux.global_request(name, details, wants_reply=True)
+        self.flush()
+        return reply
+
+    def answered(self, is_success: bool, details: bytes) -> None:
+        """The oldest global request has its answer."""
+        self._replies.popleft().bring((is_success, details))
+
+    def exchanged(self) -> None:
+        """A key exchange has finished."""
+        self.exchanges += 1
+        self.room.unpark_all()
+
+    def ended(self) -> None:
+        """The connection is over: end what waits here, and give the last words a little time."""
+        while self._replies:
+            self._replies.popleft().fail(self.lost)
+        self._timer.cancel()
+        self._keepalive.cancel()
+        self._last_words.deadline = trio.current_time() + CLOSE_SECONDS
+        self.room.unpark_all()
+        self.over.set()
+
+    def lost(self) -> Exception:
+        """Make the exception for whoever finds the connection over."""
+        if self.is_closing:
+            return trio.ClosedResourceError("this connection was closed here")
+        failure = self.core.failure
+        lost: ConnectionLost
+        if isinstance(failure, PeerDisconnected):
+            lost = PeerDisconnected(failure.reason, failure.message)
+        else:
+            lost = ConnectionLost(f"the connection was lost: {failure}")
+        lost.__cause__ = failure
+        return lost
+
+    async def exchange_keys(self) -> None:
+        """Begin a key exchange, unless one is running, and wait for its end."""
+        before = self.exchanges
+        self.handle(self.core.start_exchange())
+        self.flush()
+        while self.exchanges == before:
+            if self.is_over:
+                raise self.lost()
+            await self.room.park()
+
+    async def aclose(self) -> None:
+        """Say goodbye, let the writer send it, and close the stream.  Cancelled, close at once."""
+        self.is_closing = True
+        self.disconnect(DisconnectReason.BY_APPLICATION, "closed by the application")
+        with trio.move_on_after(CLOSE_SECONDS):
+            while self.core.has_data_to_send or self._is_writing:
+                await self._drained.park()
+        await self._stream.aclose()
+
+    def set_keepalive(self, interval: float) -> None:
+        """Ask for a sign of life after every `interval` seconds of silence; 0 turns it off."""
+        self._keepalive.cancel()
+        if interval > 0:
+            self._keepalive = scope = trio.CancelScope()
+            self.spawn(lambda: self._keep_alive(interval, scope), name="trio_ssh keepalive")
+
+    # -- the tasks
+
+    async def _read(self) -> None:
+        """The reader.  It awaits the stream and nothing else; see the top of this file for the one exception."""
+        core, stream = self.core, self._stream
+        size = _SMALLEST_READ
+        while core.failure is None:
+            while core.is_backlogged:
+                await self.room.park()
+            try:
+                data = await stream.receive_some(size)
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self._break(error)
+                return
+            if data:
+                self._reads += 1
+                # Measured: asking a socket for 256 KiB when 100 bytes come costs an allocation that is thrown away.
+                if len(data) == size:
+                    size = LARGEST_READ
+                elif len(data) < _SMALLEST_READ:
+                    size = _SMALLEST_READ
+                self.handle(core.receive_data(data))
+            else:
+                self.handle(core.receive_eof())
+            self.flush()
+
+    async def _write(self) -> None:
+        """The writer: sends what was sealed meanwhile as one piece, while senders fill the other outbox."""
+        try:
+            with self._last_words:
+                await self._write_all()
+        finally:
+            self._is_writing = False
+            self._drained.unpark_all()
+        # Whoever closes the connection closes the stream; else this is its end, and wakes the reader.
+        if not self.is_closing:
+            await trio.aclose_forcefully(self._stream)
+
+    async def _write_all(self) -> None:
+        core, stream = self.core, self._stream
+        while True:
+            data = core.data_to_send()
+            self.room.unpark_all()
+            if data:
+                self._is_writing = True
+                try:
+                    await stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    self._break(error)
+                    return
+                self._traffic.set()
+            elif core.failure is not None:
+                return
+            else:
+                self._is_writing = False
+                self._drained.unpark_all()
+                await self._writer.park()
+
+    def _break(self, error: Exception) -> None:
+        lost = ConnectionLost(f"the stream broke: {error}" if str(error) else "the stream broke")
+        lost.__cause__ = error
+        self.fail(lost)
+
+    async def _schedule_rekeys(self) -> None:
+        """The rekey scheduler: new keys an hour after the first traffic under the old.  No traffic, no timer."""
+        with self._timer:
+            while True:
+                await self._traffic.wait()
+                await trio.sleep(self._limits.rekey_seconds)
+                if self.core.phase is Phase.OPEN:
+                    await self.exchange_keys()
+                self._traffic = trio.Event()
+
+    async def _keep_alive(self, interval: float, scope: trio.CancelScope) -> None:
+        with scope:
+            unanswered = 0
+            while not self.is_over:
+                reads = self._reads
+                await trio.sleep(interval)
+                if self._reads != reads:
+                    unanswered = 0
+                elif unanswered >= KEEPALIVE_COUNT:
+                    self.fail(ConnectionLost(f"the peer has been silent for {interval * (unanswered + 1):g} seconds"))
+                elif self.core.phase is Phase.OPEN:
+                    unanswered += 1
+                    self.ask(KEEPALIVE, b"")
