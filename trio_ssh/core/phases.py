@@ -55,6 +55,10 @@ _UNASSIGNED: Final = _numbers(
     range(8, 20), range(22, 30), range(54, 60), range(67, 80), range(83, 90), range(101, 192), range(194, 256)
 )
 
+#: RFC 4252 s6: reserved for what runs behind authentication.  Before that is complete they end the connection, known or
+#: not.
+_AFTER_AUTHENTICATION: Final = _numbers(range(80, 192))
+
 _FROM_SERVER: Final = {
     Phase.START: _GENERIC | _numbers(20),
     Phase.EXCHANGE_STRICT: _EXCHANGE | _numbers(1),
@@ -69,14 +73,13 @@ _FROM_CLIENT: Final = _FROM_SERVER | {
     Phase.AUTHENTICATE: _GENERIC | _PING | _numbers(5, 7, 20, 50, range(60, 67)),
     Phase.OPEN: _GENERIC | _PING | _numbers(20, 80, 81, 82, range(90, 101)),
 }
-_TOLERANT: Final = (Phase.AUTHENTICATE, Phase.OPEN)
+_TOLERATED: Final = {Phase.AUTHENTICATE: _UNASSIGNED - _AFTER_AUTHENTICATION, Phase.OPEN: _UNASSIGNED}
 
 
 def _row(admitted: frozenset[int], phase: Phase, our_role: Role) -> bytes:
     row = bytearray(256)
-    if phase in _TOLERANT:
-        for number in _UNASSIGNED:
-            row[number] = Verdict.UNKNOWN
+    for number in _TOLERATED.get(phase, ()):
+        row[number] = Verdict.UNKNOWN
     for number in admitted:
         row[number] = Verdict.ADMIT
     if phase is Phase.OPEN and our_role is Role.SERVER:
