@@ -58,8 +58,10 @@ def peak_bytes(pids: Iterable[int]) -> int:
 
 
 def footprint_bytes(pids: Iterable[int]) -> int:
-    """Sum the proportional memory (PSS) of processes: pages that they share count once for all of them."""
-    return sum(_kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") * 1024 for pid in pids)
+    """Sum the memory that processes have written to; pages that they share count once for all of them."""
+    # Not all of PSS: whoever else starts a Python on this machine takes over a part of its program's pages, and a
+    # connection then seems to cost less than nothing.
+    return sum(_kibibytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss_Anon") * 1024 for pid in pids)
 
 
 def settle(pid: int) -> None:

@@ -1,8 +1,8 @@
 """idle_memory: what a connection costs while nothing happens on it, without a channel and with one open.
 
-Proportional memory (PSS) of each side with all connections open, less that of the same processes after one
-connection had been opened and closed, by their number.  Like peers only: a client does not change what sshd
-keeps.
+The memory that each side has written to (anonymous, proportional) with all connections open, less that of the same
+processes after one connection had been opened and closed, by their number.  Like peers only: a client does not change
+what sshd keeps.
 """
 
 from __future__ import annotations
