@@ -1,0 +1,5 @@
+"""The small command line behind ``python -m trio_ssh``.
+
+``demo``  a server and a client that talk over TCP on this machine, and what came of it
+``main``  the commands and their options
+"""
