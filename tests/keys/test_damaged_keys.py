@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies
 
-from tests.keys.samples import FILES, PASSPHRASE, armoured, content, flips, load, opened
+from tests.keys.samples import ENCRYPTED, FILES, PASSPHRASE, armoured, content, flips, load, opened
 from trio_ssh.errors import KeyFileException, PasswordRequiredException
 from trio_ssh.keys.files import load_private_key
 from trio_ssh.keys.private_key import PKey
@@ -33,14 +33,14 @@ def test_a_file_cut_at_any_byte_is_no_key(name: str) -> None:
 @pytest.mark.parametrize("name", FILES)
 def test_a_key_cut_inside_its_armour_is_no_key(name: str) -> None:
     inside = bytes(opened(name))
-    for length in range(0, len(inside), 1 + 30 * (name in SLOW)):
+    for length in range(0, len(inside), 31 if name in SLOW else 1):
         assert attempt(armoured(name, inside[:length])) is None
 
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_byte_makes_no_other_key_of_the_same_name(name: str) -> None:
     original = load(name)
-    for damaged in flips(bytes(opened(name)), step=1 + 30 * (name in SLOW)):
+    for damaged in flips(bytes(opened(name)), step=31 if name in SLOW else 1):
         key = attempt(armoured(name, damaged))
         if key is not None and key != original:
             assert key.comment in ("", original.comment)
@@ -49,9 +49,10 @@ def test_a_damaged_byte_makes_no_other_key_of_the_same_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", FILES)
 def test_a_damaged_character_is_survived(name: str) -> None:
-    for damaged in flips(content(name), step=1 + 30 * (name in SLOW)):
+    for damaged in flips(content(name), step=31 if name in SLOW else 3 if name.startswith("rsa") else 1):
         attempt(damaged)
-        attempt(damaged, None)
+        if name in ENCRYPTED:
+            attempt(damaged, None)
 
 
 @given(strategies.binary(max_size=300))

@@ -61,6 +61,33 @@ def test_parameters_before_an_elliptic_key_are_skipped() -> None:
 
 
 @pytest.mark.parametrize(
+    "headers",
+    [
+        b"Proc-Type: 4,ENCRYPTED",
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,",
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00112233445566",
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0011223344556677",
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC," + b"0" * 34,
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: DES-EDE3-CBC," + b"0" * 32,
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: DES-CBC,0011223344556677",
+        b"Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC," + b"g" * 32,
+        b"Proc-Type: 4,ENCRYPTED\n" + 2 * (b"DEK-Info: AES-128-CBC," + b"0" * 32 + b"\n"),
+        b"DEK-Info: AES-128-CBC,0011\nProc-Type: 4,ENCRYPTED",
+    ],
+)
+def test_headers_that_would_make_the_library_panic_are_refused_before_it_sees_them(headers: bytes) -> None:
+    body = content("rsa2048.pkcs1-encrypted").split(b"\n\n")[1]
+    with pytest.raises(KeyFileException, match="damaged, or encrypted in a way that is not supported"):
+        load_private_key(b"-----BEGIN RSA PRIVATE KEY-----\n" + headers + b"\n\n" + body, PASSPHRASE)
+
+
+def test_headers_that_do_not_speak_of_encryption_are_skipped() -> None:
+    begin = b"-----BEGIN RSA PRIVATE KEY-----\n"
+    data = content("rsa2048.pkcs1").replace(begin, begin + b"Comment: of a person's\nX-Other: header\n\n")
+    assert load_private_key(data) == load("rsa2048.pkcs1")
+
+
+@pytest.mark.parametrize(
     ("data", "complaint"),
     [
         (b"", "the file is empty"),

@@ -33,6 +33,11 @@ _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----")
 #: PEM files that cryptography is asked to read.
 _PEM_LABELS: Final = (b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
 
+_DEK_INFO: Final = re.compile(rb"^DEK-Info: *([A-Za-z0-9-]+), *([0-9A-Fa-f]+)$", re.MULTILINE)
+
+#: Ciphers of encrypted PEM files, and the hexadecimal digits of their iv.
+_IV_DIGITS: Final = {b"AES-128-CBC": 32, b"AES-192-CBC": 32, b"AES-256-CBC": 32, b"DES-EDE3-CBC": 16}
+
 _CURVES: Final = {"secp256r1": "nistp256", "secp384r1": "nistp384", "secp521r1": "nistp521"}
 
 #: How a file begins -> what it is, and what to do.  {name} is the file's name, quoted for a shell.
@@ -146,25 +151,54 @@ def _what_it_is(data: bytes) -> str:
 
 
 def _open_pem(label: bytes, body: bytes, passphrase: bytes | None, name: str) -> PrivatePart:
+    headers, encoded = _split_headers(body)
+    if label == b"ENCRYPTED PRIVATE KEY":
+        _refuse_endless_derivation(encoded, name)
+    is_encrypted = label == b"ENCRYPTED PRIVATE KEY" or bool(headers)
+    if headers:
+        headers = _checked_headers(headers, name)
+    block = b"-----BEGIN " + label + b"-----\n" + headers + encoded + b"\n-----END " + label + b"-----\n"
+    try:
+        return _part_of(_load_pem(block, passphrase, name), name)
+    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
+        if passphrase and is_encrypted:
+            raise KeyFileException(f"{wrong_passphrase(name)} ({error})") from None
+        raise KeyFileException(f"{name}: the private key is damaged or unsupported ({error})") from None
+
+
+def _load_pem(block: bytes, passphrase: bytes | None, name: str) -> object:
     # Measured: importing cryptography's serialization costs 11 ms, and few keys are kept as PEM.
     from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
 
-    if label == b"ENCRYPTED PRIVATE KEY":
-        _refuse_endless_derivation(body, name)
-    block = b"-----BEGIN " + label + b"-----" + body + b"-----END " + label + b"-----\n"
     try:
-        try:
-            # RSA's numbers are checked where its key is made.
-            key = load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
-        except TypeError:  # it is encrypted
-            if not passphrase:
-                raise passphrase_required(name) from None
-            key = load_pem_private_key(block, passphrase, unsafe_skip_rsa_key_validation=True)
-    except (ValueError, TypeError, UnsupportedAlgorithm, InternalError) as error:
-        if passphrase and (label == b"ENCRYPTED PRIVATE KEY" or b"ENCRYPTED" in body):
-            raise KeyFileException(f"{wrong_passphrase(name)} ({error})") from None
-        raise KeyFileException(f"{name}: the private key is damaged or unsupported ({error})") from None
-    return _part_of(key, name)
+        # RSA's numbers are checked where its key is made.
+        return load_pem_private_key(block, None, unsafe_skip_rsa_key_validation=True)
+    except TypeError:  # it is encrypted
+        if not passphrase:
+            raise passphrase_required(name) from None
+        return load_pem_private_key(block, passphrase, unsafe_skip_rsa_key_validation=True)
+
+
+def _split_headers(body: bytes) -> tuple[bytes, bytes]:
+    """RFC 1421 s4.6: return the headers, if they speak of encryption, and what stands behind them."""
+    text = b"\n".join(line.strip() for line in body.strip().splitlines())
+    headers, _, encoded = text.rpartition(b"\n\n")
+    if b":" not in headers:
+        return b"", text
+    return (headers, encoded) if b"ENCRYPTED" in headers or b"DEK-Info" in headers else (b"", encoded)
+
+
+def _checked_headers(headers: bytes, name: str) -> bytes:
+    """Return the header that says how a PEM file is encrypted, once more and without any other."""
+    found = _DEK_INFO.findall(headers)
+    # Measured: an iv that is too short for its cipher makes the library panic, which is no Exception in Python.
+    if len(found) != 1 or len(found[0][1]) != _IV_DIGITS.get(found[0][0]):
+        raise KeyFileException(
+            f"{name}: the private key is damaged, or encrypted in a way that is not supported. "
+            f"If `ssh-keygen -y -f {shlex.quote(name)}` can read it, convert it: "
+            f"`ssh-keygen -p -f {shlex.quote(name)}`."
+        )
+    return b"Proc-Type: 4,ENCRYPTED\nDEK-Info: " + b",".join(found[0]) + b"\n\n"
 
 
 def _part_of(key: object, name: str) -> PrivatePart:
