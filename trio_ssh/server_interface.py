@@ -7,9 +7,9 @@ the mistakes that they are, refused and logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final, TypeAlias, TypeVar
+from typing import Final
 
 import trio
 
@@ -29,7 +29,7 @@ from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, PeerHandler
 from trio_ssh.runtime.transport import Transport
-from trio_ssh.runtime.waiting import resolved
+from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, run_session
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
@@ -48,9 +48,6 @@ from trio_ssh.wire.numbers import OpenFailureReason, TerminalMode
 from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
-
-T = TypeVar("T")
-MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
 
 class OpenResult(Enum):
@@ -261,7 +258,7 @@ class ServerInterface(PeerHandler):
             _log.exception("%s failed: refused", type(question).__name__)
             return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
 
-    async def open_requested(self, channel: Channel, details: bytes) -> OpenFailureReason | Answer:
+    def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:
         """Ask the check for a channel of this kind."""
         destination: tuple[str, int] | None = None
         if channel.kind == "direct-tcpip":
@@ -271,7 +268,11 @@ class ServerInterface(PeerHandler):
             decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
         else:
             decision = self.check_channel_request(channel.kind, channel.get_id())
-        result = await resolved(decision)
+        return after(decision, lambda result: self._open(channel, destination, result))
+
+    def _open(
+        self, channel: Channel, destination: tuple[str, int] | None, result: OpenResult
+    ) -> OpenFailureReason | Answer:
         if not _is_member(result):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if channel.kind == "session" and self._no_more_sessions:
@@ -281,8 +282,8 @@ class ServerInterface(PeerHandler):
         if channel.kind == "session":
             channel.session = SessionState()
             # A class without a handler is paramiko's way of serving: its channels come from `Transport.accept`.
-            return Answer(True, then=trio.lowlevel.checkpoint) if self._serves_sessions else GRANTED
-        return Answer(True, then=lambda: self._serve_channel(channel, destination))
+            return Answer(True, is_served=self._serves_sessions)
+        return Answer(True, then=lambda: self._serve_channel(channel, destination), is_served=True)
 
     async def _serve_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
         try:
@@ -295,77 +296,93 @@ class ServerInterface(PeerHandler):
         finally:
             channel._close()
 
-    async def channel_requested(self, channel: Channel, name: str, details: bytes) -> Answer:
+    def channel_requested(self, channel: Channel, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Ask the check for a request on a session."""
         state = channel.session
         if not isinstance(state, SessionState):
             return REFUSED
         match name:
-            case "exec" | "shell" | "subsystem":
-                return await self._start_session(channel, state, name, details)
+            case "exec":
+                return self._check_exec(channel, state, ExecRequest.decode(details).command)
+            case "shell":
+                return self._start_session(channel, state, lambda: self.check_channel_shell_request(channel))
+            case "subsystem":
+                return self._check_subsystem(channel, state, SubsystemRequest.decode(details).name)
             case "pty-req":
-                return await self._check_pty(channel, state, PtyRequest.decode(details))
+                return self._check_pty(channel, state, PtyRequest.decode(details))
             case "env":
-                return await self._check_env(channel, state, EnvironmentRequest.decode(details))
+                return self._check_env(channel, state, EnvironmentRequest.decode(details))
             case "window-change":
-                size = WindowChange.decode(details)
-                sizes = (size.width, size.height, size.width_pixels, size.height_pixels)
-                granted = _is_true(await resolved(self.check_channel_window_change_request(channel, *sizes)))
-                if granted:
-                    state.resize(*sizes)
-                return Answer(granted)
+                return self._check_window_change(channel, state, WindowChange.decode(details))
             case "signal":
                 return Answer(state.deliver_signal(SignalRequest.decode(details).name))
             case "x11-req":
-                x11 = X11Request.decode(details)
-                return Answer(
-                    _is_true(
-                        await resolved(
-                            self.check_channel_x11_request(
-                                channel, x11.single_connection, x11.auth_protocol, x11.auth_cookie, x11.screen_number
-                            )
-                        )
-                    )
-                )
+                return self._check_x11(channel, X11Request.decode(details))
             case "auth-agent-req@openssh.com":
-                return Answer(_is_true(await resolved(self.check_channel_forward_agent_request(channel))))
+                return after(self.check_channel_forward_agent_request(channel), _granted)
             case _:
                 return REFUSED
 
-    async def _start_session(self, channel: Channel, state: SessionState, name: str, details: bytes) -> Answer:
+    def _check_exec(self, channel: Channel, state: SessionState, command: str) -> MaybeAwaitable[Answer]:
+        return self._start_session(
+            channel, state, lambda: self.check_channel_exec_request(channel, command), command=command
+        )
+
+    def _check_subsystem(self, channel: Channel, state: SessionState, name: str) -> MaybeAwaitable[Answer]:
+        return self._start_session(
+            channel, state, lambda: self.check_channel_subsystem_request(channel, name), subsystem=name
+        )
+
+    def _start_session(
+        self,
+        channel: Channel,
+        state: SessionState,
+        check: Callable[[], MaybeAwaitable[bool]],
+        *,
+        command: str | None = None,
+        subsystem: str | None = None,
+    ) -> MaybeAwaitable[Answer]:
         if state.is_started:
             return REFUSED  # RFC 4254 s6.5: one per channel
-        command = subsystem = None
-        if name == "exec":
-            command = ExecRequest.decode(details).command
-            decision = self.check_channel_exec_request(channel, command)
-        elif name == "shell":
-            decision = self.check_channel_shell_request(channel)
-        else:
-            subsystem = SubsystemRequest.decode(details).name
-            decision = self.check_channel_subsystem_request(channel, subsystem)
-        if not _is_true(await resolved(decision)):
-            return REFUSED
-        state.is_started = True
-        if not self._serves_sessions:
-            return GRANTED
-        process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
-        handle = self.handle_session if subsystem is None else self.handle_subsystem
-        return Answer(True, then=lambda: run_session(process, handle, self.handler_failed))
 
-    async def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> Answer:
+        def start(decision: bool) -> Answer:
+            if not _is_true(decision):
+                return REFUSED
+            state.is_started = True
+            if not self._serves_sessions:
+                return GRANTED
+            process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
+            handle = self.handle_session if subsystem is None else self.handle_subsystem
+            return Answer(True, then=lambda: run_session(process, handle, self.handler_failed))
+
+        return after(check(), start)
+
+    def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> MaybeAwaitable[Answer]:
         if state.is_started or state.pty is not None:
             return REFUSED
         pty = Pty.from_request(request)
-        decision = self.check_channel_pty_request(
-            channel, pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes
-        )
-        granted = _is_true(await resolved(decision))
-        if granted:
-            state.pty = pty
-        return Answer(granted)
 
-    async def _check_env(self, channel: Channel, state: SessionState, request: EnvironmentRequest) -> Answer:
+        def take(decision: bool) -> Answer:
+            if _is_true(decision):
+                state.pty = pty
+            return _granted(decision)
+
+        sizes = (pty.width, pty.height, pty.width_pixels, pty.height_pixels)
+        return after(self.check_channel_pty_request(channel, pty.term, *sizes, pty.modes), take)
+
+    def _check_window_change(
+        self, channel: Channel, state: SessionState, request: WindowChange
+    ) -> MaybeAwaitable[Answer]:
+        sizes = (request.width, request.height, request.width_pixels, request.height_pixels)
+
+        def take(decision: bool) -> Answer:
+            if _is_true(decision):
+                state.resize(*sizes)
+            return _granted(decision)
+
+        return after(self.check_channel_window_change_request(channel, *sizes), take)
+
+    def _check_env(self, channel: Channel, state: SessionState, request: EnvironmentRequest) -> MaybeAwaitable[Answer]:
         limits = self.transport.limits
         environment = state.environment
         size = sum(len(name) + len(value) for name, value in environment.items())
@@ -377,10 +394,21 @@ class ServerInterface(PeerHandler):
             or "=" in request.name
         ):
             return REFUSED
-        granted = _is_true(await resolved(self.check_channel_env_request(channel, request.name, request.value)))
-        if granted:
-            environment[request.name] = request.value
-        return Answer(granted)
+
+        def take(decision: bool) -> Answer:
+            if _is_true(decision):
+                environment[request.name] = request.value
+            return _granted(decision)
+
+        return after(self.check_channel_env_request(channel, request.name, request.value), take)
+
+    def _check_x11(self, channel: Channel, request: X11Request) -> MaybeAwaitable[Answer]:
+        return after(
+            self.check_channel_x11_request(
+                channel, request.single_connection, request.auth_protocol, request.auth_cookie, request.screen_number
+            ),
+            _granted,
+        )
 
     async def global_requested(self, name: str, details: bytes) -> Answer:
         """Ask the check for a global request."""
@@ -403,6 +431,10 @@ class ServerInterface(PeerHandler):
             case _:
                 answer = await resolved(self.check_global_request(name, Message(details)))
                 return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
+
+
+def _granted(decision: bool) -> Answer:
+    return GRANTED if _is_true(decision) else REFUSED
 
 
 def _is_member(value: object) -> bool:

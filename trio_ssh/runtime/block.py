@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import cast
 
 import trio
 
@@ -60,4 +61,6 @@ async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the first exception in a group that is no group."""
     first = group.exceptions[0]
-    return first_of(first) if isinstance(first, BaseExceptionGroup) else first
+    if isinstance(first, BaseExceptionGroup):
+        return first_of(cast("BaseExceptionGroup[BaseException]", first))
+    return first

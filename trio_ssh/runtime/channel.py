@@ -274,7 +274,7 @@ class Channel(trio.abc.HalfCloseableStream):
                 if view:
                     taken = self._engine.core.send_data(self.core, view, source)
                     if taken:
-                        self._engine.flush()
+                        self._engine.flush_now()
                         view = view[taken:]
                 if not view:
                     break
@@ -369,7 +369,7 @@ class Channel(trio.abc.HalfCloseableStream):
         reply: Reply[bool] = Reply()
         self._replies.append(reply)
         self._engine.core.mux.request(self.core, name, details, wants_reply=True)
-        self._engine.flush()
+        self._engine.flush_now()
         if not await reply.wait():
             raise RequestRefused(name, hint)
 

@@ -12,6 +12,7 @@ import attrs
 
 from trio_ssh.core.questions import Question
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.waiting import MaybeAwaitable
 from trio_ssh.wire.numbers import OpenFailureReason
 
 
@@ -23,11 +24,13 @@ class Answer:
         is_granted: what the peer is told.
         details: bytes that go with the success of a global request.
         then: what runs once the peer was told, as a task of the connection.
+        is_served: of a channel: it has someone who serves it, and doesn't come from `Transport.accept`.
     """
 
     is_granted: bool
     details: bytes = b""
     then: Callable[[], Awaitable[None]] | None = None
+    is_served: bool = False
 
 
 REFUSED = Answer(False)
@@ -35,20 +38,23 @@ GRANTED = Answer(True)
 
 
 class PeerHandler:
-    """Refuses whatever the peer asks."""
+    """Refuses whatever the peer asks.
+
+    A decision may be awaitable.  One that isn't is carried out at once, in the middle of a read, and costs no task.
+    """
 
     async def answer_question(self, question: Question) -> object:
         """Decide about an authentication; see each question's class for what an answer is."""
         return None
 
-    async def open_requested(self, channel: Channel, details: bytes) -> OpenFailureReason | Answer:
+    def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:
         """Decide about a channel that the peer wants: an `Answer` that grants, or the reason to refuse."""
         return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
 
-    async def channel_requested(self, channel: Channel, name: str, details: bytes) -> Answer:
+    def channel_requested(self, channel: Channel, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Decide about a request on an open channel."""
         return REFUSED
 
-    async def global_requested(self, name: str, details: bytes) -> Answer:
+    def global_requested(self, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Decide about a request that concerns no channel."""
         return REFUSED

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 import trio
 
@@ -16,17 +17,22 @@ from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.handler import REFUSED, Answer, PeerHandler
+from trio_ssh.runtime.waiting import MaybeAwaitable, resolved
 from trio_ssh.wire.numbers import OpenFailureReason
 from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.transport")
 
-Ask = Callable[[str, bytes], Awaitable[Answer]]
+T = TypeVar("T")
+
+_PROHIBITED: Final = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+
+Ask = Callable[[str, bytes], MaybeAwaitable[Answer]]
 Reply = Callable[[Answer, bool], None]
 
 
 class RequestPump:
-    """Answers requests one after the other, in a task that lives while there are any."""
+    """Answers requests one after the other: at once where the handler decides at once, else in a task that lives meanwhile."""
 
     __slots__ = ("_ask", "_engine", "_is_running", "_reply", "_waiting")
 
@@ -38,30 +44,56 @@ class RequestPump:
         self._is_running = False
 
     def put(self, name: str, wants_reply: bool, details: bytes) -> None:
-        """Queue a request; the core bounds how many there can be."""
-        self._waiting.append((name, wants_reply, details))
-        if not self._is_running:
+        """Answer a request, or queue it; the core bounds how many there can be."""
+        if self._is_running:
+            self._waiting.append((name, wants_reply, details))
+            return
+        answer = _attempt(self._engine, name, lambda: self._ask(name, details), REFUSED)
+        if isinstance(answer, Answer):
+            self._carry_out(name, wants_reply, answer)
+        else:
             self._is_running = True
-            self._engine.spawn(self._run, name="trio_ssh requests")
+            self._engine.spawn(lambda: self._run(name, wants_reply, answer), name="trio_ssh requests")
 
-    async def _run(self) -> None:
-        engine = self._engine
-        while self._waiting:
+    async def _run(self, name: str, wants_reply: bool, answer: MaybeAwaitable[Answer]) -> None:
+        """Decide about one request in a task, and about those that came meanwhile."""
+        while True:
+            self._carry_out(name, wants_reply, await _decided(name, answer, REFUSED))
+            if not self._waiting:
+                break
             name, wants_reply, details = self._waiting.popleft()
-            try:
-                answer = await self._ask(name, details)
-            except RemoteProtocolError:
-                raise  # malformed details: the peer's mistake ends the connection
-            except Exception:
-                _log.exception("a handler failed to decide about the request %s: refused", printable(name, 64))
-                answer = REFUSED
-            if engine.is_over:
-                return
-            self._reply(answer, wants_reply)
-            engine.flush()
-            if answer.is_granted and answer.then is not None:
-                engine.spawn(answer.then, name=f"trio_ssh {printable(name, 32)}")
+            answer = self._ask(name, details)
         self._is_running = False
+
+    def _carry_out(self, name: str, wants_reply: bool, answer: Answer) -> None:
+        engine = self._engine
+        if engine.is_over:
+            return
+        self._reply(answer, wants_reply)
+        engine.flush()
+        if answer.is_granted and answer.then is not None:
+            engine.spawn(answer.then, name=f"trio_ssh {printable(name, 32)}")
+
+
+def _attempt(engine: Engine, what: str, decide: Callable[[], MaybeAwaitable[T]], refusal: T) -> MaybeAwaitable[T]:
+    """Ask a handler from the middle of a read, where nothing may be raised."""
+    try:
+        return decide()
+    except RemoteProtocolError as error:
+        engine.fail(error)  # malformed details: the peer's mistake ends the connection
+    except Exception:
+        _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
+    return refusal
+
+
+async def _decided(what: str, decision: MaybeAwaitable[T], refusal: T) -> T:
+    try:
+        return await resolved(decision)
+    except RemoteProtocolError:
+        raise
+    except Exception:
+        _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
+        return refusal
 
 
 class PeerRequests:
@@ -103,8 +135,8 @@ class PeerRequests:
         pump.put(name, wants_reply, details)
 
     def _pump_for(self, channel: Channel) -> RequestPump:
-        async def ask(name: str, details: bytes) -> Answer:
-            return await self._handler.channel_requested(channel, name, details)
+        def ask(name: str, details: bytes) -> MaybeAwaitable[Answer]:
+            return self._handler.channel_requested(channel, name, details)
 
         def reply(answer: Answer, wants_reply: bool) -> None:
             self._engine.core.mux.reply(channel.core, is_success=answer.is_granted, wants_reply=wants_reply)
@@ -113,34 +145,33 @@ class PeerRequests:
 
     def open_request(self, channel: Channel, details: bytes) -> None:
         """The peer wants a channel."""
-        self._engine.spawn(lambda: self._decide(channel, details), name="trio_ssh channel open")
+        decision = _attempt(
+            self._engine, channel.kind, lambda: self._handler.open_requested(channel, details), _PROHIBITED
+        )
+        if isinstance(decision, Answer | OpenFailureReason):
+            self._carry_out(channel, decision)
+        else:
+            self._engine.spawn(lambda: self._decide(channel, decision), name="trio_ssh channel open")
 
-    async def _decide(self, channel: Channel, details: bytes) -> None:
-        answer: Answer | OpenFailureReason
-        try:
-            answer = await self._handler.open_requested(channel, details)
-        except RemoteProtocolError:
-            raise
-        except Exception:
-            _log.exception("a handler failed to decide about a %s channel: refused", printable(channel.kind, 64))
-            answer = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+    async def _decide(self, channel: Channel, decision: MaybeAwaitable[Answer | OpenFailureReason]) -> None:
+        self._carry_out(channel, await _decided(channel.kind, decision, _PROHIBITED))
+
+    def _carry_out(self, channel: Channel, answer: Answer | OpenFailureReason) -> None:
         if self._engine.is_over:
             return
-        if isinstance(answer, Answer) and answer.is_granted:
-            if answer.then is None:
-                try:
-                    self._accept(channel)
-                except trio.WouldBlock:
-                    self._refuse(channel, OpenFailureReason.RESOURCE_SHORTAGE)  # nobody accepts
-                    return
-            self._engine.core.confirm_open(channel.core)
-            self._engine.flush()
-            if answer.then is not None:
-                await answer.then()
-        elif isinstance(answer, OpenFailureReason):
-            self._refuse(channel, answer)
-        else:
-            self._refuse(channel, OpenFailureReason.ADMINISTRATIVELY_PROHIBITED)
+        if not isinstance(answer, Answer) or not answer.is_granted:
+            self._refuse(channel, answer if isinstance(answer, OpenFailureReason) else _PROHIBITED)
+            return
+        if not answer.is_served:
+            try:
+                self._accept(channel)
+            except trio.WouldBlock:
+                self._refuse(channel, OpenFailureReason.RESOURCE_SHORTAGE)  # nobody accepts
+                return
+        self._engine.core.confirm_open(channel.core)
+        self._engine.flush()
+        if answer.then is not None:
+            self._engine.spawn(answer.then, name=f"trio_ssh {printable(channel.kind, 32)}")
 
     def _refuse(self, channel: Channel, reason: OpenFailureReason) -> None:
         self._forget(channel)

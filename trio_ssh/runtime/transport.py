@@ -395,7 +395,7 @@ class Transport(Link):
         if engine.is_over:
             raise engine.lost()
         engine.handle(engine.core.authenticate(dialog))
-        engine.flush()
+        engine.flush_now()
         try:
             event = await self._converse(lambda event: isinstance(event, AuthAnswered), None, prompt_handler)
         except BaseException as error:
@@ -442,7 +442,7 @@ class Transport(Link):
                 case Asked(question):
                     answer = await self._answer(question, check_host_key, prompt_handler)
                     self._engine.handle(self._engine.core.answer(answer))
-                    self._engine.flush()
+                    self._engine.flush_now()
                 case _:
                     pass
 
@@ -517,7 +517,7 @@ class Transport(Link):
         engine = self._engine
         channel = Channel(engine, engine.core.mux.open_channel(kind, details), self)
         self._channels[channel.get_id()] = channel
-        engine.flush()
+        engine.flush_now()
         try:
             await channel._opened.wait()
         except BaseException:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Generic, TypeVar, cast
+from typing import Generic, TypeAlias, TypeVar, cast
 
 import trio
 
 T = TypeVar("T")
+R = TypeVar("R")
+MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
 
 class Reply(Generic[T]):
@@ -70,8 +72,20 @@ class OneAtATime:
         self._is_held = False
 
 
-async def resolved(value: Awaitable[T] | T) -> T:
+async def resolved(value: MaybeAwaitable[T]) -> T:
     """Await what is awaitable: users' checks and callbacks may be sync or async."""
     if isinstance(value, Awaitable):
         return await cast("Awaitable[T]", value)
     return value
+
+
+def after(value: MaybeAwaitable[T], then: Callable[[T], R]) -> MaybeAwaitable[R]:
+    """Apply `then` to a value: at once if it is there, else in an awaitable."""
+    if not isinstance(value, Awaitable):
+        return then(value)
+    awaitable = cast("Awaitable[T]", value)
+
+    async def wait() -> R:
+        return then(await awaitable)
+
+    return wait()
