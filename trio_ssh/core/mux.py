@@ -128,9 +128,7 @@ class Mux:
     def on_open(self, payload: bytes) -> None:
         """The peer wants a channel."""
         message = ChannelOpen.from_payload(payload)
-        theirs = [channel for channel in self.channels.values() if not channel.is_ours]
-        sessions = sum(channel.kind == "session" for channel in theirs)
-        if len(theirs) >= self._limits.channels or (message.kind == "session" and sessions >= self._limits.sessions):
+        if len(self.channels) >= self._limits.channels or (message.kind == "session" and self._has_all_sessions()):
             self._refuse(message.sender, OpenFailureReason.RESOURCE_SHORTAGE, "too many channels")
             return
         if len(message.kind) > 64:
@@ -140,6 +138,10 @@ class Mux:
         channel.remote_id = message.sender
         channel.outbound_window = OutboundWindow(message.initial_window, message.maximum_packet)
         self._emit(OpenRequested(channel, message.details))
+
+    def _has_all_sessions(self) -> bool:
+        theirs = sum(channel.kind == "session" and not channel.is_ours for channel in self.channels.values())
+        return theirs >= self._limits.sessions
 
     def confirm_open(self, channel: CoreChannel, details: bytes) -> None:
         """Accept the peer's channel."""
@@ -292,9 +294,18 @@ class Mux:
         channel.wants_room = taken < len(data)
         return taken
 
+    def _check_confirmed(self, channel: CoreChannel) -> None:
+        if not channel.is_confirmed:
+            raise LocalProtocolError(f"channel {channel.local_id} is not open yet")
+
     def send_eof(self, channel: CoreChannel) -> None:
-        """Say that no more data comes; a second time does nothing."""
+        """Say that no more data comes; a second time does nothing.
+
+        Raises:
+            LocalProtocolError: the channel is not open yet.
+        """
         if channel.outbound is Half.OPEN:
+            self._check_confirmed(channel)
             channel.outbound = NEXT[channel.outbound, Passing.EOF]
             self._outbound.send(ChannelEof(channel.remote_id).encode())
 
@@ -347,10 +358,11 @@ class Mux:
         """Ask something of a channel; if a reply is wanted, `RequestAnswered` follows, in order.
 
         Raises:
-            LocalProtocolError: we have closed the channel.
+            LocalProtocolError: we have closed the channel, or it is not open yet.
         """
         if channel.outbound is Half.CLOSED:
             raise LocalProtocolError(f"channel {channel.local_id} is closed")
+        self._check_confirmed(channel)
         if wants_reply:
             channel.pending.append(name)
         self._outbound.send(ChannelRequest(channel.remote_id, name, wants_reply, details).encode())

@@ -18,24 +18,29 @@ _LARGEST_GRANT: Final = 1 * MIB
 
 
 class WindowBudget:
-    """What all inbound windows of a connection may add up to, and how a new channel's share is found."""
+    """What all inbound windows of a connection may add up to, and how a new channel's share is found.
 
-    __slots__ = ("_initial", "_largest", "_remaining")
+    A little is kept back for every channel that the limits allow, so that the sum holds however many are opened; the rest
+    is shared out.
+    """
+
+    __slots__ = ("_initial", "_largest", "_least", "_remaining")
 
     def __init__(self, limits: Limits) -> None:
         self._initial = limits.initial_window_bytes
         self._largest = limits.largest_window_bytes
-        self._remaining = limits.all_windows_bytes
+        self._least = min(_SMALLEST_WINDOW, self._initial, limits.all_windows_bytes // max(1, limits.channels))
+        self._remaining = limits.all_windows_bytes - self._least * limits.channels
 
     def open_window(self) -> InboundWindow:
         """Share out a new channel's window: generous to a few, small to hundreds."""
-        size = max(_SMALLEST_WINDOW, min(self._initial, self._remaining // 16))
-        self._remaining -= size
+        size = max(self._least, min(self._initial, self._remaining // 16))
+        self._remaining -= size - self._least
         return InboundWindow(self, size)
 
     def widen(self, size: int) -> int:
         """Return how many bytes a window of `size` may grow by: it doubles, if there is so much left."""
-        growth = min(size, self._largest - size)
+        growth = max(0, min(size, self._largest - size))
         if growth > self._remaining:
             return 0
         self._remaining -= growth
@@ -43,7 +48,7 @@ class WindowBudget:
 
     def give_back(self, size: int) -> None:
         """A channel with a window of `size` is gone."""
-        self._remaining += size
+        self._remaining += size - self._least
 
 
 class InboundWindow:
@@ -96,9 +101,10 @@ class InboundWindow:
         return grant
 
     def close(self) -> None:
-        """Give the window's share back."""
-        self._budget.give_back(self.size)
-        self.size = 0
+        """Give the window's share back; a second time does nothing."""
+        if self.size:
+            self._budget.give_back(self.size)
+            self.size = 0
 
 
 class OutboundWindow:
