@@ -338,7 +338,14 @@ class SSHClient:
         """
         return await self._start(None, Pty(term, width, height, width_pixels, height_pixels), environment)
 
-    async def _start(self, command: str | None, pty: Pty | None, environment: Mapping[str, str] | None) -> Channel:
+    async def _start(
+        self,
+        command: str | None,
+        pty: Pty | None,
+        environment: Mapping[str, str] | None,
+        *,
+        then_eof: bool = False,
+    ) -> Channel:
         channel = await self.open_session()
         try:
             if environment:
@@ -348,7 +355,7 @@ class SSHClient:
             if command is None:
                 await channel.invoke_shell()
             else:
-                await channel.exec_command(command)
+                await channel._exec(command, then_eof=then_eof)
         except BaseException:
             channel._close()
             raise
@@ -407,7 +414,10 @@ class SSHClient:
 
         Cancelled, the command was ended; see `deliver_cancel`.
         """
-        process = await self.open_process(command, env=env, term=term)
+        line = command_line(command)
+        pty = Pty(term) if isinstance(term, str) else term
+        # A command without input gets its EOF along with the request.
+        process = Process(await self._start(line, pty, env, then_eof=not len(stdin)), line)
         return await run(
             process,
             command,

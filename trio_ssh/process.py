@@ -16,7 +16,6 @@ from typing import IO, Final, Self
 
 import trio
 
-from trio_ssh.core.channel import Source
 from trio_ssh.errors import ProcessError
 from trio_ssh.runtime.block import first_of
 from trio_ssh.runtime.channel import Channel, ExitReport
@@ -165,33 +164,35 @@ async def run(
     started: Callable[[Process], None],
 ) -> CompletedProcess:
     """Feed, drain and wait for a process that has just been started; see `SSHClient.run_process`."""
-    outputs: dict[Source, bytearray] = {}
+    stdout, stderr = bytearray(), bytearray()
 
     async def feed() -> None:
         try:
-            if stdin:
-                await process.stdin.send_all(stdin)
+            await process.stdin.send_all(stdin)
             await process.stdin.aclose()
         except trio.BrokenResourceError:
             pass  # it ended without reading everything, as with any pipe; a lost connection is told by the others
 
-    async def drain_stdout() -> None:
-        await drain(process.stdout, Source.DATA, None if capture_stdout else sys.stdout)
+    async def pass_on_stderr() -> None:
+        await _drain(process.stderr, stderr, sys.stderr)
 
-    async def drain_stderr() -> None:
-        await drain(process.stderr, Source.STDERR, None if capture_stderr else sys.stderr)
+    async def follow() -> None:
+        if capture_stderr:
+            # What is captured needs no task of its own: it is kept as it comes.
+            process.channel.keep_stderr()
+        await _drain(process.stdout, stdout, None if capture_stdout else sys.stdout)
+        if capture_stderr:
+            await _drain(process.stderr, stderr, None)
+        await process.wait()
 
-    async def drain(stream: Reader, source: Source, target: IO[str] | None) -> None:
-        chunks = outputs.setdefault(source, bytearray())
-        while data := await stream.receive_some():
-            if target is None:
-                chunks += data
-            else:
-                await trio.to_thread.run_sync(_pass_on, target, data)
-
+    beside: list[Callable[[], Awaitable[None]]] = []
+    if stdin:
+        beside.append(feed)
+    if not capture_stderr:
+        beside.append(pass_on_stderr)
     try:
         started(process)
-        await _together(feed, drain_stderr, drain_stdout, process.wait)
+        await (_together(*beside, follow) if beside else follow())
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
             await (Process.end if deliver_cancel is None else deliver_cancel)(process)
@@ -201,8 +202,8 @@ async def run(
     done = CompletedProcess(
         args,
         process.returncode,
-        bytes(outputs[Source.DATA]) if capture_stdout else None,
-        bytes(outputs[Source.STDERR]) if capture_stderr else None,
+        bytes(stdout) if capture_stdout else None,
+        bytes(stderr) if capture_stderr else None,
         process.exit_signal,
     )
     if check and done.returncode != 0:
@@ -232,6 +233,15 @@ async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
         raise first_of(group) from None  # a cancellation from outside, once per task
     if failure is not None:
         raise failure
+
+
+async def _drain(source: Reader, chunks: bytearray, target: IO[str] | None) -> None:
+    """Read to EOF: into `chunks`, or through to one of our own streams."""
+    while data := await source.receive_some():
+        if target is None:
+            chunks += data
+        else:
+            await trio.to_thread.run_sync(_pass_on, target, data)
 
 
 def _pass_on(target: IO[str], data: bytes) -> None:

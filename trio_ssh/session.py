@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Self
+from typing import Final, Generic, Self, TypeVar
 
 import attrs
 import trio
@@ -22,10 +21,12 @@ from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
 
+T = TypeVar("T")
+
 #: The exit status of a session whose handler failed, as ssh itself reports its own failures.
 FAILED_STATUS: Final = 255
 
-#: Signals and sizes that wait for a handler; more are dropped, the oldest first for sizes, the newest for signals.
+#: Signals that wait for a handler; more are refused.
 _WAITING: Final = 64
 
 _OPCODES: Final = {mode.value: mode for mode in TerminalMode}
@@ -73,6 +74,40 @@ def decode_modes(encoded: bytes) -> dict[TerminalMode, int]:
     return modes
 
 
+class Inbox(Generic[T]):
+    """Values for a handler, who may never look: a memory channel that is made when it is first wanted.
+
+    Args:
+        keeps_newest: of values that wait, only the newest counts; otherwise the first `_WAITING` are kept, and later ones refused.
+    """
+
+    def __init__(self, *, keeps_newest: bool) -> None:
+        self._keeps_newest = keeps_newest
+        self._ends: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = None
+
+    def _open(self) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
+        if self._ends is None:
+            self._ends = trio.open_memory_channel[T](_WAITING)
+        return self._ends
+
+    @property
+    def receiver(self) -> trio.MemoryReceiveChannel[T]:
+        """Where the handler takes them."""
+        return self._open()[1]
+
+    def put(self, value: T) -> bool:
+        """Keep a value; tell whether there was room."""
+        sender, receiver = self._open()
+        if self._keeps_newest:
+            while receiver.statistics().current_buffer_used:
+                receiver.receive_nowait()
+        try:
+            sender.send_nowait(value)
+        except trio.WouldBlock:
+            return False
+        return True
+
+
 class SessionState:
     """What is known of a session, from its opening on."""
 
@@ -80,18 +115,12 @@ class SessionState:
         self.environment: dict[str, str] = {}
         self.pty: Pty | None = None
         self.is_started = False
-        self._signals, self.signals = trio.open_memory_channel[str](_WAITING)
-        self._sizes, self.sizes = trio.open_memory_channel[Pty](math.inf)
+        self.signals: Inbox[str] = Inbox(keeps_newest=False)
+        self.sizes: Inbox[Pty] = Inbox(keeps_newest=True)
 
     def deliver_signal(self, name: str) -> bool:
         """Keep a signal for the handler."""
-        if not self.is_started or not name.isalnum() or len(name) > 32:
-            return False
-        try:
-            self._signals.send_nowait(name)
-        except trio.WouldBlock:
-            return False
-        return True
+        return self.is_started and name.isalnum() and len(name) <= 32 and self.signals.put(name)
 
     def resize(self, width: int, height: int, width_pixels: int, height_pixels: int) -> None:
         """Keep a terminal's new size for the handler; only the newest counts."""
@@ -100,9 +129,7 @@ class SessionState:
         self.pty = attrs.evolve(
             self.pty, width=width, height=height, width_pixels=width_pixels, height_pixels=height_pixels
         )
-        while self.sizes.statistics().current_buffer_used:
-            self.sizes.receive_nowait()
-        self._sizes.send_nowait(self.pty)
+        self.sizes.put(self.pty)
 
 
 class ServerProcess:
@@ -116,8 +143,6 @@ class ServerProcess:
         channel: the channel itself.
         stdin: a receive stream that also knows ``lines()``.
         stdout, stderr: send streams that also take text by ``write``.
-        signals: a memory channel of signal names, without ``SIG``.
-        window_changes: a memory channel of the terminal's newest size, as a `Pty`.
     """
 
     def __init__(
@@ -129,8 +154,6 @@ class ServerProcess:
         self.username = username
         self.environment = state.environment
         self._state = state
-        self.signals = state.signals
-        self.window_changes = state.sizes
         self.stdin = Reader(channel)
         self.stdout = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
         self.stderr = Writer(
@@ -141,6 +164,16 @@ class ServerProcess:
     def __repr__(self) -> str:
         what = f"subsystem {self.subsystem!r}" if self.subsystem is not None else repr(self.command or "shell")
         return f"<ServerProcess {printable(what, 80)} of {printable(self.username, 40)}>"
+
+    @property
+    def signals(self) -> trio.MemoryReceiveChannel[str]:
+        """The signals that the client sends: names without ``SIG``."""
+        return self._state.signals.receiver
+
+    @property
+    def window_changes(self) -> trio.MemoryReceiveChannel[Pty]:
+        """The terminal's new sizes; of those not yet taken, the newest."""
+        return self._state.sizes.receiver
 
     @property
     def pty(self) -> Pty | None:

@@ -6,6 +6,7 @@ outbox and waits only where the window is empty or the outbox full.  There is no
 
 from __future__ import annotations
 
+import operator
 import signal
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -102,7 +103,6 @@ class Channel(trio.abc.HalfCloseableStream):
         self._exit: Reply[ExitReport] = Reply()
         self._exit_report: ExitReport | None = None
         self._opened: Reply[None] = Reply()
-        self._ended: Reply[None] = Reply()
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
         self.request_pump: object = None
@@ -185,7 +185,7 @@ class Channel(trio.abc.HalfCloseableStream):
     async def _receive(self, source: Source, max_bytes: int | None) -> bytes:
         if max_bytes is None:
             max_bytes = RECEIVE_BYTES
-        elif max_bytes < 1:
+        elif operator.index(max_bytes) < 1:
             raise ValueError(f"max_bytes is at least 1, not {max_bytes}")
         if self._is_closed:
             await trio.lowlevel.checkpoint()
@@ -219,8 +219,11 @@ class Channel(trio.abc.HalfCloseableStream):
                 self._engine.flush()
         if not keep:
             self._absorbing[source.value] = "drop"
-            while lane.take_nowait(RECEIVE_BYTES):
-                pass
+            lane.clear()
+
+    def keep_stderr(self) -> None:
+        """From now on keep stderr in memory as it comes, for a later reader: however much it is, it won't hold up stdout."""
+        self._absorb(Source.STDERR, keep=True)
 
     async def read(self, size: int = -1) -> bytes:
         """Read stdout up to EOF, or `size` bytes.
@@ -358,8 +361,11 @@ class Channel(trio.abc.HalfCloseableStream):
 
     # -- requests to the peer
 
-    async def _request(self, name: str, details: bytes, hint: str = "") -> None:
+    async def _request(self, name: str, details: bytes, hint: str = "", *, then_eof: bool = False) -> None:
         """Ask, and wait for the reply.
+
+        Args:
+            then_eof: send EOF along with the request: whoever has no input for a command saves a packet and a wake-up.
 
         Raises:
             RequestRefused: the answer is no.
@@ -369,6 +375,8 @@ class Channel(trio.abc.HalfCloseableStream):
         reply: Reply[bool] = Reply()
         self._replies.append(reply)
         self._engine.core.mux.request(self.core, name, details, wants_reply=True)
+        if then_eof:
+            self._engine.core.mux.send_eof(self.core)
         self._engine.flush_now()
         if not await reply.wait():
             raise RequestRefused(name, hint)
@@ -394,7 +402,11 @@ class Channel(trio.abc.HalfCloseableStream):
 
         Cancelled, the command may have been started: close the channel.
         """
-        await self._request("exec", ExecRequest(command).encode(), "a channel runs one command only")
+        await self._exec(command, then_eof=False)
+
+    async def _exec(self, command: str, *, then_eof: bool) -> None:
+        details = ExecRequest(command).encode()
+        await self._request("exec", details, "a channel runs one command only", then_eof=then_eof)
 
     async def invoke_shell(self) -> None:
         """Start the user's login shell; ask for a pty first if it shall be interactive."""
@@ -511,7 +523,11 @@ class Channel(trio.abc.HalfCloseableStream):
             self._engine.core.mux.credit(self.core, batch.size)
             if absorbing == "drop":
                 return
-        self._lane(source).deliver(batch)
+        lane = self._lanes[source.value]
+        if lane is None:
+            # Open, even where the core knows of an EOF: that came later in this read, and its own event will say so.
+            lane = self._lanes[source.value] = Lane()
+        lane.deliver(batch)
 
     def _on_eof(self) -> None:
         for lane in self._lanes:
@@ -554,7 +570,6 @@ class Channel(trio.abc.HalfCloseableStream):
             self._exit.fail(make)
         elif self._exit_report is None:
             self._exit.bring(ExitReport())
-        self._ended.bring(None)
         self._window.unpark_all()
 
     def _on_open_answered(self, code: int, text: str) -> None:

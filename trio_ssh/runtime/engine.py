@@ -26,7 +26,7 @@ from trio_ssh.core.connection import Connection
 from trio_ssh.core.events import Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
-from trio_ssh.errors import ConnectionLost, PeerDisconnected
+from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
 
@@ -113,7 +113,7 @@ class Engine:
         return self.core.failure is not None
 
     def handle(self, events: Sequence[Event]) -> None:
-        """Turn what happened into wake-ups."""
+        """Turn what happened into wake-ups, and sometimes into answers: whoever calls this flushes."""
         for event in events:
             self._on_event(event)
 
@@ -146,7 +146,11 @@ class Engine:
             self._writer.unpark()
         else:
             core.data_to_send()  # gives back what was borrowed
-        self.room.unpark_all()
+        self._wake_room()
+
+    def _wake_room(self) -> None:
+        if self.room:
+            self.room.unpark_all()
 
     def fail(self, error: Exception) -> None:
         """End the connection because of `error`."""
@@ -187,9 +191,9 @@ class Engine:
 
     def lost(self) -> Exception:
         """Make the exception for whoever finds the connection over."""
-        if self.is_closing:
-            return trio.ClosedResourceError("this connection was closed here")
         failure = self.core.failure
+        if isinstance(failure, LocalProtocolError):
+            return trio.ClosedResourceError("this connection was closed here")
         lost: ConnectionLost
         if isinstance(failure, PeerDisconnected):
             lost = PeerDisconnected(failure.reason, failure.message)
@@ -267,7 +271,7 @@ class Engine:
         while True:
             data = self._rest or core.data_to_send()
             self._rest = None
-            self.room.unpark_all()
+            self._wake_room()
             if data:
                 self._is_writing = True
                 try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import trio
 
@@ -25,7 +25,7 @@ _log = logging.getLogger("trio_ssh.transport")
 
 T = TypeVar("T")
 
-_PROHIBITED: Final = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+_PROHIBITED: OpenFailureReason | Answer = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
 
 Ask = Callable[[str, bytes], MaybeAwaitable[Answer]]
 Reply = Callable[[Answer, bool], None]
@@ -59,6 +59,7 @@ class RequestPump:
         """Decide about one request in a task, and about those that came meanwhile."""
         while True:
             self._carry_out(name, wants_reply, await _decided(name, answer, REFUSED))
+            self._engine.flush_now()
             if not self._waiting:
                 break
             name, wants_reply, details = self._waiting.popleft()
@@ -70,7 +71,6 @@ class RequestPump:
         if engine.is_over:
             return
         self._reply(answer, wants_reply)
-        engine.flush()
         if answer.is_granted and answer.then is not None:
             engine.spawn(answer.then, name=f"trio_ssh {printable(name, 32)}")
 
@@ -146,7 +146,10 @@ class PeerRequests:
     def open_request(self, channel: Channel, details: bytes) -> None:
         """The peer wants a channel."""
         decision = _attempt(
-            self._engine, channel.kind, lambda: self._handler.open_requested(channel, details), _PROHIBITED
+            self._engine,
+            channel.kind,
+            lambda: self._handler.open_requested(channel, details),
+            _PROHIBITED,
         )
         if isinstance(decision, Answer | OpenFailureReason):
             self._carry_out(channel, decision)
@@ -155,12 +158,16 @@ class PeerRequests:
 
     async def _decide(self, channel: Channel, decision: MaybeAwaitable[Answer | OpenFailureReason]) -> None:
         self._carry_out(channel, await _decided(channel.kind, decision, _PROHIBITED))
+        self._engine.flush_now()
 
     def _carry_out(self, channel: Channel, answer: Answer | OpenFailureReason) -> None:
         if self._engine.is_over:
             return
-        if not isinstance(answer, Answer) or not answer.is_granted:
-            self._refuse(channel, answer if isinstance(answer, OpenFailureReason) else _PROHIBITED)
+        if isinstance(answer, OpenFailureReason):
+            self._refuse(channel, answer)
+            return
+        if not answer.is_granted:
+            self._refuse(channel, OpenFailureReason.ADMINISTRATIVELY_PROHIBITED)
             return
         if not answer.is_served:
             try:
@@ -169,11 +176,9 @@ class PeerRequests:
                 self._refuse(channel, OpenFailureReason.RESOURCE_SHORTAGE)  # nobody accepts
                 return
         self._engine.core.confirm_open(channel.core)
-        self._engine.flush()
         if answer.then is not None:
             self._engine.spawn(answer.then, name=f"trio_ssh {printable(channel.kind, 32)}")
 
     def _refuse(self, channel: Channel, reason: OpenFailureReason) -> None:
         self._forget(channel)
         self._engine.core.refuse_open(channel.core, reason, reason.name.lower().replace("_", " "))
-        self._engine.flush()

@@ -14,7 +14,7 @@ MaybeAwaitable: TypeAlias = T | Awaitable[T]
 
 
 class Reply(Generic[T]):
-    """A value that another task will bring, once, for one task that waits.
+    """A value that another task will bring, once, mostly for one task that waits.
 
     A waiter that is cancelled leaves the reply behind; bringing it later does no harm.
     """
@@ -22,7 +22,7 @@ class Reply(Generic[T]):
     __slots__ = ("_error", "_lot", "_value", "is_done")
 
     def __init__(self) -> None:
-        self._lot = trio.lowlevel.ParkingLot()
+        self._lot: trio.lowlevel.ParkingLot | None = None
         self._value: T | None = None
         self._error: Callable[[], Exception] | None = None
         self.is_done = False
@@ -31,14 +31,17 @@ class Reply(Generic[T]):
         """Wake the waiter with a value.  Only the first call counts."""
         if not self.is_done:
             self._value = value
-            self.is_done = True
-            self._lot.unpark_all()
+            self._wake()
 
     def fail(self, error: Callable[[], Exception]) -> None:
         """Wake the waiter with an exception, made freshly because several tasks may raise theirs."""
         if not self.is_done:
             self._error = error
-            self.is_done = True
+            self._wake()
+
+    def _wake(self) -> None:
+        self.is_done = True
+        if self._lot is not None:
             self._lot.unpark_all()
 
     async def wait(self) -> T:
@@ -46,6 +49,8 @@ class Reply(Generic[T]):
         if self.is_done:
             await trio.lowlevel.checkpoint()
         else:
+            if self._lot is None:
+                self._lot = trio.lowlevel.ParkingLot()
             await self._lot.park()
         if self._error is not None:
             raise self._error()
