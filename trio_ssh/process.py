@@ -183,7 +183,8 @@ async def run(
         await _drain(process.stdout, stdout, None if capture_stdout else sys.stdout)
         if capture_stderr:
             await _drain(process.stderr, stderr, None)
-        await process.wait()
+        if process.returncode is None:
+            await process.wait()
 
     beside: list[Callable[[], Awaitable[None]]] = []
     if stdin:
@@ -237,7 +238,7 @@ async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
 
 async def _drain(source: Reader, chunks: bytearray, target: IO[str] | None) -> None:
     """Read to EOF: into `chunks`, or through to one of our own streams."""
-    while data := await source.receive_some():
+    while not source.at_eof and (data := await source.receive_some()):
         if target is None:
             chunks += data
         else:

@@ -4,6 +4,7 @@
 ``waiting``           one-shot replies, and misuse detected instead of locked away
 ``lane``              one direction of one channel's data, from the reader task to its user
 ``link``              what a channel tells of its connection
+``descriptor``        a socket's reads and writes without a detour
 ``engine``            the tasks that move bytes between a stream and the core
 ``files``             file-like reading and writing over a channel
 ``channel``           the public `Channel`

@@ -18,7 +18,7 @@ import trio
 from trio_ssh.core.channel import CoreChannel, Half, Source
 from trio_ssh.errors import ChannelException, RequestRefused
 from trio_ssh.runtime.engine import Engine
-from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.waiting import OneAtATime, Reply
@@ -52,13 +52,18 @@ class ExitReport:
     core_dumped: bool = False
 
 
-class StderrStream(trio.abc.ReceiveStream):
+class StderrStream(EndingStream):
     """A channel's second inbound stream.  Closing it drops what is unread and unsent; the channel stays open."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._conflict = OneAtATime("another task is reading this channel's stderr")
         self._is_closed = False
+
+    @property
+    def at_eof(self) -> bool:
+        """Has everything been received that ever comes?"""
+        return self._channel._is_at_eof(Source.STDERR)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF.  Cancelled, it loses nothing."""
@@ -75,7 +80,7 @@ class StderrStream(trio.abc.ReceiveStream):
         await trio.lowlevel.checkpoint()
 
 
-class Channel(trio.abc.HalfCloseableStream):
+class Channel(trio.abc.HalfCloseableStream, EndingStream):
     """One channel of an SSH connection.
 
     Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives chunks.
@@ -106,8 +111,7 @@ class Channel(trio.abc.HalfCloseableStream):
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
         self.request_pump: object = None
-        #: The second inbound stream.
-        self.stderr = StderrStream(self)
+        self._stderr: StderrStream | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed or self.core.inbound is Half.CLOSED else "open"
@@ -158,6 +162,13 @@ class Channel(trio.abc.HalfCloseableStream):
 
     # -- receiving
 
+    @property
+    def stderr(self) -> StderrStream:
+        """The second inbound stream."""
+        if self._stderr is None:
+            self._stderr = StderrStream(self)
+        return self._stderr
+
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes of stdout, or ``b""`` at EOF.
 
@@ -173,6 +184,15 @@ class Channel(trio.abc.HalfCloseableStream):
         """
         with self._receive_conflict:
             return await self._receive(Source.DATA, max_bytes)
+
+    @property
+    def at_eof(self) -> bool:
+        """Has everything on stdout been received that ever comes?"""
+        return self._is_at_eof(Source.DATA)
+
+    def _is_at_eof(self, source: Source) -> bool:
+        lane = self._lane(source)
+        return lane.is_ended and not lane.unread_bytes and self.core.inbound is not Half.OPEN
 
     def _lane(self, source: Source) -> Lane:
         lane = self._lanes[source.value]
@@ -536,6 +556,7 @@ class Channel(trio.abc.HalfCloseableStream):
 
     def _on_close(self) -> None:
         self._on_eof()
+        self.request_pump = None  # which refers to this channel: a cycle less for the collector
         self._wake(lambda: trio.BrokenResourceError("the peer closed this channel"))
 
     def _on_request_answered(self, is_success: bool) -> None:

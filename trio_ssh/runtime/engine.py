@@ -15,7 +15,6 @@ Background tasks never raise into the nursery: a failure is recorded, every wait
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -27,6 +26,7 @@ from trio_ssh.core.events import Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected
+from trio_ssh.runtime.descriptor import descriptor_of
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
 
@@ -74,6 +74,7 @@ class Engine:
         self.exchanges = 0
         self.is_closing = False
         self._stream = stream
+        self._descriptor = descriptor_of(stream)
         self._limits = limits
         self._nursery = nursery
         self._on_event = on_event
@@ -128,17 +129,13 @@ class Engine:
         Measured: 50 us less in a round trip of one byte than by way of the writer's task.
         """
         core = self.core
-        if self._is_writing or not isinstance(self._stream, trio.SocketStream) or core.failure is not None:
+        if self._descriptor is None or self._is_writing or core.failure is not None:
             self.flush()
             return
         if not core.has_data_to_send:
             return
         data = core.data_to_send()
-        try:
-            # The stream's own send is async, and two task switches long; its descriptor takes the same bytes without waiting.
-            sent = os.write(self._stream.socket.fileno(), data)
-        except OSError:
-            sent = 0  # full, or broken: the writer finds out which
+        sent = self._descriptor.try_write(data)
         self._traffic.set()
         if sent < len(data):
             self._rest = data[sent:]
@@ -232,13 +229,14 @@ class Engine:
 
     async def _read(self) -> None:
         """The reader.  It awaits the stream and nothing else; see the top of this file for the one exception."""
-        core, stream = self.core, self._stream
+        core = self.core
+        receive_some = self._stream.receive_some if self._descriptor is None else self._descriptor.read
         size = _SMALLEST_READ
         while core.failure is None:
             while core.is_backlogged:
                 await self.room.park()
             try:
-                data = await stream.receive_some(size)
+                data = await receive_some(size)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._break(error)
                 return

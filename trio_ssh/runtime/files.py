@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, Generic, TypeVar
 
@@ -66,12 +67,26 @@ class LineReader:
         return data
 
 
+class EndingStream(trio.abc.ReceiveStream):
+    """A receive stream that can tell its end without waiting."""
+
+    @property
+    @abstractmethod
+    def at_eof(self) -> bool:
+        """Has everything been received that ever comes?"""
+
+
 class Reader(trio.abc.ReceiveStream):
     """A receive stream that also knows lines: the stdin of a server's process, the stdout and stderr of a client's."""
 
-    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+    def __init__(self, stream: EndingStream) -> None:
         self._stream = stream
         self._lines = LineReader(stream)
+
+    @property
+    def at_eof(self) -> bool:
+        """Has everything been received that ever comes?"""
+        return self._stream.at_eof and not self._lines.has_left
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF; as the stream below, after what a line reader left."""
