@@ -46,7 +46,7 @@ class Ask:
 
 @attrs.frozen
 class Discard:
-    """Resume when one message was dropped."""
+    """Resume with the number of one message, which was dropped."""
 
 
 Step = Send | Expect | Ask | Discard
@@ -78,9 +78,10 @@ def ask(question: Question) -> Dialog[Any]:
     return answer
 
 
-def discard() -> Dialog[None]:
-    """Drop the next message unread."""
-    yield Discard()
+def discard() -> Dialog[int]:
+    """Drop the next message unread, and tell its number."""
+    number: int = yield Discard()
+    return number
 
 
 class Conversation(Generic[T]):
@@ -122,7 +123,7 @@ class Conversation(Generic[T]):
         step = self._step
         match step:
             case Discard():
-                self._resume(None)
+                self._resume(payload[0])
             case Expect(classes):
                 for cls in classes:
                     if cls.NUMBER == payload[0]:

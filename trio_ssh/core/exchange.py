@@ -122,8 +122,8 @@ class KeyTaker(Protocol):
 
 def exchange(agree: Dialog[SharedSecret], negotiated: Negotiated, taker: KeyTaker) -> Dialog[None]:
     """RFC 4253 s7: agree on a secret, then change keys, each side behind its own NEWKEYS."""
-    if negotiated.guess_was_wrong:
-        yield from discard()
+    if negotiated.guess_was_wrong and (yield from discard()) == NewKeys.NUMBER:
+        raise RemoteProtocolError("NEWKEYS arrived where a guessed share was due")
     secret = yield from agree
     yield from send(NewKeys())
     taker.take_outbound_keys(secret, negotiated)
