@@ -13,7 +13,7 @@ import attrs
 import trio
 
 from trio_ssh.core.channel import Half, Source
-from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.channel import Channel, ExitReport
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.wire.connection import PtyRequest
 from trio_ssh.wire.numbers import TerminalMode
@@ -192,15 +192,9 @@ class ServerProcess:
             self._is_exited = True
             self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
 
-    def exit_with(self, returncode: int) -> None:
-        """Report a return code as `subprocess` has it: negative for a signal."""
-        if returncode < 0:
-            try:
-                self.exit_signal(signal.Signals(-returncode).name)
-            except ValueError:
-                self.exit(FAILED_STATUS)
-        else:
-            self.exit(returncode)
+    def _finish(self, returncode: int) -> None:
+        """End the session; report a return code as `subprocess` has it, negative for a signal, unless one was reported."""
+        self.channel._finish(ExitReport() if self._is_exited else _as_report(returncode))
 
     @property
     def _can_report(self) -> bool:
@@ -210,6 +204,15 @@ class ServerProcess:
             and core.inbound is not Half.CLOSED
             and self.channel.get_transport().is_active()
         )
+
+
+def _as_report(returncode: int) -> ExitReport:
+    if returncode >= 0:
+        return ExitReport(status=returncode)
+    try:
+        return ExitReport(signal=signal.Signals(-returncode).name.removeprefix("SIG"))
+    except ValueError:
+        return ExitReport(status=FAILED_STATUS)
 
 
 class SubsystemHandler(ABC):
@@ -230,16 +233,14 @@ async def run_session(
     Args:
         on_failure: takes the handler's exception, after it was logged.
     """
-    channel = process.channel
+    status: int | None = FAILED_STATUS
     try:
         status = await handle(process)
-        process.exit_with(0 if status is None else status)
     except trio.BrokenResourceError as error:
         # The client went away; that is no failure of the handler's.
         _log.debug("%r ended with its client: %s", process, error)
     except Exception as error:
         _log.exception("the handler of %r failed", process)
-        process.exit(FAILED_STATUS)
         on_failure(error)
     finally:
-        channel._close()
+        process._finish(0 if status is None else status)

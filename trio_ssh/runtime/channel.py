@@ -353,6 +353,10 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         await trio.lowlevel.checkpoint()
 
     def _close(self) -> None:
+        self._seal_close()
+        self._engine.flush()
+
+    def _seal_close(self) -> None:
         if self._is_closed:
             return
         self._is_closed = True
@@ -360,7 +364,6 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             if self.core.is_confirmed:
                 self._engine.core.mux.send_eof(self.core)
             self._engine.core.mux.close(self.core)
-            self._engine.flush()
         for lane in self._lanes:
             if lane is not None:
                 lane.clear()
@@ -402,9 +405,12 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             raise RequestRefused(name, hint)
 
     def _notify(self, name: str, details: bytes) -> None:
+        self._seal_notice(name, details)
+        self._engine.flush()
+
+    def _seal_notice(self, name: str, details: bytes) -> None:
         self._check_requesting()
         self._engine.core.mux.request(self.core, name, details, wants_reply=False)
-        self._engine.flush()
 
     def _check_requesting(self) -> None:
         if self._is_closed:
@@ -525,11 +531,27 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
 
     def send_exit_status(self, status: int) -> None:
         """Server: report how the command ended; 0 .. 255, as processes have it."""
-        self._notify("exit-status", ExitStatus(status & 0xFFFFFFFF).encode())
+        self._send_exit(ExitReport(status=status))
+        self._engine.flush()
 
     def send_exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
         """Server: report that a signal ended the command; its name without ``SIG``."""
-        self._notify("exit-signal", ExitSignal(name.removeprefix("SIG"), core_dumped, message, "").encode())
+        self._send_exit(ExitReport(signal=name.removeprefix("SIG"), core_dumped=core_dumped, message=message))
+        self._engine.flush()
+
+    def _send_exit(self, report: ExitReport) -> None:
+        if report.signal is not None:
+            details = ExitSignal(report.signal, report.core_dumped, report.message, "").encode()
+            self._seal_notice("exit-signal", details)
+        elif report.status is not None:
+            self._seal_notice("exit-status", ExitStatus(report.status & 0xFFFFFFFF).encode())
+
+    def _finish(self, report: ExitReport) -> None:
+        """Server: report, EOF and CLOSE, in one piece."""
+        if not self._is_closed and not self._engine.is_over and self.core.inbound is not Half.CLOSED:
+            self._send_exit(report)
+        self._seal_close()
+        self._engine.flush_now()
 
     # -- what the connection's tasks tell it
 

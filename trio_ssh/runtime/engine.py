@@ -272,8 +272,10 @@ class Engine:
             self._wake_room()
             if data:
                 self._is_writing = True
+                written = self._descriptor.try_write(data) if self._descriptor is not None else 0
                 try:
-                    await stream.send_all(data)
+                    if written < len(data):
+                        await stream.send_all(data[written:])
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     self._break(error)
                     return
