@@ -181,18 +181,18 @@ def _publickey(request: UserauthRequest, session_id: bytes, algorithms: tuple[st
         return _Outcome(FAILED)
     if details.algorithm not in key.algorithms:
         return _Outcome(FAILED)
-    is_signed = isinstance(details, PublicKeyDetails)
-    result = yield from _decision(CheckPublicKey(request.username, key, is_signed))
     if isinstance(details, PublicKeyDetails):
-        # The decision is about this key in this request, and worth nothing until the signature over this request holds: a
-        # server that remembers an earlier probe lets in whoever probed with somebody else's key.
+        # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And the
+        # decision is about this key in this request: a server that remembers an earlier probe lets in whoever probed with
+        # somebody else's key.
         data = signed_data(session_id, request.username, details.algorithm, details.blob, request.service)
         try:
             key.verify(data, details.signature, details.algorithm)
         except RemoteProtocolError as error:
             _log.info("a public key's signature was refused: %s", error)
             return _Outcome(FAILED)
-        return _Outcome(result)
+        return _Outcome((yield from _decision(CheckPublicKey(request.username, key, True))))
+    result = yield from _decision(CheckPublicKey(request.username, key, False))
     if result is FAILED:
         return _Outcome(FAILED)
     yield from send(UserauthPkOk(details.algorithm, details.blob))
