@@ -1,0 +1,217 @@
+"""RFC 4252 and RFC 4256, the client's dialogs fed by hand."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from tests.core.fed import Fed
+from trio_ssh.core.auth_client import (
+    AuthAnswer,
+    interactive_as_client,
+    none_as_client,
+    password_as_client,
+    publickey_as_client,
+    request_service,
+    signed_data,
+)
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureWanted
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.ed25519 import Ed25519Key
+from trio_ssh.wire.fields import DeclaredMessage
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
+from trio_ssh.wire.userauth import (
+    InteractiveDetails,
+    PasswordDetails,
+    PublicKeyDetails,
+    PublicKeyProbe,
+    UserauthFailure,
+    UserauthInfoRequest,
+    UserauthInfoResponse,
+    UserauthPasswdChangereq,
+    UserauthPkOk,
+    UserauthRequest,
+    UserauthSuccess,
+)
+
+KEY: Final = Ed25519Key(bytes(32))
+BLOB: Final = KEY.asbytes()
+OTHER: Final = Ed25519Key(bytes(range(32)))
+SESSION: Final = b"\x05" * 32
+ALGORITHM: Final = "ssh-ed25519"
+
+FAILURE: Final = UserauthFailure(("publickey", "password"), False)
+PARTIAL: Final = UserauthFailure(("password",), True)
+
+
+def request(method: str, details: bytes = b"") -> UserauthRequest:
+    return UserauthRequest("bob", "ssh-connection", method, details)
+
+
+def test_the_service_is_asked_for_by_name() -> None:
+    fed = Fed(request_service())
+    assert fed.sent == [ServiceRequest("ssh-userauth")]
+    fed.hear(ServiceAccept("ssh-userauth"))
+    assert fed.conversation.is_done
+
+
+def test_another_service_than_the_one_asked_for_is_refused() -> None:
+    with pytest.raises(RemoteProtocolError, match="not asked for"):
+        Fed(request_service()).hear(ServiceAccept("ssh-connection"))
+
+
+ANSWERS: Final = [
+    (UserauthSuccess(), AuthAnswer(True)),
+    (FAILURE, AuthAnswer(False, ("publickey", "password"))),
+    (PARTIAL, AuthAnswer(False, ("password",), True)),
+]
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+def test_none(reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(none_as_client("bob"))
+    assert fed.sent == [request("none")]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+def test_password(reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(password_as_client("bob", "pässword"))
+    assert fed.sent == [request("password", PasswordDetails(False, "pässword").encode())]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+def test_an_expired_password_is_a_failure_with_a_remark() -> None:
+    fed = Fed(password_as_client("bob", "old"))
+    fed.hear(UserauthPasswdChangereq("choose a new one", ""))
+    assert not fed.result.is_success
+    assert "expired" in fed.result.remark
+
+
+def test_what_a_key_signs_is_the_rfc_s() -> None:
+    """RFC 4252 s7, field by field."""
+    content = Message().add_string(SESSION).add_byte(50).add_string("bob").add_string("ssh-connection")
+    content.add_string("publickey").add_boolean(True).add_string(ALGORITHM).add_string(BLOB)
+    assert signed_data(SESSION, "bob", ALGORITHM, BLOB) == content.asbytes()
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+@pytest.mark.parametrize("probe", [True, False])
+def test_publickey(probe: bool, reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(publickey_as_client("bob", KEY, ALGORITHM, SESSION, probe=probe))
+    if probe:
+        assert fed.sent == [request("publickey", PublicKeyProbe(False, ALGORITHM, BLOB).encode())]
+        assert fed.asked == [], "nothing is signed before the server wants it"
+        fed.hear(UserauthPkOk(ALGORITHM, BLOB))
+    assert fed.asked == [SignatureWanted(KEY, signed_data(SESSION, "bob", ALGORITHM, BLOB), ALGORITHM)]
+    details = PublicKeyDetails(True, ALGORITHM, BLOB, b"signature").encode()
+    assert fed.answer(b"signature") == [request("publickey", details)]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+@pytest.mark.parametrize("reply", [FAILURE, PARTIAL, UserauthSuccess()])
+def test_a_key_that_will_not_do_signs_nothing(reply: DeclaredMessage) -> None:
+    fed = Fed(publickey_as_client("bob", KEY, ALGORITHM, SESSION))
+    fed.hear(reply)
+    assert fed.asked == []
+    assert fed.result.is_success == isinstance(reply, UserauthSuccess)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [UserauthPkOk(ALGORITHM, OTHER.asbytes()), UserauthPkOk("ssh-rsa", BLOB), UserauthPkOk(ALGORITHM, b"")],
+)
+def test_a_key_that_was_not_offered_signs_nothing(reply: UserauthPkOk) -> None:
+    fed = Fed(publickey_as_client("bob", KEY, ALGORITHM, SESSION))
+    with pytest.raises(RemoteProtocolError, match="not offered"):
+        fed.hear(reply)
+    assert fed.asked == []
+
+
+def test_a_second_approval_is_no_answer_to_a_signature() -> None:
+    fed = Fed(publickey_as_client("bob", KEY, ALGORITHM, SESSION))
+    fed.hear(UserauthPkOk(ALGORITHM, BLOB))
+    fed.answer(b"signature")
+    with pytest.raises(RemoteProtocolError, match="where UserauthSuccess or UserauthFailure was due"):
+        fed.hear(UserauthPkOk(ALGORITHM, BLOB))
+
+
+def info_request(*prompts: tuple[str, bool], name: str = "", instruction: str = "") -> UserauthInfoRequest:
+    content = Message()
+    for text, echo in prompts:
+        content.add_string(text).add_boolean(echo)
+    return UserauthInfoRequest(name, instruction, "", len(prompts), content.asbytes())
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+def test_interactive(reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(interactive_as_client("bob", "otp,pam", DEFAULT_LIMITS))
+    assert fed.sent == [request("keyboard-interactive", InteractiveDetails("", "otp,pam").encode())]
+    fed.hear(info_request(("Password: ", False), ("Token: ", True), name="title", instruction="both"))
+    assert fed.asked == [PromptsArrived("title", "both", (Prompt("Password: ", False), Prompt("Token: ", True)))]
+    responses = Message().add_string("geheim").add_string("123ä").asbytes()
+    assert fed.answer(["geheim", "123ä"]) == [UserauthInfoResponse(2, responses)]
+    fed.hear(info_request())  # RFC 4256 s3.4 allows a round without prompts
+    assert fed.answer([]) == [UserauthInfoResponse(0, b"")]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+def test_rounds_have_a_most() -> None:
+    fed = Fed(interactive_as_client("bob", "", Limits(interactive_rounds=3)))
+    for _ in range(2):
+        fed.hear(info_request())
+        fed.answer([])
+    fed.hear(info_request())
+    with pytest.raises(RemoteProtocolError, match="more than 3 rounds"):
+        fed.answer([])
+
+
+MANY: Final = info_request(*[("?", False)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        (MANY, "3 prompts"),
+        (UserauthInfoRequest("", "", "", 2**32 - 1, b""), "4294967295 prompts"),
+        (UserauthInfoRequest("", "", "", 2, b"\0\0\0\1?\0"), "ends inside"),
+        (UserauthInfoRequest("", "", "", 1, b"\0\0\0\1?"), "ends inside"),
+        (UserauthInfoRequest("", "", "", 1, b"\0\0\0\1?\0\0"), "behind the last prompt"),
+        (UserauthInfoRequest("", "", "", 0, b"\0"), "behind the last prompt"),
+        (info_request(("x" * 100, False)), "105 bytes"),
+    ],
+)
+def test_an_absurd_round_is_refused_before_anyone_is_asked(message: UserauthInfoRequest, complaint: str) -> None:
+    fed = Fed(interactive_as_client("bob", "", Limits(interactive_prompts=2, interactive_bytes=100)))
+    with pytest.raises(RemoteProtocolError, match=complaint):
+        fed.hear(message)
+    assert fed.asked == []
+
+
+@pytest.mark.parametrize("message", [UserauthInfoResponse(0, b""), request("none"), ServiceAccept("ssh-userauth")])
+def test_no_method_takes_what_is_no_answer(message: DeclaredMessage) -> None:
+    dialogs = [
+        none_as_client("bob"),
+        password_as_client("bob", "p"),
+        publickey_as_client("bob", KEY, ALGORITHM, SESSION),
+        interactive_as_client("bob", "", DEFAULT_LIMITS),
+    ]
+    for dialog in dialogs:
+        with pytest.raises(RemoteProtocolError, match="was due"):
+            Fed(dialog).hear(message)
+
+
+def test_no_method_takes_another_method_s_question() -> None:
+    with pytest.raises(RemoteProtocolError, match="was due"):
+        Fed(none_as_client("bob")).hear(UserauthPkOk(ALGORITHM, BLOB))
+    with pytest.raises(RemoteProtocolError, match="UserauthPasswdChangereq"):
+        Fed(password_as_client("bob", "p")).hear(info_request(("Password: ", False)))
+    with pytest.raises(RemoteProtocolError, match="UserauthInfoRequest"):
+        Fed(interactive_as_client("bob", "", DEFAULT_LIMITS)).hear(UserauthPkOk(ALGORITHM, BLOB))
