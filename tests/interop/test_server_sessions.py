@@ -1,0 +1,259 @@
+"""What real ssh gets from our server: commands, streams, statuses, environments, subsystems."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+
+import pytest
+import trio
+
+import trio_ssh
+from tests.interop.peers import LetsAnyoneIn, Ssh, eventually
+
+pytestmark = pytest.mark.interop
+
+LARGE = 8 * 1024 * 1024
+
+#: Words that ssh uses, with -v, for what it does not like.
+COMPLAINTS = ("error", "unexpected", "bad", "corrupt", "Connection reset", "invalid", "mismatch")
+
+
+async def test_status_and_both_streams_arrive(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("server", "echo out; echo err >&2; exit 3")
+    assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"err\n", 3)
+
+
+@pytest.mark.parametrize("status", [0, 1, 127, 254])
+async def test_the_handlers_return_value_is_the_status(ssh: Ssh, nursery: trio.Nursery, status: int) -> None:
+    class Server(LetsAnyoneIn):
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            await process.stdout.write(f"{process.username} asks for {process.command}\n")
+            return int(process.command or 0)
+
+    await ssh.serve(nursery, Server)
+    done = await ssh.run("server", str(status))
+    assert (done.stdout, done.returncode) == (f"alice asks for {status}\n".encode(), status)
+
+
+async def test_a_command_that_is_missing_is_reported_by_the_shell(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("server", "no-such-command")
+    assert done.returncode == 127
+    assert b"no-such-command: command not found" in done.stderr
+
+
+async def test_a_death_by_signal_is_no_status(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-v", "server", "kill -TERM $$")
+    assert done.returncode == 255
+    assert b"rtype exit-signal reply 0" in done.stderr
+    assert b"Exit status -1" in done.stderr
+
+
+async def test_stdin_arrives_with_its_end(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    data = bytes(range(256)) * (LARGE // 256)
+    done = await ssh.run("server", "sha256sum", stdin=data)
+    assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+
+async def test_a_command_that_reads_nothing_ends_although_much_is_sent_to_it(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("server", "exec <&-; echo out", stdin=bytes(LARGE))
+    assert (done.stdout, done.stderr, done.returncode) == (b"out\n", b"", 0)
+
+
+async def test_much_on_stdout_and_stderr_at_once_arrives(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("server", f"head -c {LARGE} /dev/zero & head -c {LARGE} /dev/zero >&2; wait")
+    assert (len(done.stdout), len(done.stderr), done.returncode) == (LARGE, LARGE, 0)
+
+
+async def test_variables_arrive_where_the_server_grants_them(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    options = ["-o", "SetEnv=TEST_SET=1 LD_PRELOAD=/evil", "-o", "SendEnv=TEST_*"]
+    done = await ssh.run(*options, "server", "env", env={"TEST_SENT": "two words"})
+    environment = dict(line.split("=", 1) for line in done.stdout.decode().splitlines() if "=" in line)
+    assert environment["TEST_SET"] == "1"
+    assert environment["TEST_SENT"] == "two words"
+    assert "LD_PRELOAD" not in environment
+
+
+async def test_a_shell_reads_its_commands_from_stdin(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-T", "server", stdin=b"echo $((6 * 7))\nexit 5\n")
+    assert (done.stdout, done.returncode) == (b"42\n", 5)
+
+
+class Reverse(trio_ssh.SubsystemHandler):
+    async def handle(self, process: trio_ssh.ServerProcess) -> int:
+        async for line in process.stdin.lines():
+            await process.stdout.write(line[-2::-1] + "\n")
+        return 7
+
+
+class ServesReverse(LetsAnyoneIn):
+    def __init__(self) -> None:
+        self.subsystems = {"reverse@example.com": Reverse}
+
+
+async def test_a_subsystem_runs(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, ServesReverse)
+    done = await ssh.run("-s", "server", "reverse@example.com", stdin=b"abc\ndef\n")
+    assert (done.stdout, done.returncode) == (b"cba\nfed\n", 7)
+
+
+async def test_an_unknown_subsystem_is_refused(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, ServesReverse)
+    done = await ssh.run("-s", "server", "sftp")
+    assert (done.stdout, done.returncode) == (b"", 255)
+    assert b"subsystem request failed on channel 0" in done.stderr
+
+
+class GrantsNothing(trio_ssh.ServerInterface):
+    """Serves sessions, and refuses whatever is asked for in them."""
+
+    def __init__(self) -> None:
+        self.subsystems = {"reverse@example.com": Reverse}
+
+    def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["server", "true"], b"exec request failed on channel 0"),
+        (["-T", "server"], b"shell request failed on channel 0"),
+        (["-tt", "server"], b"PTY allocation request failed on channel 0"),
+    ],
+)
+async def test_what_is_refused_ends_ssh_with_a_word(
+    ssh: Ssh, nursery: trio.Nursery, arguments: Sequence[str], words: bytes
+) -> None:
+    await ssh.serve(nursery, GrantsNothing)
+    done = await ssh.run(*arguments)
+    assert done.returncode == 255
+    assert words in done.stderr
+
+
+async def test_a_terminal_is_a_terminal(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run(
+        "-tt", "server", "test -t 0 && test -t 1 && test -t 2 && echo $TERM; tty", env={"TERM": "xterm"}
+    )
+    lines = done.stdout.decode().split("\r\n")
+    assert lines[0] == "xterm"
+    assert lines[1].startswith("/dev/")
+
+
+async def test_without_a_terminal_there_is_none(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-T", "server", 'tty; echo "[$SSH_TTY]"')
+    assert done.stdout == b"not a tty\n[]\n"
+
+
+async def test_forwarding_that_is_refused_ends_ssh_with_a_word(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-W", "127.0.0.1:9", "server")
+    assert done.returncode == 255
+    assert b"administratively prohibited" in done.stderr
+    assert b"stdio forwarding failed" in done.stderr
+
+
+async def test_a_remote_forward_that_is_refused_is_told(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9", "server", "true")
+    assert done.returncode == 255
+    assert b"remote port forwarding failed" in done.stderr
+
+
+async def test_ssh_without_a_command_stays_until_it_is_ended(ssh: Ssh, nursery: trio.Nursery) -> None:
+    logged_in = trio.Event()
+    gone = trio.Event()
+
+    class Server(LetsAnyoneIn):
+        def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+            logged_in.set()
+            nursery.start_soon(self.wait)
+            return trio_ssh.AUTH_SUCCESSFUL
+
+        async def wait(self) -> None:
+            await self.transport.wait_closed()
+            gone.set()
+
+    await ssh.serve(nursery, Server)
+    process = await trio.lowlevel.open_process(ssh.command("-N", "server"), env=ssh.environment())
+    await logged_in.wait()
+    process.terminate()
+    await process.wait()
+    await gone.wait()
+
+
+async def test_a_verbose_ssh_has_no_complaint(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-vvv", "-C", "-o", "RekeyLimit=1M", "server", f"head -c {LARGE} /dev/zero; cat", stdin=b"end")
+    assert done.stdout == bytes(LARGE) + b"end"
+    lines = [line for line in done.stderr.decode().splitlines() if any(word in line for word in COMPLAINTS)]
+    assert lines == []
+
+
+async def test_a_client_that_is_killed_ends_the_handler_and_its_command(ssh: Ssh, nursery: trio.Nursery) -> None:
+    ended = trio.Event()
+    pid = 0
+
+    class Server(LetsAnyoneIn):
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            try:
+                return await super().handle_session(process)
+            finally:
+                ended.set()
+
+    await ssh.serve(nursery, Server)
+    command = ssh.command("server", "echo $$; exec sleep 3600")
+    process = await trio.lowlevel.open_process(command, env=ssh.environment(), stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    pid = int(await process.stdout.receive_some())
+    process.kill()
+    await process.wait()
+    await process.stdout.aclose()
+    await ended.wait()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_signal_that_a_client_sends_reaches_the_command(ssh: Ssh, nursery: trio.Nursery) -> None:
+    # No option of ssh's sends one; its server's side is tested by ours.
+    await ssh.serve(nursery)
+    async with trio_ssh.connect(
+        "127.0.0.1", ssh.port, "alice", known_hosts=ssh.known_hosts, look_for_keys=False
+    ) as client:
+        process = await client.open_process("trap 'echo caught; exit 4' USR1; echo ready; read -r line")
+        assert await process.stdout.read_line() == "ready\n"
+        process.send_signal(signal.SIGUSR1)
+        assert await process.stdout.read_line() == "caught\n"
+        assert await process.wait() == 4
+
+
+async def test_signs_of_life_are_answered(ssh: Ssh, nursery: trio.Nursery) -> None:
+    asked = 0
+
+    class Server(LetsAnyoneIn):
+        async def global_requested(self, name: str, details: bytes) -> object:
+            nonlocal asked
+            asked += name == "keepalive@openssh.com"
+            return await super().global_requested(name, details)
+
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            # A second one comes only if the first was answered.
+            await eventually(lambda: asked == 2)
+            return 6
+
+    await ssh.serve(nursery, Server)
+    done = await ssh.run("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "server", "wait")
+    assert done.returncode == 6
