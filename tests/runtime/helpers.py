@@ -1,0 +1,175 @@
+"""What the tests of the runtime share: servers that do as they are told, and cancellation at every checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+import trio
+import trio.testing
+
+import trio_ssh
+from trio_ssh.testing import open_memory_client
+
+#: Made once: a test that isn't about keys shouldn't pay for them.
+HOST_KEY: Final = trio_ssh.Ed25519Key.generate()
+USER_KEY: Final = trio_ssh.Ed25519Key.generate()
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+Handler = Callable[[trio_ssh.ServerProcess], Awaitable[int | None]]
+ChannelHandler = Callable[[trio_ssh.Channel], Awaitable[None]]
+
+
+class OpenDoor(trio_ssh.ServerInterface):
+    """Lets everyone in by every method, for tests that are not about that, and grants every channel.
+
+    Args:
+        handle: runs sessions; by default, echoes.
+        handle_channel: serves the other channels; by default, closes them.
+    """
+
+    def __init__(self, handle: Handler | None = None, handle_channel: ChannelHandler | None = None) -> None:
+        self._handle: Handler = handle or echo
+        self._handle_channel = handle_channel
+        self.failures: list[Exception] = []
+
+    async def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    async def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    async def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    async def check_auth_interactive(self, username: str, submethods: str) -> trio_ssh.InteractiveQuery:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.InteractiveQuery("", "", ["Password: "])
+
+    async def check_auth_interactive_response(self, responses: Sequence[str]) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> trio_ssh.OpenResult:
+        return trio_ssh.OPEN_SUCCEEDED
+
+    def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> trio_ssh.OpenResult:
+        return trio_ssh.OPEN_SUCCEEDED
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int | None:
+        return await self._handle(process)
+
+    async def handle_channel(self, channel: trio_ssh.Channel, destination: tuple[str, int] | None) -> None:
+        if self._handle_channel is None:
+            await channel.aclose()
+        else:
+            await self._handle_channel(channel)
+
+    def handler_failed(self, error: Exception) -> None:
+        self.failures.append(error)
+
+
+async def echo(process: trio_ssh.ServerProcess) -> int:
+    """Send back what comes, up to its end."""
+    async for chunk in process.stdin:
+        await process.stdout.send_all(chunk)
+    return 0
+
+
+async def sleep(process: trio_ssh.ServerProcess) -> int:
+    """Do nothing, and read nothing, forever."""
+    await trio.sleep_forever()
+    return 0
+
+
+class Accepting(trio_ssh.ServerInterface):
+    """paramiko's way of serving: no handler, so that sessions come from ``transport.accept()``."""
+
+    def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    def check_channel_request(self, kind: str, chanid: int) -> trio_ssh.OpenResult:
+        return trio_ssh.OPEN_SUCCEEDED
+
+    def check_channel_exec_request(self, channel: trio_ssh.Channel, command: str) -> bool:
+        return True
+
+
+@attrs.frozen
+class ChannelPairs:
+    """Makes connected channels over one connection."""
+
+    client: trio_ssh.SSHClient
+    server: trio_ssh.ServerInterface
+
+    async def make(self) -> tuple[trio_ssh.Channel, trio_ssh.Channel]:
+        """Return a session's two ends, the client's first."""
+        ours = await self.client.open_session()
+        return ours, await self.server.transport.accept()
+
+
+@asynccontextmanager
+async def channel_pairs(
+    streams: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
+    limits: trio_ssh.Limits | None = None,
+) -> AsyncGenerator[ChannelPairs, None]:
+    """Connect a client to a server that accepts channels as they come."""
+    server = Accepting()
+    limits = limits or trio_ssh.Limits(sessions=1000, channels=1000)
+    async with open_memory_client(
+        server, host_key=HOST_KEY, streams=streams, client_limits=limits, server_limits=limits
+    ) as client:
+        yield ChannelPairs(client, server)
+
+
+class _CancelAt(trio.abc.Instrument):
+    """Cancels a scope when a task comes to its n-th checkpoint."""
+
+    def __init__(self, number: int, scope: trio.CancelScope) -> None:
+        self._task = trio.lowlevel.current_task()
+        self._left = number
+        self._scope = scope
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if task is self._task:
+            self._left -= 1
+            if not self._left:
+                self._scope.cancel()
+
+
+async def cancel_everywhere(
+    scenario: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]] | None = None
+) -> int:
+    """Run `scenario` again and again, cancelled at its first checkpoint, its second, and so on, until it comes to its end.
+
+    Args:
+        check: what must hold after each run; that no task is left is checked without it.
+
+    Returns:
+        The number of checkpoints.
+    """
+    for number in range(1, 10_000):
+        living = trio.lowlevel.current_statistics().tasks_living
+        with trio.CancelScope() as scope:
+            instrument = _CancelAt(number, scope)
+            trio.lowlevel.add_instrument(instrument)
+            try:
+                await scenario()
+            finally:
+                trio.lowlevel.remove_instrument(instrument)
+        if check is not None:
+            await check()
+        left = trio.lowlevel.current_statistics().tasks_living - living
+        assert left == 0, f"{left} tasks are left of a run that was cancelled at checkpoint {number}"
+        if not scope.cancel_called:
+            return number - 1
+    raise AssertionError("the scenario does not end")
