@@ -290,12 +290,8 @@ class Connection:
         if self._asking is not None and self._inbound.waiting_bytes > self.options.limits.paused_input_bytes:
             raise RemoteProtocolError("the peer sends on and on while an answer is awaited")
         self._walk()
-        keying = self.keying
-        if keying.is_due and self.phase is Phase.OPEN:
-            if keying.is_running:
-                keying.check_overdue()
-            else:
-                keying.start()
+        if self.keying.is_running and self.phase is not Phase.CLOSED:
+            self.keying.check_overdue()
 
     def _walk(self) -> None:
         """Run every complete packet, one after the other: packet n+1 is opened after packet n was dealt with."""
@@ -366,6 +362,7 @@ class Connection:
     def _end(self, error: Exception) -> None:
         self.failure = error
         self._asking = None
+        self._outbound.shut()
         self._enter(Phase.CLOSED)
         self._events.append(Ended(error))
 

@@ -6,6 +6,9 @@ Owns the running exchange and hands new keys to the inbound and outbound halves 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
+
+import attrs
 
 from trio_ssh.core.dialog import Conversation
 from trio_ssh.core.exchange import (
@@ -28,6 +31,15 @@ from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.transport import KexInit
+
+#: The hard stop by packets is at twice the limit, but not below this: small limits are for tests and for the curious.
+_FEW_PACKETS: Final = 2**16
+
+
+def _signable(algorithms: Algorithms, host_keys: Sequence[PKey]) -> Algorithms:
+    """Leave out what no host key of ours can sign by: it must not be offered."""
+    able = {name for key in host_keys for name in key.algorithms}
+    return attrs.evolve(algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able))
 
 
 class Keying:
@@ -77,7 +89,7 @@ class Keying:
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
-        self._algorithms = algorithms
+        self._algorithms = _signable(algorithms, host_keys) if role is Role.SERVER else algorithms
         self._host_keys = host_keys
         self._limits = limits
         self._random_bytes = random_bytes
@@ -120,17 +132,21 @@ class Keying:
         )
 
     def check_overdue(self) -> None:
-        """Refuse to go on where the peer lets an exchange hang while it sends.
+        """Refuse to go on where the peer lets an exchange hang while it sends, or has us hold back reply upon reply.
 
         Raises:
-            RemoteProtocolError: twice what the present keys should carry has passed.
+            RemoteProtocolError: twice what the present keys should carry has passed, or too much waits for new ones.
         """
         inbound, limits = self._inbound, self._limits
+        # What was on its way when we began may be as much as all windows hold, in packets that are smaller than usual.
         if (
-            inbound.bytes_since_keys >= 2 * limits.rekey_bytes + limits.queued_output_bytes
-            or inbound.packets_since_keys >= 2 * limits.rekey_packets
+            inbound.bytes_since_keys >= 2 * limits.rekey_bytes + limits.all_windows_bytes
+            or inbound.packets_since_keys >= max(2 * limits.rekey_packets, _FEW_PACKETS)
         ):
             raise RemoteProtocolError("the peer sends on and on without finishing the key exchange")
+        # To stop reading would not help: what could end the exchange would not be read either.
+        if self._outbound.held_bytes > limits.queued_output_bytes:
+            raise RemoteProtocolError("the peer asks on and on without finishing the key exchange")
 
     def start(self) -> None:
         """Seal our KEXINIT; from here on nothing but the exchange passes until our NEWKEYS."""

@@ -25,6 +25,9 @@ _SMALL_BYTES: Final = 2048
 #: Room behind a payload for padding and tag, and before it for the lengths.
 _OVERHEAD: Final = 5 + 255 + 64
 
+#: What a held payload costs beside its bytes: an object's head and its place in a list.
+_HELD_OVERHEAD: Final = 48
+
 #: Messages that pass during a key exchange: RFC 4253 s7.1.
 _PASSES: Final = frozenset((1, 2, 3, 4, 7, 20, 21, *range(30, 50)))
 
@@ -38,6 +41,7 @@ class Outbound:
         "_filling",
         "_filling_view",
         "_held",
+        "_is_shut",
         "_plain",
         "_plain_view",
         "_sealer",
@@ -62,15 +66,16 @@ class Outbound:
         self._plain_view = memoryview(self._plain)
         self._held: list[bytes] = []
         self.held_bytes = 0
-        #: True between our KEXINIT and our NEWKEYS.
+        #: True between our KEXINIT and our NEWKEYS, and when all is over.
         self.is_gated = False
+        self._is_shut = False
         self.sequence = 0
         self.bytes_since_keys = 0
         self.packets_since_keys = 0
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes sealed and not yet taken, and payload bytes held back by a key exchange."""
+        """Bytes sealed and not yet taken, and the memory that payloads take which a key exchange holds back."""
         return self._filled + self.held_bytes
 
     @property
@@ -104,13 +109,20 @@ class Outbound:
         for payload in held:
             self.seal(payload)
 
+    def shut(self) -> None:
+        """Nothing follows our goodbye (RFC 4253 s11.1): what is sent from here on is dropped."""
+        self.is_gated = self._is_shut = True
+        self._held, self.held_bytes = [], 0
+
     # -- sealing
 
     def send(self, payload: bytes) -> None:
         """Seal a payload, or hold it while a key exchange keeps it from passing."""
+        if self._is_shut:
+            return
         if self.is_gated and payload[0] not in _PASSES:
             self._held.append(payload)
-            self.held_bytes += len(payload)
+            self.held_bytes += len(payload) + _HELD_OVERHEAD
         else:
             self.seal(payload)
 

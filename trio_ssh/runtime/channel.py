@@ -97,7 +97,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         self._lanes: list[Lane | None] = [Lane(), None]
         #: Streams that are not read now but must not hold up their sibling: their data is credited as it comes.
         self._absorbing: list[Literal["keep", "drop"] | None] = [None, None]
-        self._window = trio.lowlevel.ParkingLot()
+        self._window: trio.lowlevel.ParkingLot | None = None
         #: One for stdout and one for stderr: a server's two streams are two, for whoever writes.
         self._send_conflicts = (
             OneAtATime("another task is sending on this channel"),
@@ -165,9 +165,10 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
     @property
     def stderr(self) -> StderrStream:
         """The second inbound stream."""
-        if self._stderr is None:
-            self._stderr = StderrStream(self)
-        return self._stderr
+        stream = self._stderr or StderrStream(self)
+        if self.core.inbound is not Half.CLOSED:
+            self._stderr = stream
+        return stream
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes of stdout, or ``b""`` at EOF.
@@ -316,12 +317,17 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         if self.core.outbound is not Half.OPEN:
             raise trio.ClosedResourceError("EOF was sent on this channel")
 
+    async def _wait_window(self) -> None:
+        if self._window is None:
+            self._window = trio.lowlevel.ParkingLot()
+        await self._window.park()
+
     async def _wait_room(self) -> None:
         if self.core.outbound_window.left and self.core.outbound_window.maximum_packet:
             self._engine.flush()
             await self._engine.room.park()
         else:
-            await self._window.park()
+            await self._wait_window()
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the window and the outbox have room."""
@@ -332,7 +338,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             await trio.lowlevel.checkpoint()
             self._check_sending()
             while not self.core.outbound_window.left:
-                await self._window.park()
+                await self._wait_window()
                 self._check_sending()
 
     async def send_eof(self) -> None:
@@ -578,14 +584,16 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
 
     def _on_close(self) -> None:
         self._on_eof()
-        self.request_pump = None  # which refers to this channel: a cycle less for the collector
+        # Both refer to this channel: two cycles less for the collector.
+        self.request_pump = self._stderr = None
         self._wake(lambda: trio.BrokenResourceError("the peer closed this channel"))
 
     def _on_request_answered(self, is_success: bool) -> None:
         self._replies.popleft().bring(is_success)
 
     def _on_window(self) -> None:
-        self._window.unpark_all()
+        if self._window is not None:
+            self._window.unpark_all()
 
     def _on_exit_request(self, name: str, details: bytes) -> None:
         """Keep how the command ended; only the first report counts."""
@@ -613,7 +621,8 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             self._exit.fail(make)
         elif self._exit_report is None:
             self._exit.bring(ExitReport())
-        self._window.unpark_all()
+        if self._window is not None:
+            self._window.unpark_all()
 
     def _on_open_answered(self, code: int, text: str) -> None:
         if code:

@@ -72,7 +72,8 @@ class RequestPump:
             return
         self._reply(answer, wants_reply)
         if answer.is_granted and answer.then is not None:
-            engine.spawn(answer.then, name=f"trio_ssh {printable(name, 32)}")
+            engine.spawn(answer.then, name="trio_ssh session")
+            engine.hold_back()
 
 
 def _attempt(engine: Engine, what: str, decide: Callable[[], MaybeAwaitable[T]], refusal: T) -> MaybeAwaitable[T]:
@@ -177,7 +178,7 @@ class PeerRequests:
                 return
         self._engine.core.confirm_open(channel.core)
         if answer.then is not None:
-            self._engine.spawn(answer.then, name=f"trio_ssh {printable(channel.kind, 32)}")
+            self._engine.spawn(answer.then, name="trio_ssh channel")
 
     def _refuse(self, channel: Channel, reason: OpenFailureReason) -> None:
         self._forget(channel)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import takewhile
 from typing import Annotated, Any, ClassVar, Final, Protocol, Self, TypeVar, cast, dataclass_transform, get_type_hints
 
 import attrs
@@ -195,9 +196,15 @@ class Structure:
 
     __slots__ = ()
     FIELDS: ClassVar[tuple[tuple[str, FieldType], ...]] = ()
+    #: The numbers that most messages begin with, read and written in one go; and the fields behind them.
+    HEAD: ClassVar[struct.Struct] = struct.Struct("")
+    HEAD_NAMES: ClassVar[tuple[str, ...]] = ()
+    TAIL: ClassVar[tuple[tuple[str, FieldType], ...]] = ()
 
     def encode_fields(self, out: bytearray) -> None:
-        for name, field in self.FIELDS:
+        if self.HEAD_NAMES:
+            out += self.HEAD.pack(*[getattr(self, name) for name in self.HEAD_NAMES])
+        for name, field in self.TAIL:
             field.write(out, getattr(self, name))
 
     def encode(self) -> bytes:
@@ -214,7 +221,12 @@ class Structure:
             RemoteProtocolError: a field is cut short or bytes are left over.
         """
         values: list[Any] = []
-        for name, field in cls.FIELDS:
+        fields = cls.FIELDS
+        if offset + cls.HEAD.size <= len(data):
+            values.extend(cls.HEAD.unpack_from(data, offset))
+            offset += cls.HEAD.size
+            fields = cls.TAIL
+        for name, field in fields:
             try:
                 value, offset = field.read(data, offset)
             except RemoteProtocolError as error:
@@ -253,6 +265,10 @@ def structure(cls: type[T]) -> type[T]:
     made: type[T] = attrs.frozen(cls)
     hints = get_type_hints(made, include_extras=True)
     made.FIELDS = tuple((field.name, hints[field.name].__metadata__[0]) for field in attrs.fields(cast("type[attrs.AttrsInstance]", made)))
+    head = [name for name, _ in takewhile(lambda field: field[1] is UINT32, made.FIELDS)]
+    made.HEAD = struct.Struct(f">{len(head)}I")
+    made.HEAD_NAMES = tuple(head)
+    made.TAIL = made.FIELDS[len(head) :]
     return made
 
 
