@@ -80,10 +80,7 @@ class SSHClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self.aclose()
-        finally:
-            await self._block.close(error)
+        await self._block.close(error, self.aclose)
 
     async def aclose(self) -> None:
         """Disconnect.  The client may connect again within its block."""

@@ -17,7 +17,7 @@ from typing import IO, Final, Self
 import trio
 
 from trio_ssh.errors import ProcessError
-from trio_ssh.runtime.block import first_of
+from trio_ssh.runtime.block import worst_of
 from trio_ssh.runtime.channel import Channel, ExitReport
 from trio_ssh.runtime.files import Reader, Writer
 
@@ -231,7 +231,7 @@ async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
                 nursery.start_soon(guarded, function, nursery)
             await guarded(functions[-1], nursery)
     except BaseExceptionGroup as group:
-        raise first_of(group) from None  # a cancellation from outside, once per task
+        raise worst_of(group) from None  # a cancellation from outside, once per task
     if failure is not None:
         raise failure
 

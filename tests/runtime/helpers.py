@@ -149,7 +149,7 @@ class _CancelAt(trio.abc.Instrument):
 async def cancel_everywhere(
     scenario: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]] | None = None
 ) -> int:
-    """Run `scenario` again and again, cancelled at its first checkpoint, its second, and so on, until it comes to its end.
+    """Run `scenario` again and again, cancelled at its first checkpoint, its second, ..., until one runs to its end.
 
     Args:
         check: what must hold after each run; that no task is left is checked without it.

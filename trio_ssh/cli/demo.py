@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 import trio
 
 import trio_ssh
-from trio_ssh.runtime.block import first_of
+from trio_ssh.runtime.block import worst_of
 
 HOST: Final = "127.0.0.1"
 USER: Final = "alice"
@@ -296,7 +296,7 @@ def run(version: str, *, seconds: float) -> int:
         if group.subgroup(KeyboardInterrupt) is not None:
             print("interrupted", file=sys.stderr)
             return 130
-        error = first_of(group)
+        error = worst_of(group)
         print(f"the demo failed at {demo.step!r}: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
     say("all of it worked")

@@ -5,11 +5,13 @@ The tasks in it don't raise.  The body's own exception, a cancellation from outs
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
 import trio
+
+from trio_ssh.errors import LocalProtocolError
 
 
 class Block:
@@ -25,42 +27,72 @@ class Block:
     async def open(self) -> trio.Nursery:
         """Enter: call it in ``__aenter__``."""
         if self._manager is not None:
-            raise RuntimeError("this block was entered before")
+            raise LocalProtocolError("this block was entered before: each `async with` needs an object of its own")
         self._manager = trio.open_nursery()
         self.nursery = await self._manager.__aenter__()
         return self.nursery
 
-    async def close(self, error: BaseException | None) -> None:
-        """Cancel the tasks and wait for their end: call it at the end of ``__aexit__``.
+    async def close(self, error: BaseException | None, aclose: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Close the object, cancel the tasks and wait for their end: all that ``__aexit__`` does.
 
         Args:
-            error: what leaves the block; it does so by itself, and is worth more than a cancellation beside it.
+            error: what leaves the body; it does so by itself, unless `aclose` or a task raised something worse.
+            aclose: closes the object.
         """
-        assert self._manager is not None and self.nursery is not None, "the block was entered"
-        self.nursery.cancel_scope.cancel()
+        manager, nursery = self._manager, self.nursery
+        assert manager is not None, "the block was entered"
+        assert nursery is not None, "an entered block has its nursery"
+        raised = [] if error is None else [error]
         try:
-            # The body's exception isn't shown to the nursery, which would wrap it in a group.
-            await self._manager.__aexit__(None, None, None)
+            if aclose is not None:
+                await aclose()
+        except BaseException as closing:  # noqa: ASYNC103, BLE001, RUF102 -- leaves below
+            raised.append(closing)
+        leaving = max(raised, key=badness, default=None)
+        # A cancellation may be what an interrupt in one of the tasks has caused, and only the nursery knows.  Anything else is
+        # not shown to it, because it would come back wrapped in a group.
+        shown = leaving if isinstance(leaving, trio.Cancelled) else None
+        found = [] if leaving is None or leaving is shown else [leaving]
+        try:
+            nursery.cancel_scope.cancel()
+            await manager.__aexit__(type(shown) if shown else None, shown, None)
         except BaseExceptionGroup as group:
-            if error is None:
-                raise first_of(group) from None
+            found.extend(_leaves(group))
         finally:
             self._manager = self.nursery = None
+        worst = max(found, key=badness, default=None)
+        if worst is not None and worst is not error:
+            raise worst
 
 
 @asynccontextmanager
 async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """Open a nursery that no exception group leaves: of several exceptions the first, as it is."""
+    """Open a nursery that no exception group leaves: of several exceptions the worst, as it is."""
+    worst: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
             yield nursery
     except BaseExceptionGroup as group:
-        raise first_of(group) from None
+        worst = worst_of(group)
+    if worst is not None:
+        raise worst  # outside of the handler, so that it keeps its own cause and context
 
 
-def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception in a group that is no group."""
-    first = group.exceptions[0]
-    if isinstance(first, BaseExceptionGroup):
-        return first_of(cast("BaseExceptionGroup[BaseException]", first))
-    return first
+def worst_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the one exception of a group that tells most: an interrupt, else an error, else a cancellation."""
+    return max(_leaves(group), key=badness)
+
+
+def badness(error: BaseException) -> int:
+    """Rank an exception: an interrupt is worse than an error, which is worse than a cancellation."""
+    if isinstance(error, BaseExceptionGroup):
+        return badness(worst_of(cast("BaseExceptionGroup[BaseException]", error)))
+    return 0 if isinstance(error, trio.Cancelled) else 1 if isinstance(error, Exception) else 2
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(cast("BaseExceptionGroup[BaseException]", error))
+        else:
+            yield error

@@ -153,11 +153,8 @@ class Transport(Link):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self.aclose()
-        finally:
-            self._nursery = None
-            await self._block.close(error)
+        await self._block.close(error, self.aclose)
+        self._nursery = None
 
     async def aclose(self) -> None:
         """Say goodbye, send what waits (for two seconds at the most), and close the stream.

@@ -119,9 +119,6 @@ class open_memory_client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        try:
-            await self._client.__aexit__(kind, error, traceback)
-        finally:
-            await self._block.close(error)
+        await self._block.close(error, lambda: self._client.__aexit__(kind, error, traceback))
         if error is None and self._failures:
             raise self._failures[0]
