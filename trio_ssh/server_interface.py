@@ -7,7 +7,7 @@ the mistakes that they are, refused and logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final
 
@@ -231,32 +231,32 @@ class ServerInterface(PeerHandler):
 
     # -- how the transport asks
 
-    async def answer_question(self, question: Question) -> object:
+    def answer_question(self, question: Question) -> MaybeAwaitable[object]:
         """Ask the check that belongs to a question.  A check that raises refuses."""
-        answer: MaybeAwaitable[AuthResult | InteractiveQuery]
         try:
-            match question:
-                case CheckNone(username):
-                    answer = self.check_auth_none(username)
-                case CheckPassword(username, password):
-                    answer = self.check_auth_password(username, password)
-                case CheckPublicKey(username, key, _):
-                    answer = self.check_auth_publickey(username, key)
-                case CheckInteractive(username, submethods):
-                    answer = self.check_auth_interactive(username, submethods)
-                case CheckInteractiveResponse(_, responses):
-                    answer = self.check_auth_interactive_response(responses)
-                case BannerWanted():
-                    return await resolved(self.get_banner())
-                case AllowedAuths(username):
-                    allowed = await resolved(self.get_allowed_auths(username))
-                    return allowed.split(",") if isinstance(allowed, str) else list(allowed)
-                case _:
-                    return None
-            return await resolved(answer)
+            answer = self._check(question)
         except Exception:
-            _log.exception("%s failed: refused", type(question).__name__)
-            return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
+            return _failed(question)
+        return _guarded(question, answer) if isinstance(answer, Awaitable) else answer
+
+    def _check(self, question: Question) -> MaybeAwaitable[object]:
+        match question:
+            case CheckNone(username):
+                return self.check_auth_none(username)
+            case CheckPassword(username, password):
+                return self.check_auth_password(username, password)
+            case CheckPublicKey(username, key, _):
+                return self.check_auth_publickey(username, key)
+            case CheckInteractive(username, submethods):
+                return self.check_auth_interactive(username, submethods)
+            case CheckInteractiveResponse(_, responses):
+                return self.check_auth_interactive_response(responses)
+            case BannerWanted():
+                return self.get_banner()
+            case AllowedAuths(username):
+                return after(self.get_allowed_auths(username), _method_names)
+            case _:
+                return None
 
     def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:
         """Ask the check for a channel of this kind."""
@@ -431,6 +431,23 @@ class ServerInterface(PeerHandler):
             case _:
                 answer = await resolved(self.check_global_request(name, Message(details)))
                 return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
+
+
+def _method_names(allowed: Sequence[str] | str) -> list[str]:
+    return allowed.split(",") if isinstance(allowed, str) else list(allowed)
+
+
+async def _guarded(question: Question, decision: Awaitable[object]) -> object:
+    try:
+        return await decision
+    except Exception:
+        return _failed(question)
+
+
+def _failed(question: Question) -> object:
+    """Say what a check that raised has decided: nothing, and nobody is let in."""
+    _log.exception("%s failed: refused", type(question).__name__)
+    return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
 
 
 def _granted(decision: bool) -> Answer:

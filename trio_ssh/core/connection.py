@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from trio_ssh.core.auth_client import AuthAnswer, request_service
+from trio_ssh.core.auth_client import AuthAnswer, with_service
 from trio_ssh.core.auth_server import authenticate_as_server
 from trio_ssh.core.channel import CoreChannel, Source
 from trio_ssh.core.dialog import Conversation, Dialog
@@ -121,42 +121,10 @@ class Connection:
         self._banners = 0
         self._banner_bytes = 0
         self._ext_infos = 0
-        self._dispatch: Mapping[int, Callable[[bytes], None]] = self._dispatch_table()
         self._greet()
 
     def _events_append(self, event: Event) -> None:
         self._events.append(event)
-
-    def _dispatch_table(self) -> Mapping[int, Callable[[bytes], None]]:
-        mux, keying = self.mux, self.keying
-        return {
-            1: self._on_disconnect,
-            2: self._on_ignore,
-            3: self._on_unimplemented,
-            4: self._on_debug,
-            5: self._on_auth,
-            6: self._on_auth,
-            7: self._on_ext_info,
-            20: self._on_kexinit,
-            **dict.fromkeys((21, *range(30, 50)), keying.receive),
-            **dict.fromkeys((50, 51, 52, *range(60, 67)), self._on_auth),
-            53: self._on_banner,
-            80: mux.on_global_request,
-            81: mux.on_request_success,
-            82: mux.on_request_failure,
-            90: mux.on_open,
-            91: mux.on_open_confirmation,
-            92: mux.on_open_failure,
-            93: mux.on_window_adjust,
-            95: mux.on_extended_data,
-            96: mux.on_eof,
-            97: mux.on_close,
-            98: mux.on_request,
-            99: mux.on_success,
-            100: mux.on_failure,
-            192: self._on_ping,
-            193: self._on_pong,
-        }
 
     # -- the verbs
 
@@ -308,7 +276,7 @@ class Connection:
                 if number == _CHANNEL_DATA:
                     on_data(plain, end)
                 else:
-                    self._dispatch[number](plain[1:end])
+                    _DISPATCH[number](self, plain[1:end])
                     if self.phase is Phase.CLOSED:
                         return
             elif verdict == Verdict.UNKNOWN:
@@ -425,10 +393,10 @@ class Connection:
     # -- authentication
 
     def _with_service(self, dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
-        if not self._service_requested:
-            self._service_requested = True
-            yield from request_service()
-        return (yield from dialog)
+        if self._service_requested:
+            return (yield from dialog)
+        self._service_requested = True
+        return (yield from with_service(dialog))
 
     def _on_auth(self, payload: bytes) -> None:
         if self._auth is None:
@@ -493,3 +461,41 @@ class Connection:
 
     def _on_pong(self, payload: bytes) -> None:
         self._events.append(PongArrived(Pong.from_payload(payload).data))
+
+    def _on_exchange(self, payload: bytes) -> None:
+        self.keying.receive(payload)
+
+
+def _to_mux(handle: Callable[[Mux, bytes], None]) -> Callable[[Connection, bytes], None]:
+    return lambda connection, payload: handle(connection.mux, payload)
+
+
+#: What an admitted message does; channel data doesn't come this way.
+_DISPATCH: Final[Mapping[int, Callable[[Connection, bytes], None]]] = {
+    1: Connection._on_disconnect,
+    2: Connection._on_ignore,
+    3: Connection._on_unimplemented,
+    4: Connection._on_debug,
+    5: Connection._on_auth,
+    6: Connection._on_auth,
+    7: Connection._on_ext_info,
+    20: Connection._on_kexinit,
+    **dict.fromkeys((21, *range(30, 50)), Connection._on_exchange),
+    **dict.fromkeys((50, 51, 52, *range(60, 67)), Connection._on_auth),
+    53: Connection._on_banner,
+    80: _to_mux(Mux.on_global_request),
+    81: _to_mux(Mux.on_request_success),
+    82: _to_mux(Mux.on_request_failure),
+    90: _to_mux(Mux.on_open),
+    91: _to_mux(Mux.on_open_confirmation),
+    92: _to_mux(Mux.on_open_failure),
+    93: _to_mux(Mux.on_window_adjust),
+    95: _to_mux(Mux.on_extended_data),
+    96: _to_mux(Mux.on_eof),
+    97: _to_mux(Mux.on_close),
+    98: _to_mux(Mux.on_request),
+    99: _to_mux(Mux.on_success),
+    100: _to_mux(Mux.on_failure),
+    192: Connection._on_ping,
+    193: Connection._on_pong,
+}

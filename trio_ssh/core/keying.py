@@ -60,6 +60,7 @@ class Keying:
         "_on_ask",
         "_on_finished",
         "_on_outbound_keys",
+        "_our_payload",
         "_ours",
         "_outbound",
         "_random_bytes",
@@ -98,7 +99,9 @@ class Keying:
         self._on_ask = on_ask
         self._on_outbound_keys = on_outbound_keys
         self._on_finished = on_finished
-        self._ours: bytes | None = None
+        #: Our KEXINIT while an exchange runs, and its payload.
+        self._ours: KexInit | None = None
+        self._our_payload = b""
         self._conversation: Conversation[None] | None = None
         self._agreed: Negotiated | None = None
         self.our_version = b""
@@ -155,8 +158,9 @@ class Keying:
         message = kexinit(
             self._role, self._algorithms, self._random_bytes(16), is_first_exchange=self.is_first_exchange
         )
-        self._ours = message.encode()
-        self._outbound.seal(self._ours)
+        self._ours = message
+        self._our_payload = message.encode()
+        self._outbound.seal(self._our_payload)
         self._outbound.is_gated = True
 
     def receive_kexinit(self, payload: bytes) -> None:
@@ -164,19 +168,18 @@ class Keying:
         theirs = KexInit.from_payload(payload)
         self.start()
         assert self._ours is not None, "an exchange has our KEXINIT"
-        ours = KexInit.from_payload(self._ours)
         if self.is_first_exchange:
             self.is_strict = is_strict(self._role, theirs)
             self.takes_ext_info = EXT_INFO_CLIENT in theirs.kex_algorithms
             # Strict key exchange: KEXINIT is the very first packet, so that no forged one can hide before it (Terrapin).
             if self.is_strict and self._inbound.sequence != 1:
                 raise RemoteProtocolError("a packet came before the first KEXINIT of a strict key exchange")
-        negotiated = negotiate(self._role, ours, theirs)
+        negotiated = negotiate(self._role, self._ours, theirs)
         if self._role is Role.CLIENT:
-            transcript = Transcript(self.our_version, self.their_version, self._ours, payload)
+            transcript = Transcript(self.our_version, self.their_version, self._our_payload, payload)
             agree = agree_as_client(negotiated, transcript, self.host_key)
         else:
-            transcript = Transcript(self.their_version, self.our_version, payload, self._ours)
+            transcript = Transcript(self.their_version, self.our_version, payload, self._our_payload)
             agree = agree_as_server(negotiated, transcript, self._host_keys)
         conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
         self._conversation = conversation

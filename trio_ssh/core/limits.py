@@ -59,7 +59,7 @@ class Limits:
     auth_attempts: int = 6
     auth_requests: int = 128
     #: The least time between a failed attempt and its answer.
-    auth_failure_seconds: float = 0.05
+    auth_failure_seconds: float = 0.01
     user_name_bytes: int = 1 * KIB
     password_bytes: int = 16 * KIB
     #: Prompts of one keyboard-interactive round, bytes of a round, and rounds of one attempt.

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
 
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.questions import AuthResult, CheckNone, Question
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import Engine
@@ -102,6 +104,7 @@ class PeerRequests:
 
     Args:
         handler: decides.
+        limits: for the time that a refusal takes.
         accept: takes a channel that nothing else serves; raises `trio.WouldBlock` where too many wait.
         forget: called with a channel that was refused.
     """
@@ -110,14 +113,37 @@ class PeerRequests:
         self,
         engine: Engine,
         handler: PeerHandler,
+        limits: Limits,
         accept: Callable[[Channel], None],
         forget: Callable[[Channel], None],
     ) -> None:
         self._engine = engine
         self._handler = handler
+        self._limits = limits
         self._accept = accept
         self._forget = forget
         self._global = RequestPump(engine, handler.global_requested, self._reply_global)
+
+    def question(self, question: Question) -> None:
+        """Server: a request to authenticate has to be decided."""
+        answer = self._handler.answer_question(question)
+        if isinstance(answer, Awaitable) or self._is_slowed(question, answer):
+            self._engine.spawn(lambda: self._answer_later(question, answer), name="trio_ssh authentication")
+        else:
+            self._engine.handle(self._engine.core.answer(answer))
+
+    async def _answer_later(self, question: Question, decision: MaybeAwaitable[object]) -> None:
+        due = trio.current_time() + self._limits.auth_failure_seconds
+        answer = await resolved(decision)
+        if self._is_slowed(question, answer):
+            # Whether the user exists, and where a check gave up, must not be read off the clock.
+            await trio.sleep_until(due)
+        self._engine.handle(self._engine.core.answer(answer))
+        self._engine.flush_now()
+
+    @staticmethod
+    def _is_slowed(question: Question, answer: object) -> bool:
+        return answer is AuthResult.FAILED and not isinstance(question, CheckNone)
 
     def _reply_global(self, answer: Answer, wants_reply: bool) -> None:
         self._engine.core.mux.reply_global(

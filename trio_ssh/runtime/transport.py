@@ -264,7 +264,9 @@ class Transport(Link):
             signature_algorithms=self._security.algorithms.host_keys,
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
-        self._requests = PeerRequests(self._running, self._handler, self._accepting.send_nowait, self._forget)
+        self._requests = PeerRequests(
+            self._running, self._handler, self._limits, self._accepting.send_nowait, self._forget
+        )
         self._running.start()
 
     async def start_client(self, *, check_host_key: HostKeyCheck, handler: PeerHandler | None = None) -> None:
@@ -304,7 +306,6 @@ class Transport(Link):
         except BaseException as error:
             self._abandon(error, DisconnectReason.KEY_EXCHANGE_FAILED)
             raise
-        self._engine.spawn(self._decide, name="trio_ssh authentication")
 
     async def wait_authenticated(self) -> str:
         """Server: wait until a client is logged in, and return its user name.
@@ -466,11 +467,7 @@ class Transport(Link):
                     raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
                 return answers
             case _:
-                return await self._handler.answer_question(question)
-
-    async def _decide(self) -> None:
-        """Server: ask the handler about each request to authenticate, until someone is logged in."""
-        await self._converse(lambda event: isinstance(event, LoggedIn), None)
+                raise LocalProtocolError(f"nobody answers {type(question).__name__}")
 
     # -- channels
 
@@ -653,7 +650,8 @@ class Transport(Link):
             case LoggedIn(username):
                 self._username = username
                 self._engine.room.unpark_all()
-                self._news.send_nowait(event)
+            case Asked(question) if self._engine.core.role is Role.SERVER:
+                self._peer.question(question)
             case Asked() | AuthAnswered():
                 self._news.send_nowait(event)
             case Ended(error):
