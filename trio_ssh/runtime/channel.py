@@ -324,8 +324,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
 
     async def _wait_room(self) -> None:
         if self.core.outbound_window.left and self.core.outbound_window.maximum_packet:
-            self._engine.flush()
-            await self._engine.room.park()
+            await self._engine.wait_room()
         else:
             await self._wait_window()
 

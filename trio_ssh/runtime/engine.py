@@ -163,6 +163,15 @@ class Engine:
         if self.room:
             self.room.unpark_all()
 
+    async def wait_room(self) -> None:
+        """Wait until the outbox has room for channel data."""
+        self.flush()
+        if self.core.has_data_to_send or self.core.keying.is_running:
+            await self.room.park()
+        else:
+            # All of it was written meanwhile, by `flush_now`: nobody is left who would wake us.
+            await trio.lowlevel.checkpoint()
+
     def fail(self, error: Exception) -> None:
         """End the connection because of `error`."""
         self.handle(self.core.fail(error))
