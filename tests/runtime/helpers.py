@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -11,11 +12,18 @@ import trio
 import trio.testing
 
 import trio_ssh
+from trio_ssh.core.channel import CoreChannel
+from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.events import LoggedIn, OpenRequested
+from trio_ssh.core.role import Role
 from trio_ssh.testing import open_memory_client
+from trio_ssh.testing.lockstep import CoreSide
 
 #: Made once: a test that isn't about keys shouldn't pay for them.
 HOST_KEY: Final = trio_ssh.Ed25519Key.generate()
 USER_KEY: Final = trio_ssh.Ed25519Key.generate()
+KNOWN_HOST: Final = trio_ssh.HostKeys()
+KNOWN_HOST.add("memory", None, HOST_KEY.public_key)
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -173,3 +181,67 @@ async def cancel_everywhere(
         if not scope.cancel_called:
             return number - 1
     raise AssertionError("the scenario does not end")
+
+
+class HandPeer:
+    """The other side of a connection, moved by hand: a sealed core at the end of a stream, which does nothing by itself.
+
+    Args:
+        role: what to be.
+        stream: the peer's end.
+
+    Attributes:
+        side: the core, its script of answers, and the record of its events.
+    """
+
+    def __init__(self, role: Role, stream: trio.abc.Stream) -> None:
+        options = Options(random_bytes=os.urandom, host_keys=(HOST_KEY,) if role is Role.SERVER else ())
+        self.side = CoreSide(Connection(role, options))
+        self.stream = stream
+
+    async def send(self) -> None:
+        """Send what the core has sealed."""
+        await self.stream.send_all(self.side.data_to_send())
+
+    async def receive(self) -> bool:
+        """Receive once; tell whether it was anything but EOF."""
+        data = await self.stream.receive_some()
+        self.side.receive(data)
+        return bool(data)
+
+    async def until(self, condition: Callable[[CoreSide], object]) -> None:
+        """Answer the other side until something is the case; what was sealed last is sent too."""
+        await self.send()
+        while not condition(self.side):
+            assert await self.receive(), "the other side closed the connection"
+            await self.send()
+
+    async def until_logged_in(self) -> None:
+        """As a server: let a client in."""
+        await self.until(lambda side: side.of(LoggedIn))
+
+    async def accept(self) -> CoreChannel:
+        """Confirm the next channel that the other side wants."""
+        known = len(self.side.of(OpenRequested))
+        await self.until(lambda side: len(side.of(OpenRequested)) > known)
+        channel = self.side.of(OpenRequested)[-1].channel
+        self.side.connection.confirm_open(channel)
+        await self.send()
+        return channel
+
+
+@asynccontextmanager
+async def client_of(
+    peer_stream: trio.abc.Stream, stream: trio.abc.Stream
+) -> AsyncGenerator[tuple[trio_ssh.SSHClient, HandPeer], None]:
+    """Log a client in to a `HandPeer`.
+
+    Args:
+        peer_stream, stream: the two ends of a pair.
+    """
+    peer = HandPeer(Role.SERVER, peer_stream)
+    async with trio_ssh.SSHClient() as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.until_logged_in)
+            await client.connect("memory", username="user", known_hosts=KNOWN_HOST, look_for_keys=False, sock=stream)
+        yield client, peer

@@ -8,13 +8,15 @@ Theory of operation.  Three tasks live as long as the connection:
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer has nothing to
   do, whoever has sealed something may try to write it at once (`flush_now`): that saves two task switches a message, and since
   nobody waits in it, it changes nothing of who may wait where.
-* the rekey scheduler sleeps, and only while there is traffic; counts are noticed where they are counted.
+* the rekey scheduler waits until traffic meets keys that are too old.  An idle connection has no timer; counts of bytes and packets
+  are noticed where they are counted.
 
 Background tasks never raise into the nursery: a failure is recorded, every waiter wakes and raises `ConnectionLost` from it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -81,13 +83,15 @@ class Engine:
         self._writer = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         self._is_writing = False
+        self._has_written_all = False
         self._holds_back = False
         #: What `flush_now` could not write, for the writer to begin with.
         self._rest: memoryview | None = None
-        self._traffic = trio.Event()
+        self._keys_expire_at = math.inf
+        self._keys_expired = trio.Event()
         self._reads = 0
         self._keepalive = trio.CancelScope()
-        self._timer = trio.CancelScope()
+        self._scheduler = trio.CancelScope()
         self._last_words = trio.CancelScope()
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
 
@@ -143,7 +147,7 @@ class Engine:
     def _write_now(self, descriptor: Descriptor) -> None:
         data = self.core.data_to_send()
         sent = descriptor.try_write(data)
-        self._traffic.set()
+        self._check_keys()
         if sent < len(data):
             self._rest = data[sent:]
             self._is_writing = True
@@ -197,13 +201,14 @@ class Engine:
     def exchanged(self) -> None:
         """A key exchange has finished."""
         self.exchanges += 1
+        self._keys_expire_at = trio.current_time() + self._limits.rekey_seconds
         self.room.unpark_all()
 
     def ended(self) -> None:
         """The connection is over: end what waits here, and give the last words a little time."""
         while self._replies:
             self._replies.popleft().fail(self.lost)
-        self._timer.cancel()
+        self._scheduler.cancel()
         self._keepalive.cancel()
         self._last_words.deadline = trio.current_time() + CLOSE_SECONDS
         self.room.unpark_all()
@@ -238,10 +243,13 @@ class Engine:
         self.disconnect(DisconnectReason.BY_APPLICATION, "closed by the application")
         if self._descriptor is not None and not self._is_writing:
             self._write_now(self._descriptor)
-        if self.core.has_data_to_send or self._is_writing:
+        try:
             with trio.move_on_after(CLOSE_SECONDS):
-                while self.core.has_data_to_send or self._is_writing:
+                while not self._has_written_all and (self.core.has_data_to_send or self._is_writing):
                     await self._drained.park()
+        except trio.Cancelled:
+            await trio.aclose_forcefully(self._stream)
+            raise
         await self._stream.aclose()
 
     def set_keepalive(self, interval: float) -> None:
@@ -259,7 +267,7 @@ class Engine:
         receive_some = self._stream.receive_some if self._descriptor is None else self._descriptor.read
         size = _SMALLEST_READ
         while core.failure is None:
-            while core.is_backlogged:
+            while core.is_backlogged and core.failure is None:
                 await self.room.park()
             try:
                 data = await receive_some(size)
@@ -268,6 +276,7 @@ class Engine:
                 return
             if data:
                 self._reads += 1
+                self._check_keys()
                 # Measured: asking a socket for 256 KiB when 100 bytes come costs an allocation that is thrown away.
                 if len(data) == size:
                     size = LARGEST_READ
@@ -287,7 +296,7 @@ class Engine:
             with self._last_words:
                 await self._write_all()
         finally:
-            self._is_writing = False
+            self._has_written_all = True
             self._drained.unpark_all()
         # Whoever closes the connection closes the stream; else this is its end, and wakes the reader.
         if not self.is_closing:
@@ -308,7 +317,7 @@ class Engine:
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     self._break(error)
                     return
-                self._traffic.set()
+                self._check_keys()
             elif core.failure is not None:
                 return
             else:
@@ -325,14 +334,18 @@ class Engine:
         self.fail(lost)
 
     async def _schedule_rekeys(self) -> None:
-        """The rekey scheduler: new keys an hour after the first traffic under the old.  No traffic, no timer."""
-        with self._timer:
+        """The rekey scheduler: new keys when the first traffic meets keys of an hour.  No traffic, no exchange."""
+        with self._scheduler:
             while True:
-                await self._traffic.wait()
-                await trio.sleep(self._limits.rekey_seconds)
+                await self._keys_expired.wait()
                 if self.core.phase is Phase.OPEN:
                     await self.exchange_keys()
-                self._traffic = trio.Event()
+                self._keys_expired = trio.Event()
+
+    def _check_keys(self) -> None:
+        """There is traffic: wake the scheduler if it should not go on under these keys."""
+        if trio.current_time() >= self._keys_expire_at:
+            self._keys_expired.set()
 
     async def _keep_alive(self, interval: float, scope: trio.CancelScope) -> None:
         with scope:
@@ -344,6 +357,7 @@ class Engine:
                     unanswered = 0
                 elif unanswered >= KEEPALIVE_COUNT:
                     self.fail(ConnectionLost(f"the peer has been silent for {interval * (unanswered + 1):g} seconds"))
-                elif self.core.phase is Phase.OPEN:
+                else:
                     unanswered += 1
-                    self.ask(KEEPALIVE, b"")
+                    if self.core.phase is Phase.OPEN:
+                        self.ask(KEEPALIVE, b"")

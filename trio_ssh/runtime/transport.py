@@ -177,9 +177,8 @@ class Transport(Link):
 
     def get_exception(self) -> Exception | None:
         """Return why the connection ended, or None while it lasts or where it was closed here."""
-        if self._running is None or self._running.is_closing:
-            return None
-        return self._running.core.failure
+        failure = self._running.core.failure if self._running is not None else None
+        return None if isinstance(failure, LocalProtocolError) else failure
 
     # -- about it
 
@@ -322,7 +321,7 @@ class Transport(Link):
 
     def _abandon(self, error: BaseException, reason: DisconnectReason) -> None:
         """A handshake ended by its caller's exception can't go on: end the connection with it."""
-        if isinstance(error, Exception):
+        if isinstance(error, SSHException):
             self._engine.fail(error)
         else:
             self._engine.disconnect(reason, "given up")
