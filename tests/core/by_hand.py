@@ -327,3 +327,68 @@ class HandPeer:
         assert self.heard[-1][0] == Disconnect.NUMBER
         [message] = self.of(Disconnect)
         return message
+
+
+#: How far a connection has come, by what the core waits for.
+STAGES: Final[tuple[str, ...]] = (
+    "a version",
+    "KEXINIT",
+    "a share",
+    "NEWKEYS",
+    "authentication",
+    "an attempt's end",
+    "anything",
+    "a share again",
+    "NEWKEYS again",
+)
+
+#: The phase in which the core is at each of them, if the exchange is strict.
+PHASES: Final[dict[str, Phase | None]] = dict(
+    zip(
+        STAGES,
+        (
+            None,
+            Phase.START,
+            Phase.EXCHANGE_STRICT,
+            Phase.EXCHANGE_STRICT,
+            Phase.AUTHENTICATE,
+            Phase.AUTHENTICATE,
+            Phase.OPEN,
+            Phase.REEXCHANGE_OPEN,
+            Phase.REEXCHANGE_OPEN,
+        ),
+        strict=True,
+    )
+)
+
+
+def _say_share(peer: HandPeer) -> None:
+    peer.say(peer.init() if peer.role is Role.CLIENT else peer.reply())
+
+
+def arrive(role: Role, stage: str, *, limits: Limits = DEFAULT_LIMITS, is_strict: bool = True) -> HandPeer:
+    """Bring a core of this role to a stage."""
+    peer = HandPeer(role, limits=limits, is_strict=is_strict)
+    steps = STAGES.index(stage)
+    if 0 < steps < 4:
+        peer.greet()
+        if steps > 1:
+            peer.say_kexinit()
+        if steps > 2:
+            _say_share(peer)
+    elif steps in (4, 5):
+        peer.connect()
+        if steps == 5 and role is Role.SERVER:
+            peer.say(ServiceRequest("ssh-userauth"))
+        elif steps == 5:
+            peer.side.record(peer.core.authenticate(none_as_client("alice")))
+            peer.say(ServiceAccept("ssh-userauth"))
+    elif steps > 5:
+        peer.log_in()
+        if steps > 6:
+            peer.say_kexinit()
+        if steps > 7:
+            _say_share(peer)
+    peer.check()
+    assert PHASES[stage] in (None, peer.core.phase) or not is_strict
+    return peer
