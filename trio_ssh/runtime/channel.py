@@ -614,8 +614,9 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
 
     def _wake(self, make: Callable[[], Exception]) -> None:
         """Nothing more comes: everyone who waits hears it."""
-        while self._replies:
-            self._replies.popleft().fail(make)
+        # They stay in line: where it was we who closed, the peer may still answer, and its answers are counted off.
+        for reply in self._replies:
+            reply.fail(make)
         if self._engine.is_over or self._is_closed:
             self._exit.fail(make)
         elif self._exit_report is None:
