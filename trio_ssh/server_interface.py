@@ -111,7 +111,7 @@ class ServerInterface(PeerHandler):
     def check_auth_publickey(self, username: str, key: PublicKey) -> MaybeAwaitable[AuthResult]:
         """Decide whether this key may log this user in.
 
-        Asked for a mere probe too, which proves nothing: remember nothing here.  The signature is checked by trio_ssh, after this.
+        Asked about a mere probe too, which proves nothing: remember nothing here.  A signature is checked by trio_ssh, before this.
         """
         return AuthResult.FAILED
 

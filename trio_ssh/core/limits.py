@@ -30,7 +30,7 @@ class Limits:
     #: Sealed and held output, replies included, beyond which nothing more is read.
     queued_output_bytes: int = 2 * MIB
 
-    #: Names and values of EXT_INFO; how often it may come from a client, and from a server.
+    #: Extensions in one EXT_INFO.
     extension_count: int = 1024
     #: Banners, and bytes of all banners.
     banner_count: int = 32
@@ -60,6 +60,7 @@ class Limits:
     auth_requests: int = 128
     #: The least time between a failed attempt and its answer.
     auth_failure_seconds: float = 0.01
+    #: A user name, and a password.
     user_name_bytes: int = 1 * KIB
     password_bytes: int = 16 * KIB
     #: Prompts of one keyboard-interactive round, bytes of a round, and rounds of one attempt.
@@ -67,7 +68,7 @@ class Limits:
     interactive_bytes: int = 64 * KIB
     interactive_rounds: int = 32
 
-    #: Connections that are not logged in: from `start` on they are refused at random, `rate` percent, all of them at `full`.
+    #: Connections that are not logged in: beyond `begin` some are refused at random, `rate` percent at first; at `full`, all.
     startups_begin: int = 10
     startups_rate: int = 30
     startups_full: int = 100
