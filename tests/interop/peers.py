@@ -94,6 +94,11 @@ async def eventually(is_so: Callable[[], object]) -> None:
             await trio.sleep(0.01)
 
 
+def run(*command: str | Path) -> str:
+    """Run a tool to its end, and return what it says; for preparations, while nothing else has to go on."""
+    return subprocess.run([*map(str, command)], check=True, capture_output=True, text=True).stdout
+
+
 # -- users and keys
 
 
@@ -117,7 +122,7 @@ class Account:
     def create(cls) -> Self:
         """Make a user; needs root.  The name holds our process id, for two runs at a time."""
         name, password = f"triossh-{os.getpid()}", "correct horse battery staple"
-        subprocess.run(["useradd", "-m", "-s", "/bin/bash", name], check=True, capture_output=True)
+        run("useradd", "-m", "-s", "/bin/bash", name)
         subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True, capture_output=True)
         return cls(name, pwd.getpwnam(name).pw_uid, password)
 
@@ -128,14 +133,13 @@ class Account:
             time.sleep(0.05)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-        subprocess.run(["userdel", "-f", "-r", self.name], check=True, capture_output=True)
+        run("userdel", "-f", "-r", self.name)
         assert not left, "tests left processes behind"
 
 
 def make_key(path: Path, kind: str, *arguments: str, passphrase: str = "") -> Path:
     """Make a pair of keys by ssh-keygen: `path` and `path`.pub."""
-    command = ["ssh-keygen", "-q", *KINDS[kind], *arguments, "-N", passphrase, "-C", kind, "-a", "1", "-f", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
+    run("ssh-keygen", "-q", *KINDS[kind], *arguments, "-N", passphrase, "-C", kind, "-a", "1", "-f", path)
     return path
 
 
