@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Final
 
 import attrs
@@ -43,7 +43,7 @@ NEXT: Final[Mapping[tuple[Half, Passing], Half]] = {
 }
 
 
-class Source(Enum):
+class Source(IntEnum):
     """Which of a channel's two inbound streams."""
 
     DATA = 0
@@ -144,7 +144,7 @@ class CoreChannel:
 
     def receive(self, source: Source, chunk: memoryview) -> bool:
         """Keep a chunk for the runtime to fetch; tell whether it is the first since it did."""
-        index = 0 if self.combine_stderr else source.value
+        index = Source.DATA if self.combine_stderr else source
         batch = self.arrived[index]
         is_first = batch is None
         if batch is None:
@@ -155,6 +155,6 @@ class CoreChannel:
 
     def fetch(self, source: Source) -> Batch | None:
         """Return what has arrived since the last call."""
-        batch = self.arrived[source.value]
-        self.arrived[source.value] = None
+        batch = self.arrived[source]
+        self.arrived[source] = None
         return batch

@@ -92,6 +92,10 @@ class Mux:
         #: By our number.  Numbers are not used again until 2**32 were: a late message never meets another channel.
         self.channels: dict[int, CoreChannel] = {}
 
+    def note_round_trip(self, seconds: float) -> None:
+        """Take note of how long the path to the peer is, which decides how large windows may grow."""
+        self._budget.note_round_trip(seconds)
+
     # -- opening
 
     def open_channel(self, kind: str, details: bytes) -> CoreChannel:

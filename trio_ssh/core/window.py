@@ -16,6 +16,9 @@ WINDOW_LIMIT: Final = 2**32
 _SMALLEST_WINDOW: Final = 64 * KIB
 _LARGEST_GRANT: Final = 1 * MIB
 
+#: What a stream may reach on any path: a window that carries this much per round trip is large enough.
+_BYTES_PER_SECOND: Final = 320 * MIB
+
 
 class WindowBudget:
     """What all inbound windows of a connection may add up to, and how a new channel's share is found.
@@ -24,11 +27,13 @@ class WindowBudget:
     is shared out.
     """
 
-    __slots__ = ("_initial", "_largest", "_least", "_remaining")
+    __slots__ = ("_initial", "_largest", "_least", "_remaining", "_useful")
 
     def __init__(self, limits: Limits) -> None:
         self._initial = limits.initial_window_bytes
         self._largest = limits.largest_window_bytes
+        #: What a window may grow to on this path; everything allowed, as long as nothing is known of it.
+        self._useful = self._largest
         self._least = min(_SMALLEST_WINDOW, self._initial, limits.all_windows_bytes // max(1, limits.channels))
         self._remaining = limits.all_windows_bytes - self._least * limits.channels
 
@@ -38,9 +43,16 @@ class WindowBudget:
         self._remaining -= size - self._least
         return InboundWindow(self, size)
 
+    def note_round_trip(self, seconds: float) -> None:
+        """Take note of how long the path is.
+
+        Measured: over a short one, a window of 16 MiB makes sshd keep 16 MiB of output, at twice its cost per byte.
+        """
+        self._useful = max(self._initial, min(self._largest, int(seconds * _BYTES_PER_SECOND)))
+
     def widen(self, size: int) -> int:
         """Return how many bytes a window of `size` may grow by: it doubles, if there is so much left."""
-        growth = max(0, min(size, self._largest - size))
+        growth = max(0, min(size, self._useful - size))
         if growth > self._remaining:
             return 0
         self._remaining -= growth
@@ -54,8 +66,8 @@ class WindowBudget:
 class InboundWindow:
     """How much the peer may still send, and how much of it was taken since the last grant.
 
-    A window starts small and doubles while its reader keeps up, so that one stream fills a long fat path without being told to
-    (16 MiB on a path of 100 ms carries 1 Gbit/s), and a thousand idle channels cost nothing.
+    A window starts small and doubles while its reader keeps up, as far as the path's length makes it useful: so one stream
+    fills a long fat path without being told to (16 MiB on a path of 100 ms carries 1 Gbit/s), and a short one isn't clogged.
     """
 
     __slots__ = ("_budget", "_taken", "_taken_at_this_size", "left", "size")

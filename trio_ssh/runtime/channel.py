@@ -196,9 +196,9 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         return lane.is_ended and not lane.unread_bytes and self.core.inbound is not Half.OPEN
 
     def _lane(self, source: Source) -> Lane:
-        lane = self._lanes[source.value]
+        lane = self._lanes[source]
         if lane is None:
-            lane = self._lanes[source.value] = Lane()
+            lane = self._lanes[source] = Lane()
             if self.core.inbound is not Half.OPEN or self._engine.is_over:
                 lane.end()
         return lane
@@ -219,7 +219,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         return data
 
     def _credit(self, source: Source, size: int) -> None:
-        if self._absorbing[source.value] is None:
+        if self._absorbing[source] is None:
             self.core.unread -= size
             self._engine.core.mux.credit(self.core, size)
             self._engine.flush()
@@ -231,15 +231,15 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             keep: for a later reader; otherwise it is dropped.
         """
         lane = self._lane(source)
-        if self._absorbing[source.value] is None:
+        if self._absorbing[source] is None:
             unread = lane.unread_bytes
-            self._absorbing[source.value] = "keep"
+            self._absorbing[source] = "keep"
             if unread:
                 self.core.unread -= unread
                 self._engine.core.mux.credit(self.core, unread)
                 self._engine.flush()
         if not keep:
-            self._absorbing[source.value] = "drop"
+            self._absorbing[source] = "drop"
             lane.clear()
 
     def keep_stderr(self) -> None:
@@ -289,7 +289,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         await self._send(data, Source.STDERR)
 
     async def _send(self, data: Data, source: Source) -> None:
-        with self._send_conflicts[source.value]:
+        with self._send_conflicts[source]:
             await trio.lowlevel.checkpoint_if_cancelled()
             view = memoryview(data).cast("B") if len(data) else memoryview(b"")
             has_waited = False
@@ -333,7 +333,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         await self._wait_to_send(Source.DATA)
 
     async def _wait_to_send(self, source: Source) -> None:
-        with self._send_conflicts[source.value]:
+        with self._send_conflicts[source]:
             await trio.lowlevel.checkpoint()
             self._check_sending()
             while not self.core.outbound_window.left:
@@ -564,16 +564,16 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         batch = self.core.fetch(source)
         if batch is None or self._is_closed:
             return
-        absorbing = self._absorbing[source.value]
+        absorbing = self._absorbing[source]
         if absorbing is not None:
             self.core.unread -= batch.size
             self._engine.core.mux.credit(self.core, batch.size)
             if absorbing == "drop":
                 return
-        lane = self._lanes[source.value]
+        lane = self._lanes[source]
         if lane is None:
             # Open, even where the core knows of an EOF: that came later in this read, and its own event will say so.
-            lane = self._lanes[source.value] = Lane()
+            lane = self._lanes[source] = Lane()
         lane.deliver(batch)
 
     def _on_eof(self) -> None:

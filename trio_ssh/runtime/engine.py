@@ -42,6 +42,8 @@ CLOSE_SECONDS: Final = 2.0
 #: Keepalives without any sign of life before the connection is given up, as OpenSSH's ServerAliveCountMax.
 KEEPALIVE_COUNT: Final = 3
 
+_FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIENT))
+
 KEEPALIVE: Final = "keepalive@openssh.com"
 
 
@@ -90,6 +92,7 @@ class Engine:
         self._keys_expire_at = math.inf
         self._keys_expired = trio.Event()
         self._reads = 0
+        self._round_trip = 0.0
         self._keepalive = trio.CancelScope()
         self._scheduler = trio.CancelScope()
         self._last_words = trio.CancelScope()
@@ -269,6 +272,8 @@ class Engine:
         while core.failure is None:
             while core.is_backlogged and core.failure is None:
                 await self.room.park()
+            is_exchanging = core.phase in _FIRST_EXCHANGE
+            asked = trio.current_time() if is_exchanging else 0.0
             try:
                 data = await receive_some(size)
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
@@ -277,6 +282,10 @@ class Engine:
             if data:
                 self._reads += 1
                 self._check_keys()
+                if is_exchanging:
+                    # Each side has sent its part and waits for the other's: the longest wait is at least a round trip.
+                    self._round_trip = max(self._round_trip, trio.current_time() - asked)
+                    core.mux.note_round_trip(self._round_trip)
                 # Measured: asking a socket for 256 KiB when 100 bytes come costs an allocation that is thrown away.
                 if len(data) == size:
                     size = LARGEST_READ
