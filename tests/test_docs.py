@@ -166,6 +166,66 @@ def test_every_mark_is_in_use() -> None:
     assert {block.mark for block in BLOCKS} == {"", "runs", "with-client", "tests"}
 
 
+# -- what the README claims
+
+
+class Claims(trio_ssh.ServerInterface):
+    """Does what it takes to try a claim."""
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+
+    def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+        if process.command == "complain":
+            await process.stderr.send_all(bytes(8 * 2**20))
+            await process.stdout.write("done")
+        elif process.command == "pour":
+            while True:
+                await process.stdout.send_all(bytes(2**20))
+        elif process.command == "hang":
+            assert await process.signals.receive() == "TERM"
+            self.ended.set()
+        return 0
+
+
+async def test_reading_stdout_comes_back_however_much_is_on_stderr(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio_ssh.testing.open_memory_client(Claims()) as client:
+        with trio.fail_after(60):
+            _, stdout, stderr = await client.exec_command("complain")
+            assert await stdout.read() == b"done"
+            assert len(await stderr.read()) == 8 * 2**20
+
+
+async def test_a_reader_that_stops_stalls_no_other(autojump_clock: trio.testing.MockClock) -> None:
+    async with trio_ssh.testing.open_memory_client(Claims()) as client:
+        with trio.fail_after(60):
+            async with await client.open_process("pour") as process:
+                await process.stdout.receive_some()
+                done = await client.run_process("quick", capture_stdout=True)
+                assert done.returncode == 0
+
+
+async def test_cancelling_run_process_ends_the_command(autojump_clock: trio.testing.MockClock) -> None:
+    server = Claims()
+    async with trio_ssh.testing.open_memory_client(server) as client:
+        with trio.move_on_after(60) as patience:
+            await client.run_process("hang")
+        assert patience.cancelled_caught
+        assert server.ended.is_set()
+
+
+async def test_key_agreement_is_post_quantum_first() -> None:
+    async with trio_ssh.testing.open_memory_client(Claims()) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        negotiated = transport.get_negotiated()
+        assert negotiated is not None
+        assert negotiated.kex == "mlkem768x25519-sha256"
+
+
 # -- what it points to
 
 

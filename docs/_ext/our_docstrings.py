@@ -1,4 +1,4 @@
-"""What our docstrings mean, told to Sphinx.
+"""What our docstrings and signatures mean, told to Sphinx.
 
 They have Google's sections, with three habits of their own: a line may name several arguments or attributes at once,
 what stands under ``Raises:`` may be a sentence, and a block that is indented behind a blank line is code.
@@ -10,6 +10,8 @@ import builtins
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+
+import attrs
 
 import trio_ssh
 
@@ -81,7 +83,23 @@ def process(app: Any, what: str, name: str, thing: Any, options: Any, lines: lis
     lines[:] = _rewritten(lines)
 
 
+def show_defaults(
+    app: Any, what: str, name: str, thing: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Show the defaults of an attrs class, where its generated constructor shows where it keeps them."""
+    if signature is None or not attrs.has(thing):
+        return None
+    defaults = {field.name: field.default for field in attrs.fields(thing)}
+
+    def default(found: re.Match[str]) -> str:
+        # What a factory makes is shown as an ellipsis; the constructor has NOTHING there.
+        return repr(defaults[found[1]]) if found[1] else "..."
+
+    return re.sub(r"attr_dict\['(\w+)'\]\.default|NOTHING", default, signature), returns
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Tell Sphinx."""
     app.connect("autodoc-process-docstring", process)
+    app.connect("autodoc-process-signature", show_defaults)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

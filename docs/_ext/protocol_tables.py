@@ -171,7 +171,7 @@ class PhaseTable(Directive):
         role = Role(self.arguments[0])
         head = ["", "message", *(phase.value for phase in Phase)]
         rows: list[list[Cell | None]] = [
-            [numbers, literal(name) if name else nodes.emphasis("", "no other meaning"), *(SIGNS[v] for v in verdicts)]
+            [numbers, literal(name) if name else nodes.emphasis("", "none of ours"), *(SIGNS[v] for v in verdicts)]
             for numbers, name, verdicts in phase_rows(role)
         ]
         return [table(head, rows, classes=["phases"])]
