@@ -20,7 +20,7 @@ _HEAD: Final = struct.Struct(">IB")
 _ZEROS: Final = tuple(bytes(count) for count in range(256))
 
 #: An outbox begins with this, which holds the small talk of an idle connection; the first large packet borrows another.
-_SMALL_BYTES: Final = 2048
+_SMALL_BYTES: Final = 512
 
 #: Room behind a payload for padding and tag, and before it for the lengths.
 _OVERHEAD: Final = 5 + 255 + 64

@@ -121,9 +121,8 @@ class Transport(Link):
         self._news: trio.MemorySendChannel[Event]
         self._handshake: trio.MemoryReceiveChannel[Event]
         self._news, self._handshake = trio.open_memory_channel[Event](math.inf)
-        self._accepting: trio.MemorySendChannel[Channel]
-        self._accepted: trio.MemoryReceiveChannel[Channel]
-        self._accepting, self._accepted = trio.open_memory_channel[Channel](limits.channels)
+        #: Channels for `accept`; most connections have none.
+        self._acceptance: tuple[trio.MemorySendChannel[Channel], trio.MemoryReceiveChannel[Channel]] | None = None
         self._banner = ""
         self._username: str | None = None
 
@@ -264,7 +263,7 @@ class Transport(Link):
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
         self._requests = PeerRequests(
-            self._running, self._handler, self._limits, self._accepting.send_nowait, self._forget
+            self._running, self._handler, self._limits, self._put_accepted, self._forget
         )
         self._running.start()
 
@@ -533,6 +532,17 @@ class Transport(Link):
         """
         return await self.open_channel("direct-tcpip", (host, port))
 
+    @property
+    def _accepting(self) -> tuple[trio.MemorySendChannel[Channel], trio.MemoryReceiveChannel[Channel]]:
+        if self._acceptance is None:
+            self._acceptance = trio.open_memory_channel[Channel](self._limits.channels)
+            if self._engine.is_over:
+                self._acceptance[0].close()
+        return self._acceptance
+
+    def _put_accepted(self, channel: Channel) -> None:
+        self._accepting[0].send_nowait(channel)
+
     async def accept(self) -> Channel:
         """Wait for a channel that the peer opened and the handler granted.
 
@@ -540,7 +550,7 @@ class Transport(Link):
             ConnectionLost: the connection ended.
         """
         try:
-            return await self._accepted.receive()
+            return await self._accepting[1].receive()
         except trio.EndOfChannel:
             raise self._engine.lost() from None
 
@@ -677,7 +687,8 @@ class Transport(Link):
     def _on_ended(self, event: Event) -> None:
         for channel in self._channels.values():
             channel._on_lost()
-        self._accepting.close()
+        if self._acceptance is not None:
+            self._acceptance[0].close()
         self._news.send_nowait(event)
         self._engine.ended()
 
