@@ -137,6 +137,10 @@ class HandPeer:
         """Seal a payload under the keys in use, and count it."""
         if self._compressor is not None:
             payload = self._compressor.compress(payload)
+        return self.packet_of_bytes(payload, padding=padding)
+
+    def packet_of_bytes(self, payload: bytes, *, padding: int | None = None) -> bytes:
+        """Seal and count what may have been compressed by other means."""
         sealed = frame(self._sealer, self.sent_sequence, payload, padding=padding)
         self.sent_sequence += 1
         return sealed
