@@ -140,22 +140,25 @@ class Connection:
                 self._fail(error)
         return self._take_events()
 
-    def receive_eof(self) -> list[Event]:
+    def receive_eof(self, broken: Exception | None = None) -> list[Event]:
         """The peer closed the stream, or it broke."""
         if self.phase is not Phase.CLOSED:
-            identification = self._identification
-            if identification is None:
-                self._fail(ConnectionLost("the peer closed the connection without a word"))
-            else:
-                said = identification.what_was_said()
-                self._fail(
-                    ConnectionLost(
-                        f"the peer closed the connection before its SSH version line; it said: {said}"
-                        if said
-                        else "the peer closed the connection before it said anything; is an SSH server listening there, and does it admit this address?"
-                    )
-                )
+            lost = ConnectionLost(self._how_it_ended(broken))
+            lost.__cause__ = broken
+            self._fail(lost)
         return self._take_events()
+
+    def _how_it_ended(self, broken: Exception | None) -> str:
+        how = "the peer closed the connection" if broken is None else "the peer's stream broke"
+        remark = f" ({broken})" if broken is not None and str(broken) else ""
+        if self._identification is None:
+            return f"{how} without a word{remark}"
+        said = self._identification.what_was_said()
+        if said:
+            return f"{how} before its SSH version line{remark}; it said: {said}"
+        return (
+            f"{how} before it said anything{remark}; is an SSH server listening there, and does it admit this address?"
+        )
 
     def data_to_send(self) -> memoryview:
         """Return everything sealed since the last call; valid until the next call."""

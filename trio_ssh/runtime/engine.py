@@ -324,6 +324,9 @@ class Engine:
                     if written < len(data):
                         await stream.send_all(data[written:])
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                    # The peer's last words may still be on their way to the reader, and they say more than this.
+                    with trio.move_on_after(CLOSE_SECONDS):
+                        await self.over.wait()
                     self._break(error)
                     return
                 self._check_keys()
@@ -338,9 +341,8 @@ class Engine:
                     await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _break(self, error: Exception) -> None:
-        lost = ConnectionLost(f"the stream broke: {error}" if str(error) else "the stream broke")
-        lost.__cause__ = error
-        self.fail(lost)
+        self.handle(self.core.receive_eof(error))
+        self.flush()
 
     async def _schedule_rekeys(self) -> None:
         """The rekey scheduler: new keys when the first traffic meets keys of an hour.  No traffic, no exchange."""
