@@ -1,0 +1,108 @@
+"""New keys amid traffic: begun by either side, with 64 MiB under way in both directions."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from typing import Final
+
+import pytest
+import trio
+
+import trio_ssh
+from tests.interop.peers import LetsAnyoneIn, Ssh, Sshd
+
+pytestmark = pytest.mark.interop
+
+VOLUME: Final = 64 * 1024 * 1024
+DATA: Final = random.Random(0).randbytes(1024 * 1024) * (VOLUME // (1024 * 1024))
+DIGEST: Final = hashlib.sha256(DATA).digest()
+
+# OpenSSH compares bytes with blocks here: with a limit of 1 MiB each packet of more than 64 KiB wants new keys.  So it
+# begins some 500 times.
+#: New keys after each MiB, so that the volume needs at least so many exchanges.
+OFTEN: Final = trio_ssh.Limits(rekey_bytes=1024 * 1024)
+EXCHANGES: Final = 32
+
+
+async def echoed_by(sshd: Sshd, **options: object) -> int:
+    """Send the data to a real sshd and get it back; return how many key exchanges there were."""
+    async with sshd.connect(**options) as client:
+        done = await client.run_process("cat", stdin=DATA, capture_stdout=True)
+        assert done.stdout is not None
+        assert hashlib.sha256(done.stdout).digest() == DIGEST
+        transport = client.get_transport()
+        assert transport is not None
+        return transport._engine.exchanges
+
+
+@pytest.mark.parametrize("own_sshd", [["RekeyLimit 1M"]], indirect=True)
+async def test_sshd_begins(own_sshd: Sshd) -> None:
+    assert await echoed_by(own_sshd) > EXCHANGES
+
+
+async def test_our_client_begins(sshd: Sshd) -> None:
+    assert await echoed_by(sshd, limits=OFTEN) > EXCHANGES
+
+
+@pytest.mark.parametrize("own_sshd", [["RekeyLimit 1M"]], indirect=True)
+async def test_sshd_and_our_client_begin_at_once(own_sshd: Sshd) -> None:
+    assert await echoed_by(own_sshd, limits=OFTEN, compress=True, ciphers=["aes128-ctr"]) > EXCHANGES
+
+
+async def test_our_client_begins_when_it_is_told(sshd: Sshd) -> None:
+    async with sshd.connect() as client, trio.open_nursery() as nursery:
+        transport = client.get_transport()
+        assert transport is not None
+
+        async def renegotiate() -> None:
+            assert transport is not None
+            while True:
+                await transport.renegotiate_keys()
+
+        nursery.start_soon(renegotiate)
+        done = await client.run_process("cat", stdin=DATA[: VOLUME // 8], capture_stdout=True)
+        assert done.stdout == DATA[: VOLUME // 8]
+        assert transport._engine.exchanges > 1
+        nursery.cancel_scope.cancel()
+
+
+async def echoed_to(ssh: Ssh, *options: str) -> int:
+    """Send the data from a real ssh and back; return how many key exchanges it speaks of."""
+    done = await ssh.run("-v", *options, "server", "cat", stdin=DATA)
+    assert hashlib.sha256(done.stdout).digest() == DIGEST
+    return done.stderr.count(b"SSH2_MSG_NEWKEYS received")
+
+
+async def test_ssh_begins(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    assert await echoed_to(ssh, "-o", "RekeyLimit=1M") > EXCHANGES
+
+
+async def test_our_server_begins(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, limits=OFTEN)
+    assert await echoed_to(ssh) > EXCHANGES
+
+
+async def test_ssh_and_our_server_begin_at_once(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, limits=OFTEN)
+    assert await echoed_to(ssh, "-o", "RekeyLimit=1M", "-C", "-c", "aes128-ctr") > EXCHANGES
+
+
+class Counts(LetsAnyoneIn):
+    """Takes all it is sent, at its own pace, then sends as much."""
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+        digest = hashlib.sha256()
+        async for chunk in process.stdin:
+            digest.update(chunk)
+        await process.stdout.send_all(DATA)
+        await process.stderr.write(digest.hexdigest())
+        return 0
+
+
+async def test_keys_change_within_one_direction_too(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, Counts, limits=OFTEN)
+    done = await ssh.run("-T", "server", stdin=DATA)
+    assert hashlib.sha256(done.stdout).digest() == DIGEST
+    assert done.stderr.decode() == DIGEST.hex()
