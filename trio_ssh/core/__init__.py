@@ -2,8 +2,8 @@
 
 ``limits``          every bound on what a peer may choose
 ``role``            client or server
-``dialog``          a handshake as a generator: send, expect, ask
 ``questions``       what only someone outside can answer
+``dialog``          a handshake as a generator: send, expect, ask
 ``identification``  the version exchange
 ``buffers``         reused memory, lent to connections that have traffic
 ``inbound``         received bytes to packets

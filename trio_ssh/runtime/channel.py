@@ -246,6 +246,10 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         """From now on keep stderr in memory as it comes, for a later reader: however much it is, it won't hold up stdout."""
         self._absorb(Source.STDERR, keep=True)
 
+    def keep_stdout(self) -> None:
+        """As `keep_stderr`, the other way round."""
+        self._absorb(Source.DATA, keep=True)
+
     async def read(self, size: int = -1) -> bytes:
         """Read stdout up to EOF, or `size` bytes.
 

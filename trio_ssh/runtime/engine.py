@@ -12,6 +12,9 @@ Theory of operation.  Three tasks live as long as the connection:
   are noticed where they are counted.
 
 Background tasks never raise into the nursery: a failure is recorded, every waiter wakes and raises `ConnectionLost` from it.
+
+A cancellation from outside doesn't reach the reader and the writer: whatever it interrupts may still have something to say, and wait
+for the answer.  They end with the connection, which `aclose` ends at the latest.
 """
 
 from __future__ import annotations
@@ -95,7 +98,8 @@ class Engine:
         self._round_trip = 0.0
         self._keepalive = trio.CancelScope()
         self._scheduler = trio.CancelScope()
-        self._last_words = trio.CancelScope()
+        self._reading = trio.CancelScope(shield=True)
+        self._last_words = trio.CancelScope(shield=True)
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
 
     def start(self) -> None:
@@ -253,6 +257,9 @@ class Engine:
         except trio.Cancelled:
             await trio.aclose_forcefully(self._stream)
             raise
+        finally:
+            self._last_words.cancel()
+            self._reading.cancel()
         await self._stream.aclose()
 
     def set_keepalive(self, interval: float) -> None:
@@ -266,6 +273,10 @@ class Engine:
 
     async def _read(self) -> None:
         """The reader.  It awaits the stream and nothing else; see the top of this file for the one exception."""
+        with self._reading:
+            await self._read_all()
+
+    async def _read_all(self) -> None:
         core = self.core
         receive_some = self._stream.receive_some if self._descriptor is None else self._descriptor.read
         size = _SMALLEST_READ

@@ -77,11 +77,17 @@ class EndingStream(trio.abc.ReceiveStream):
 
 
 class Reader(trio.abc.ReceiveStream):
-    """A receive stream that also knows lines: the stdin of a server's process, the stdout and stderr of a client's."""
+    """A receive stream that also knows lines: the stdin of a server's process, the stdout and stderr of a client's.
 
-    def __init__(self, stream: EndingStream) -> None:
+    Args:
+        stream: where to read.
+        keep_sibling: called before a read to the end: keeps in memory what must not hold it up.
+    """
+
+    def __init__(self, stream: EndingStream, keep_sibling: Callable[[], None] | None = None) -> None:
         self._stream = stream
         self._lines = LineReader(stream)
+        self._keep_sibling = keep_sibling
 
     @property
     def at_eof(self) -> bool:
@@ -96,7 +102,12 @@ class Reader(trio.abc.ReceiveStream):
         return bytes(await self._stream.receive_some(max_bytes))
 
     async def read(self, size: int = -1) -> bytes:
-        """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative."""
+        """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative.
+
+        Reading a process's output up to EOF never waits for somebody to read the other one, which is kept in memory meanwhile.
+        """
+        if size < 0 and self._keep_sibling is not None:
+            self._keep_sibling()
         return await self._lines.read(size)
 
     async def read_line(self) -> str:
