@@ -140,27 +140,31 @@ async def channel_pairs(
 
 
 class _CancelAt(trio.abc.Instrument):
-    """Cancels a scope when a task comes to its n-th checkpoint."""
+    """Cancels a scope behind the n-th step of one task, or of any."""
 
-    def __init__(self, number: int, scope: trio.CancelScope) -> None:
-        self._task = trio.lowlevel.current_task()
+    def __init__(self, number: int, scope: trio.CancelScope, task: trio.lowlevel.Task | None) -> None:
         self._left = number
         self._scope = scope
+        self._task = task
 
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
-        if task is self._task:
+        if self._task is None or task is self._task:
             self._left -= 1
             if not self._left:
                 self._scope.cancel()
 
 
 async def cancel_everywhere(
-    scenario: Callable[[], Awaitable[object]], check: Callable[[], Awaitable[object]] | None = None
+    scenario: Callable[[], Awaitable[object]],
+    check: Callable[[], Awaitable[object]] | None = None,
+    *,
+    at_steps_of_others: bool = False,
 ) -> int:
     """Run `scenario` again and again, cancelled at its first checkpoint, its second, ..., until one runs to its end.
 
     Args:
         check: what must hold after each run; that no task is left is checked without it.
+        at_steps_of_others: cancel behind the steps of all tasks, not only of the one that runs the scenario.
 
     Returns:
         The number of checkpoints.
@@ -168,7 +172,8 @@ async def cancel_everywhere(
     for number in range(1, 10_000):
         living = trio.lowlevel.current_statistics().tasks_living
         with trio.CancelScope() as scope:
-            instrument = _CancelAt(number, scope)
+            task = None if at_steps_of_others else trio.lowlevel.current_task()
+            instrument = _CancelAt(number, scope, task)
             trio.lowlevel.add_instrument(instrument)
             try:
                 await scenario()
@@ -184,7 +189,7 @@ async def cancel_everywhere(
 
 
 class HandPeer:
-    """The other side of a connection, moved by hand: a sealed core at the end of a stream, which does nothing by itself.
+    """The other side of a connection, moved by hand: a sealed core at the end of a stream; it does nothing by itself.
 
     Args:
         role: what to be.
