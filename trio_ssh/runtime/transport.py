@@ -552,7 +552,8 @@ class Transport(Link):
         try:
             return await self._accepting[1].receive()
         except trio.EndOfChannel:
-            raise self._engine.lost() from None
+            lost = self._engine.lost()
+        raise lost  # outside of the handler, so that its cause is the reason for the loss
 
     # -- requests that concern no channel
 
