@@ -258,6 +258,8 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         if size < 0:
             self._absorb(Source.STDERR, keep=True)
         parts = bytearray()
+        if not size:
+            await trio.lowlevel.checkpoint()
         while size < 0 or len(parts) < size:
             data = await self.receive_some(None if size < 0 else size - len(parts))
             if not data:

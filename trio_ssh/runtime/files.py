@@ -226,6 +226,7 @@ class ChannelFile(Generic[C]):
 
     async def writelines(self, lines: Iterable[str | bytes]) -> None:
         """Write each of `lines`."""
+        await trio.lowlevel.checkpoint()
         for line in lines:
             await self.write(line)
 
