@@ -9,6 +9,8 @@ The names below are all that is public, grouped by what they are for; what is no
 
 from __future__ import annotations
 
+import sys
+
 from trio_ssh.client import SSHClient, connect
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
@@ -42,7 +44,6 @@ from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
-from trio_ssh.local_session import run_local_session
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel, ExitReport
 from trio_ssh.runtime.files import ChannelFile
@@ -64,6 +65,9 @@ from trio_ssh.server_interface import (
 from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
+
+if sys.platform != "win32":
+    from trio_ssh.local_session import run_local_session  # it needs POSIX's terminals
 
 __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting keeps
     # Connecting, and running commands

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from trio_ssh.core.auth_client import (
     none_as_client,
     password_as_client,
 )
+from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.questions import Prompt
 from trio_ssh.errors import AuthenticationException, ConnectionLost, KeyFileException, PasswordRequiredException
 from trio_ssh.keys.files import load_private_key_file
@@ -35,12 +37,14 @@ class Credentials:
         password: for ``password``, and for a single hidden prompt of ``keyboard-interactive``.
         prompt_handler: answers ``keyboard-interactive``.
         notes: why some keys that one might expect are not among `keys`.
+        has_looked_for_keys: ``~/.ssh`` was searched.
     """
 
     keys: Sequence[tuple[PKey, str]] = ()
     password: str | None = attrs.field(default=None, repr=False)
     prompt_handler: PromptHandler | None = None
     notes: Sequence[str] = ()
+    has_looked_for_keys: bool = False
 
 
 async def load_credentials(
@@ -75,50 +79,80 @@ async def load_credentials(
                 notes.append(f"{path} was not tried: it is encrypted, and no passphrase was given")
             except KeyFileException as error:
                 notes.append(f"{path} was not tried: {error}")
-    return Credentials(keys=keys, password=password, prompt_handler=prompt_handler, notes=notes)
+    return Credentials(
+        keys=keys, password=password, prompt_handler=prompt_handler, notes=notes, has_looked_for_keys=look_for_keys
+    )
 
 
-class _Attempts:
+@attrs.frozen(eq=False)
+class _Attempt:
+    """One way in: its method, how the report calls it, and what runs it."""
+
+    method: str
+    what: str
+    dialog: Callable[[], Dialog[AuthAnswer]]
+    prompt_handler: PromptHandler | None = None
+
+
+def _attempts(transport: Transport, username: str, credentials: Credentials) -> list[_Attempt]:
+    """Return everything that can be tried, in order: keys, answers to prompts, the password."""
+    attempts = [
+        _Attempt(
+            "publickey",
+            f"publickey {transport.choose_algorithm(key)} {key.fingerprint} ({source})",
+            partial(transport.publickey_dialog, username, key),
+        )
+        for key, source in credentials.keys
+    ]
+    handler, password = credentials.prompt_handler, credentials.password
+    interactive = partial(interactive_as_client, username, "", transport.limits)
+    if handler is not None:
+        attempts.append(_Attempt("keyboard-interactive", "keyboard-interactive", interactive, handler))
+    if password is not None:
+        attempts.append(_Attempt("password", "password", partial(password_as_client, username, password)))
+        if handler is None:
+            # Many servers ask for the password this way only.  One hidden prompt is it; anything else isn't ours to answer.
+            answer = _answer_with(password)
+            attempts.append(
+                _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer)
+            )
+    return attempts or [_Attempt("none", "none", partial(none_as_client, username))]
+
+
+class _Login:
     """Tries one thing after another, and keeps the account of it."""
 
-    def __init__(self, transport: Transport, username: str) -> None:
+    def __init__(self, transport: Transport, username: str, credentials: Credentials) -> None:
         self._transport = transport
         self._username = username
+        self._left = _attempts(transport, username, credentials)
         self.tried: list[str] = []
         self.allowed: tuple[str, ...] | None = None
 
-    def may(self, method: str) -> bool:
-        """Is it worth trying?  Before the first answer nobody knows."""
-        return self.allowed is None or method in self.allowed
-
-    def report(self, answer: AuthAnswer, what: str) -> bool:
-        """Note an answer; tell whether the user is in."""
-        if answer.is_success:
-            return True
-        self.allowed = answer.allowed
-        outcome = "accepted, but more is wanted" if answer.is_partial else "refused"
-        self.tried.append(f"{what}: {outcome}" + (f" ({answer.remark})" if answer.remark else ""))
+    async def run(self) -> bool:
+        """Tell whether the server is content in the end."""
+        refused: list[_Attempt] = []
+        while self._left:
+            attempt = self._left.pop(0)
+            if self.allowed is not None and attempt.method not in self.allowed:
+                refused.append(attempt)
+                continue
+            answer = await self._transport.try_authenticate(self._username, attempt.dialog(), attempt.prompt_handler)
+            if answer.is_success:
+                return True
+            self._note(attempt, answer)
+            if answer.is_partial:
+                # Something else is wanted besides: what was refused, or not allowed, may be just that.
+                self._left = [*refused, *self._left]
+                refused = []
+            else:
+                refused.append(attempt)
         return False
 
-    async def try_key(self, key: PKey, source: str) -> bool:
-        algorithm = self._transport.choose_algorithm(key)
-        dialog = self._transport.publickey_dialog(self._username, key)
-        answer = await self._transport.try_authenticate(self._username, dialog)
-        return self.report(answer, f"publickey {algorithm} {key.fingerprint} ({source})")
-
-    async def try_password(self, password: str) -> bool:
-        answer = await self._transport.try_authenticate(self._username, password_as_client(self._username, password))
-        return self.report(answer, "password")
-
-    async def try_interactive(self, handler: PromptHandler) -> bool:
-        dialog = interactive_as_client(self._username, "", self._transport.limits)
-        answer = await self._transport.try_authenticate(self._username, dialog, handler)
-        return self.report(answer, "keyboard-interactive")
-
-    async def try_none(self) -> bool:
-        return self.report(
-            await self._transport.try_authenticate(self._username, none_as_client(self._username)), "none"
-        )
+    def _note(self, attempt: _Attempt, answer: AuthAnswer) -> None:
+        self.allowed = answer.allowed
+        outcome = "accepted, but more is wanted" if answer.is_partial else "refused"
+        self.tried.append(f"{attempt.what}: {outcome}" + (f" ({answer.remark})" if answer.remark else ""))
 
 
 async def log_in(transport: Transport, username: str, credentials: Credentials) -> None:
@@ -127,47 +161,22 @@ async def log_in(transport: Transport, username: str, credentials: Credentials) 
     Raises:
         AuthenticationException: it never was; the text tells every attempt, what the server still allows, and what to do.
     """
-    attempts = _Attempts(transport, username)
+    login = _Login(transport, username, credentials)
+    shown = printable(username, 64)
     try:
-        if await _try_all(attempts, credentials):
+        if await login.run():
             return
     except ConnectionLost as error:
-        if not attempts.tried:
+        if not login.tried:
             raise
-        raise AuthenticationException(
-            f"could not log in as {printable(username, 64)}: {error}", tried=[*attempts.tried, *credentials.notes]
-        ) from error
-    hint = _hint(attempts, credentials)
+        tried = [*login.tried, *credentials.notes]
+        raise AuthenticationException(f"could not log in as {shown}: {error}", tried=tried) from error
+    allowed = login.allowed or ()
     raise AuthenticationException(
-        f"could not log in as {printable(username, 64)}{hint}",
-        tried=[*attempts.tried, *credentials.notes],
-        allowed=attempts.allowed or (),
+        f"could not log in as {shown}{_hint(allowed, credentials)}",
+        tried=[*login.tried, *credentials.notes],
+        allowed=allowed,
     )
-
-
-async def _try_all(attempts: _Attempts, credentials: Credentials) -> bool:
-    if not credentials.keys and credentials.password is None and credentials.prompt_handler is None:
-        return await attempts.try_none()
-    for key, source in credentials.keys:
-        if attempts.may("publickey") and await attempts.try_key(key, source):
-            return True
-    if credentials.prompt_handler is not None and attempts.may("keyboard-interactive"):
-        if await attempts.try_interactive(credentials.prompt_handler):
-            return True
-    password = credentials.password
-    if password is not None:
-        if attempts.may("password"):
-            if await attempts.try_password(password):
-                return True
-        if (
-            credentials.prompt_handler is None
-            and attempts.allowed is not None
-            and "keyboard-interactive" in attempts.allowed
-        ):
-            # Many servers ask for the password this way only.  One hidden prompt is it; anything else isn't ours to answer.
-            if "password" not in attempts.allowed and await attempts.try_interactive(_answer_with(password)):
-                return True
-    return False
 
 
 def _answer_with(password: str) -> PromptHandler:
@@ -177,10 +186,10 @@ def _answer_with(password: str) -> PromptHandler:
     return answer
 
 
-def _hint(attempts: _Attempts, credentials: Credentials) -> str:
-    allowed = attempts.allowed or ()
+def _hint(allowed: Sequence[str], credentials: Credentials) -> str:
     if "publickey" in allowed and not credentials.keys:
-        return ": no key was given and none found in ~/.ssh; pass pkey= or key_filename="
-    if "password" in allowed and credentials.password is None and not credentials.keys:
+        searched = " and none could be used from ~/.ssh" if credentials.has_looked_for_keys else ""
+        return f": no key was given{searched}; pass pkey= or key_filename="
+    if "password" in allowed and credentials.password is None:
         return ": pass password="
     return ""

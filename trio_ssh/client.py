@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 import ipaddress
-import logging
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -30,8 +29,6 @@ from trio_ssh.runtime.security_options import checked_algorithms
 from trio_ssh.runtime.transport import PromptHandler, Transport
 from trio_ssh.session import Pty
 from trio_ssh.wire.text import printable
-
-_log = logging.getLogger("trio_ssh.client")
 
 USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
 SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
@@ -61,7 +58,7 @@ class SSHClient:
         self._host_keys_filename: Path | None = None
         self._has_loaded_keys = False
         self._address = ""
-        self._log = _log
+        self._log_channel = "trio_ssh.transport"
 
     def __repr__(self) -> str:
         transport = self._transport
@@ -142,8 +139,8 @@ class SSHClient:
         await trio.to_thread.run_sync(self._host_keys.save, target)
 
     def set_log_channel(self, name: str) -> None:
-        """Log under this logger's name."""
-        self._log = logging.getLogger(name)
+        """Let the connections that are made from now on log under this name, instead of ``trio_ssh.transport``."""
+        self._log_channel = name
 
     # -- connecting
 
@@ -228,7 +225,9 @@ class SSHClient:
             username = getpass.getuser()
         stream = sock if sock is not None else await _open_stream(hostname, port)
         self._address = f"{hostname}:{port}"
-        transport = Transport(stream, limits=limits, algorithms=algorithms, nursery=self._block.nursery)
+        transport = Transport(
+            stream, limits=limits, algorithms=algorithms, log_channel=self._log_channel, nursery=self._block.nursery
+        )
         try:
             with trio.move_on_after(limits.login_seconds) as login:
                 await transport.start_client(check_host_key=check_host_key)

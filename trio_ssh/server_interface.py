@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 
 import trio
 
@@ -80,10 +80,13 @@ class ServerInterface(PeerHandler):
     Attributes:
         transport: the connection, from before the first check on.
         subsystems: what `handle_subsystem` runs, by name.
+        completed_auths: the methods by which the user has partly succeeded on this connection, in order: what a second
+            factor's check looks at.  A key is among them once its signature was checked, never for a mere probe.
     """
 
     transport: Transport
     subsystems: Mapping[str, Callable[[], SubsystemHandler]] = {}
+    completed_auths: Sequence[str] = ()
     _no_more_sessions = False
 
     # -- authentication
@@ -196,7 +199,7 @@ class ServerInterface(PeerHandler):
         """Listen no more."""
         return None
 
-    def check_global_request(self, kind: str, msg: Message) -> MaybeAwaitable[bool | bytes]:
+    def check_global_request(self, kind: str, details: Message) -> MaybeAwaitable[bool | bytes]:
         """Decide about any other global request; bytes are a success and go with it."""
         return False
 
@@ -231,13 +234,21 @@ class ServerInterface(PeerHandler):
 
     # -- how the transport asks
 
-    def answer_question(self, question: Question) -> MaybeAwaitable[object]:
+    def answer_question(self, question: Question) -> object:
         """Ask the check that belongs to a question.  A check that raises refuses."""
         try:
             answer = self._check(question)
         except Exception:
             return _failed(question)
-        return _guarded(question, answer) if isinstance(answer, Awaitable) else answer
+        return after(_guarded(question, answer), lambda result: self._note(question, result))
+
+    def _note(self, question: Question, result: object) -> object:
+        """Remember a partial success; its method is named by the question."""
+        method = _METHODS.get(type(question))
+        is_proven = not isinstance(question, CheckPublicKey) or question.is_proven
+        if result is AuthResult.PARTIALLY_SUCCESSFUL and method is not None and is_proven:
+            self.completed_auths = (*self.completed_auths, method)
+        return result
 
     def _check(self, question: Question) -> MaybeAwaitable[object]:
         match question:
@@ -433,15 +444,32 @@ class ServerInterface(PeerHandler):
                 return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
 
 
+_METHODS: Final[Mapping[type[Question], str]] = {
+    CheckNone: "none",
+    CheckPassword: "password",
+    CheckPublicKey: "publickey",
+    CheckInteractive: "keyboard-interactive",
+    CheckInteractiveResponse: "keyboard-interactive",
+}
+
+
 def _method_names(allowed: Sequence[str] | str) -> list[str]:
     return allowed.split(",") if isinstance(allowed, str) else list(allowed)
 
 
-async def _guarded(question: Question, decision: Awaitable[object]) -> object:
-    try:
-        return await decision
-    except Exception:
-        return _failed(question)
+def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
+    """Let an awaitable decision refuse where it raises."""
+    if not isinstance(decision, Awaitable):
+        return decision
+    awaitable = cast("Awaitable[object]", decision)
+
+    async def wait() -> object:
+        try:
+            return await awaitable
+        except Exception:
+            return _failed(question)
+
+    return wait()
 
 
 def _failed(question: Question) -> object:

@@ -180,6 +180,13 @@ class ServerProcess:
         """The terminal, with its newest size, or None."""
         return self._state.pty
 
+    async def wait_closed(self) -> None:
+        """Wait until the client has closed the session or is gone: nobody reads what is written from here on."""
+        try:
+            await self.channel.recv_exit_report()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            pass
+
     def exit(self, status: int) -> None:
         """Report an exit status; the first report counts.  The session goes on until its handler returns."""
         if not self._is_exited and self._can_report:

@@ -260,7 +260,7 @@ def test_a_key_that_is_added_is_known_from_then_on() -> None:
     keys.add("[Host]:2222", "ssh-ed25519", ED25519)
     keys.add("host", None, ED25519)
     assert keys.to_text().splitlines()[1:] == [f"[host]:2222 {A}", f"host {A}"]
-    assert keys.lookup("host") == (KnownKey(ECDSA, None, "known_hosts:1"), KnownKey(ED25519, None, "(added)"))
+    assert keys.lookup("host") == (KnownKey(ECDSA, None, "known_hosts:1"), KnownKey(ED25519, None, "added here"))
 
 
 def test_a_key_that_is_known_is_not_added_again() -> None:

@@ -56,8 +56,6 @@ from trio_ssh.wire.text import printable, printable_lines
 from trio_ssh.wire.transport import Debug, Disconnect, ExtInfo, Ignore, Ping, Pong, Unimplemented
 from trio_ssh.wire.userauth import UserauthBanner
 
-_log = logging.getLogger("trio_ssh.transport")
-
 _CHANNEL_DATA: Final = 94
 _ADMIT: Final = Verdict.ADMIT
 
@@ -68,11 +66,13 @@ class Options:
 
     Attributes:
         random_bytes: makes so many random bytes; the core knows no operating system.
+        log: where it says what nobody needs to act on.
         host_keys: a server's keys.
         signature_algorithms: public-key algorithms that a server accepts from users.
     """
 
     random_bytes: Callable[[int], bytes]
+    log: logging.Logger = logging.getLogger("trio_ssh.transport")
     algorithms: Algorithms = Algorithms()
     limits: Limits = DEFAULT_LIMITS
     software: str = "trio_ssh"
@@ -321,7 +321,7 @@ class Connection:
             case _:
                 bug = InternalError(f"a bug of trio_ssh, please report it: {type(error).__name__}: {error}")
                 bug.__cause__ = error
-                _log.error("%s", bug, exc_info=error)
+                self.options.log.error("%s", bug, exc_info=error)
                 self._close(bug, DisconnectReason.BY_APPLICATION, "internal error")
 
     def _close(self, error: Exception, reason: DisconnectReason, text: str) -> None:
@@ -443,7 +443,7 @@ class Connection:
 
     def _on_debug(self, payload: bytes) -> None:
         message = Debug.from_payload(payload)
-        _log.debug("the peer remarks: %s", printable(message.text))
+        self.options.log.debug("the peer remarks: %s", printable(message.text))
 
     def _on_ext_info(self, payload: bytes) -> None:
         message = ExtInfo.from_payload(payload)

@@ -76,8 +76,6 @@ class Limits:
     #: A session's environment, as a client may set it.
     environment_names: int = 128
     environment_bytes: int = 32 * KIB
-    #: Ports that one client may have us listen on.
-    remote_forwards: int = 32
 
 
 DEFAULT_LIMITS: Final = Limits()

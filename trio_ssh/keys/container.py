@@ -145,9 +145,7 @@ def wrong_passphrase(name: str) -> KeyFileException:
 
 def passphrase_required(name: str) -> PasswordRequiredException:
     """Return what to raise where a passphrase is missing."""
-    return PasswordRequiredException(
-        f"{name} is encrypted: give its passphrase, or load it into an agent with `ssh-add`"
-    )
+    return PasswordRequiredException(f"{name} is encrypted: give its passphrase")
 
 
 def _unseal(container: Container, passphrase: bytes | None, name: str) -> bytes:

@@ -202,7 +202,7 @@ class HostKeys:
                 raise KeyFileException(f"no host has the name '{printable(hostname)}'")
             else:
                 hostname = _lower(hostname)
-            line = _parse_line(f"{hostname} {key.to_openssh()}", "(added)")
+            line = _parse_line(f"{hostname} {key.to_openssh()}", "added here")
         except KeyFileException as error:
             raise ValueError(str(error)) from None
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):

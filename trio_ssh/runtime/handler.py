@@ -43,8 +43,11 @@ class PeerHandler:
     A decision may be awaitable.  One that isn't is carried out at once, in the middle of a read, and costs no task.
     """
 
-    def answer_question(self, question: Question) -> MaybeAwaitable[object]:
-        """Server: decide about an authentication; see each question's class for what an answer is.  Mustn't raise."""
+    def answer_question(self, question: Question) -> object:
+        """Server: decide about an authentication; see each question's class for what an answer is.
+
+        The answer may be awaitable.  Mustn't raise.
+        """
         return None
 
     def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
@@ -128,7 +128,8 @@ class PeerRequests:
         """Server: a request to authenticate has to be decided."""
         answer = self._handler.answer_question(question)
         if isinstance(answer, Awaitable) or self._is_slowed(question, answer):
-            self._engine.spawn(lambda: self._answer_later(question, answer), name="trio_ssh authentication")
+            decision = cast("MaybeAwaitable[object]", answer)
+            self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
             self._engine.handle(self._engine.core.answer(answer))
 

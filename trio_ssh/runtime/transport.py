@@ -74,8 +74,6 @@ from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
 from trio_ssh.wire.transport import Ignore
 
-_log = logging.getLogger("trio_ssh.transport")
-
 HostKeyCheck = Callable[[PublicKey], Awaitable[None] | None]
 PromptHandler = Callable[[str, str, Sequence[Prompt]], Awaitable[Sequence[str]] | Sequence[str]]
 
@@ -95,6 +93,7 @@ class Transport(Link):
         limits: bounds on what the peer may choose.
         algorithms: what to enable, best first.
         software: how to name ourselves in the version line.
+        log_channel: the name of the logger to which it writes.
         nursery: where its tasks run, for an object that owns a transport; without one, use ``async with``.
     """
 
@@ -105,10 +104,12 @@ class Transport(Link):
         limits: Limits = DEFAULT_LIMITS,
         algorithms: Algorithms | None = None,
         software: str = "trio_ssh",
+        log_channel: str = "trio_ssh.transport",
         nursery: trio.Nursery | None = None,
     ) -> None:
         self._stream = stream
         self._limits = limits
+        self._log = logging.getLogger(log_channel)
         self._security = SecurityOptions(algorithms or Algorithms())
         self._software = software
         self._host_keys: list[PKey] = []
@@ -255,6 +256,7 @@ class Transport(Link):
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
             random_bytes=os.urandom,
+            log=self._log,
             algorithms=algorithms,
             limits=self._limits,
             software=self._software,
@@ -262,9 +264,7 @@ class Transport(Link):
             signature_algorithms=self._security.algorithms.host_keys,
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
-        self._requests = PeerRequests(
-            self._running, self._handler, self._limits, self._put_accepted, self._forget
-        )
+        self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
         self._running.start()
 
     async def start_client(self, *, check_host_key: HostKeyCheck, handler: PeerHandler | None = None) -> None:
@@ -665,7 +665,7 @@ class Transport(Link):
             case Asked() | AuthAnswered():
                 self._news.send_nowait(event)
             case Ended(error):
-                _log.debug("%r ended: %s", self, error)
+                self._log.debug("%r ended: %s", self, error)
                 self._on_ended(event)
             case PongArrived():
                 pass

@@ -282,7 +282,10 @@ def structure(cls: type[T]) -> type[T]:
     """
     made: type[T] = attrs.define(eq=False, repr=False)(cls)
     hints = get_type_hints(made, include_extras=True)
-    made.FIELDS = tuple((field.name, hints[field.name].__metadata__[0]) for field in attrs.fields(cast("type[attrs.AttrsInstance]", made)))
+    made.FIELDS = tuple(
+        (field.name, hints[field.name].__metadata__[0])
+        for field in attrs.fields(cast("type[attrs.AttrsInstance]", made))
+    )
     made.HIDDEN = frozenset(
         field.name for field in attrs.fields(cast("type[attrs.AttrsInstance]", made)) if not field.repr
     )
