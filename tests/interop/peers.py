@@ -102,6 +102,18 @@ def run(*command: str | Path) -> str:
 # -- users and keys
 
 
+def change_users(*command: str, stdin: str = "") -> None:
+    """Run a tool that changes /etc/passwd, which another run of these tests may have locked."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        assert "lock" in done.stderr, done.stderr
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.05)
+
+
 @attrs.frozen
 class Account:
     """Whom sshd lets in: an ordinary user who was made for the tests, or whoever runs them where that isn't root.
@@ -122,8 +134,8 @@ class Account:
     def create(cls) -> Self:
         """Make a user; needs root.  The name holds our process id, for two runs at a time."""
         name, password = f"triossh-{os.getpid()}", "correct horse battery staple"
-        run("useradd", "-m", "-s", "/bin/bash", name)
-        subprocess.run(["chpasswd"], input=f"{name}:{password}", text=True, check=True, capture_output=True)
+        change_users("useradd", "-m", "-s", "/bin/bash", name)
+        change_users("chpasswd", stdin=f"{name}:{password}")
         return cls(name, pwd.getpwnam(name).pw_uid, password)
 
     def remove(self) -> None:
@@ -133,7 +145,7 @@ class Account:
             time.sleep(0.05)
         for pid in left:
             os.kill(pid, signal.SIGKILL)
-        run("userdel", "-f", "-r", self.name)
+        change_users("userdel", "-f", "-r", self.name)
         assert not left, "tests left processes behind"
 
 
