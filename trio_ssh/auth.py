@@ -111,7 +111,8 @@ def _attempts(transport: Transport, username: str, credentials: Credentials) -> 
     if password is not None:
         attempts.append(_Attempt("password", "password", partial(password_as_client, username, password)))
         if handler is None:
-            # Many servers ask for the password this way only.  One hidden prompt is it; anything else isn't ours to answer.
+            # Many servers ask for the password this way only.  One hidden prompt is it; anything else isn't ours to
+            # answer.
             answer = _answer_with(password)
             attempts.append(
                 _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer)
@@ -159,7 +160,8 @@ async def log_in(transport: Transport, username: str, credentials: Credentials) 
     """Try keys, then prompts, then the password, until the server is content.
 
     Raises:
-        AuthenticationException: it never was; the text tells every attempt, what the server still allows, and what to do.
+        AuthenticationException: it never was; the text tells every attempt, what the server still allows, and what to
+            do.
     """
     login = _Login(transport, username, credentials)
     shown = printable(username, 64)

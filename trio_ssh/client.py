@@ -176,8 +176,8 @@ class SSHClient:
             pkey, key_filename: private keys to try first, loaded or by file.
             look_for_keys: also try id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``, unless a key is given.
             prompt_handler: answers keyboard-interactive prompts.
-            known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's and the
-                system's known_hosts are read.
+            known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's
+                and the system's known_hosts are read.
             sock: any connected stream, instead of TCP to `hostname` and `port`.
             compress: offer zlib first.
             kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
@@ -191,8 +191,8 @@ class SSHClient:
             KeyFileException: a key file that was named can't be used.
             RemoteProtocolError, IncompatiblePeer, ConnectionLost: no SSH, no common algorithms, gone.
 
-        There is no timeout argument: `trio.fail_after` around it bounds everything from the look-up of the name on, and the
-        connection itself has ``limits.login_seconds``.  Cancelled, the socket is closed.
+        There is no timeout argument: `trio.fail_after` around it bounds everything from the look-up of the name on, and
+        the connection itself has ``limits.login_seconds``.  Cancelled, the socket is closed.
         """
         if self._block.nursery is None:
             raise LocalProtocolError("connect inside the client's block: `async with client:`")
@@ -401,8 +401,8 @@ class SSHClient:
             stdin: what the command reads; then EOF.
             capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
             check: raise unless the command succeeds.
-            deliver_cancel: ends the command when the call is cancelled: an async function of the `Process`.  The default sends
-                TERM, five seconds later KILL, and closes the channel a second after that.
+            deliver_cancel: ends the command when the call is cancelled: an async function of the `Process`.  The
+                default sends TERM, five seconds later KILL, and closes the channel a second after that.
             task_status: with ``nursery.start`` the call returns the `Process` as soon as it runs.
 
         Raises:
@@ -428,7 +428,9 @@ class SSHClient:
 
 
 async def _open_stream(hostname: str, port: int) -> trio.SocketStream:
-    """Connect as `trio.open_tcp_stream` does; for an address, which has no other to race with, in a third of the time."""
+    """Connect as `trio.open_tcp_stream` does; for an address, which has no other to race with, in a third of the
+    time.
+    """
     try:
         family = trio.socket.AF_INET6 if ipaddress.ip_address(hostname).version == 6 else trio.socket.AF_INET
     except ValueError:
@@ -457,8 +459,8 @@ def _prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorit
 class connect:
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
-    The arguments are those of `SSHClient.connect`, and `policy`, for servers whose key is unknown.  The client disconnects at the
-    end of the block, however it is left.
+    The arguments are those of `SSHClient.connect`, and `policy`, for servers whose key is unknown.  The client
+    disconnects at the end of the block, however it is left.
     """
 
     def __init__(

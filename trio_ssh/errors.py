@@ -1,10 +1,11 @@
 """Every exception that trio_ssh raises on purpose.
 
-One rule divides them: `LocalProtocolError` is *your* mistake, `RemoteProtocolError` is *theirs*.  Whatever bytes a peer sends,
-nothing but `RemoteProtocolError` and its kin can come of them.  Text that a peer chose is escaped before it is shown.
+One rule divides them: `LocalProtocolError` is *your* mistake, `RemoteProtocolError` is *theirs*.  Whatever bytes a peer
+sends, nothing but `RemoteProtocolError` and its kin can come of them.  Text that a peer chose is escaped before it is
+shown.
 
-This is the one module below the runtime that imports trio, and it does so for a single base class: a lost connection is also a
-`trio.BrokenResourceError`, so that code written for any trio stream catches it.
+This is the one module below the runtime that imports trio, and it does so for a single base class: a lost connection is
+also a `trio.BrokenResourceError`, so that code written for any trio stream catches it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class SSHException(Exception):
     """The root of everything that trio_ssh raises on purpose."""
 
 
-# -- the protocol --------------------------------------------------------------------------------------------------------------
+# -- the protocol ------------------------------------------------------------------------------------------------------
 
 
 class ProtocolError(SSHException):
@@ -65,7 +66,7 @@ class IncompatiblePeer(SSHException):
         )
 
 
-# -- trust ---------------------------------------------------------------------------------------------------------------------
+# -- trust -------------------------------------------------------------------------------------------------------------
 
 
 class HostKeyException(SSHException):
@@ -97,7 +98,8 @@ class BadHostKeyException(HostKeyException):
     Attributes:
         hostname: the name that was looked up.
         fingerprint: ``SHA256:...`` of the key that the server showed.
-        expected: fingerprints on record for this host, each with its place (``file:line``); empty if the key was revoked.
+        expected: fingerprints on record for this host, each with its place (``file:line``); empty if the key was
+            revoked.
     """
 
     def __init__(
@@ -120,7 +122,7 @@ class BadHostKeyException(HostKeyException):
         super().__init__(text)
 
 
-# -- authentication ------------------------------------------------------------------------------------------------------------
+# -- authentication ----------------------------------------------------------------------------------------------------
 
 
 class AuthenticationException(SSHException):
@@ -155,10 +157,12 @@ class PasswordRequiredException(AuthenticationException):
 
 
 class KeyFileException(SSHException):
-    """A key file is missing, malformed, of an unknown kind, or too open.  The text names the file and says what to do."""
+    """A key file is missing, malformed, of an unknown kind, or too open.  The text names the file and says what to
+    do.
+    """
 
 
-# -- the connection and its channels -------------------------------------------------------------------------------------------
+# -- the connection and its channels -----------------------------------------------------------------------------------
 
 
 class ConnectionLost(SSHException, trio.BrokenResourceError):
@@ -217,8 +221,8 @@ class ProcessError(SSHException, subprocess.CalledProcessError):
     """A remote command ended with something other than status 0.
 
     Attributes:
-        cmd, returncode, stdout, stderr: as in `subprocess.CalledProcessError`.  A command that was ended by a signal has a
-            negative return code; one whose end the server never reported has ``None``.
+        cmd, returncode, stdout, stderr: as in `subprocess.CalledProcessError`.  A command that was ended by a signal
+            has a negative return code; one whose end the server never reported has ``None``.
         exit_signal: the signal's name without ``SIG``, or None.
         exit_message: the server's words about the signal, escaped.
     """

@@ -1,7 +1,7 @@
 """What a client does with a server whose key it doesn't know: policies, with paramiko's names.
 
-A policy is asked only about keys that are unknown, and whose owner has proven to have them.  A *changed* or *revoked* key never
-comes here: it is refused.
+A policy is asked only about keys that are unknown, and whose owner has proven to have them.  A *changed* or *revoked*
+key never comes here: it is refused.
 """
 
 from __future__ import annotations

@@ -49,8 +49,8 @@ async def run_local_session(
         env: the environment below what the client set; None for a small one of a login.
         cwd: where to start; None for the home directory.
 
-    The process is gone when this returns, however it returns: cancelled, or left by its client, it gets HUP, and KILL a second
-    later.
+    The process is gone when this returns, however it returns: cancelled, or left by its client, it gets HUP, and KILL a
+    second later.
     """
     account = pwd.getpwuid(os.getuid())
     shell = shell or account.pw_shell or "/bin/sh"
@@ -88,17 +88,16 @@ async def _run_with_pipes(
         start_new_session=True,
     )
     assert child.stdin is not None and child.stdout is not None and child.stderr is not None, "all are pipes"
-    async with _Ending(child):
-        async with bare_nursery() as nursery:
-            # Input and signals never end the session, nor hold it up.
-            nursery.start_soon(_feed, session, child.stdin)
-            nursery.start_soon(_pass_signals, session, child)
-            nursery.start_soon(_notice_hangup, session)
-            async with bare_nursery() as outputs:
-                outputs.start_soon(_pump, child.stdout, session.stdout)
-                outputs.start_soon(_pump, child.stderr, session.stderr)
-            status = await child.wait()
-            nursery.cancel_scope.cancel()
+    async with _Ending(child), bare_nursery() as nursery:
+        # Input and signals never end the session, nor hold it up.
+        nursery.start_soon(_feed, session, child.stdin)
+        nursery.start_soon(_pass_signals, session, child)
+        nursery.start_soon(_notice_hangup, session)
+        async with bare_nursery() as outputs:
+            outputs.start_soon(_pump, child.stdout, session.stdout)
+            outputs.start_soon(_pump, child.stderr, session.stderr)
+        status = await child.wait()
+        nursery.cancel_scope.cancel()
     return status
 
 
@@ -198,15 +197,14 @@ async def _run_with_terminal(
     finally:
         os.close(theirs)
     terminal = trio.lowlevel.FdStream(ours)
-    async with terminal, _Ending(child):
-        async with bare_nursery() as nursery:
-            nursery.start_soon(_type, session, terminal)
-            nursery.start_soon(_pass_signals, session, child)
-            nursery.start_soon(_notice_hangup, session)
-            nursery.start_soon(_resize, session, ours)
-            await _show(terminal, session)
-            status = await child.wait()
-            nursery.cancel_scope.cancel()
+    async with terminal, _Ending(child), bare_nursery() as nursery:
+        nursery.start_soon(_type, session, terminal)
+        nursery.start_soon(_pass_signals, session, child)
+        nursery.start_soon(_notice_hangup, session)
+        nursery.start_soon(_resize, session, ours)
+        await _show(terminal, session)
+        status = await child.wait()
+        nursery.cancel_scope.cancel()
     return status
 
 

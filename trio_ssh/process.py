@@ -1,7 +1,7 @@
 """Remote commands: `Process`, `run_process` and `CompletedProcess`, with trio's names and semantics.
 
-What a caller can rely on: stdout and stderr are drained together, so neither holds up the other; and cancelling `run_process` ends
-the remote command, within a bound.
+What a caller can rely on: stdout and stderr are drained together, so neither holds up the other; and cancelling
+`run_process` ends the remote command, within a bound.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
     """A remote command that has ended.
 
     Attributes:
-        args, returncode, stdout, stderr: as in `subprocess.CompletedProcess`; the return code is negative if a signal ended the
-            command, and None if the server never said.
+        args, returncode, stdout, stderr: as in `subprocess.CompletedProcess`; the return code is negative if a signal
+            ended the command, and None if the server never said.
         exit_signal: that signal's name without ``SIG``, or None.
     """
 
@@ -91,7 +91,9 @@ class Process(trio.abc.AsyncResource):
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, or minus the signal's number; None while the command runs, or where the server never said."""
+        """The exit status, or minus the signal's number; None while the command runs, or where the server never
+        said.
+        """
         if self._report is None and self.channel.exit_status_ready() and self.channel._exit_report is not None:
             self._report = self.channel._exit_report
         return _returncode(self._report) if self._report is not None else None

@@ -1,7 +1,7 @@
 """Serving: `serve_tcp`, `serve_listeners` and `serve_stream`, as trio has them for any stream.
 
-Each connection's tasks live in a nursery of their own inside the handler's task, so that nothing of it outlives the handler, and
-no bad connection harms another.
+Each connection's tasks live in a nursery of their own inside the handler's task, so that nothing of it outlives the
+handler, and no bad connection harms another.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ async def serve_stream(
         login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
         limits: bounds on what the client may choose.
 
-    A client that breaks the protocol, can't log in, or goes away is logged, not raised.  Cancelled, the client is disconnected.
+    A client that breaks the protocol, can't log in, or goes away is logged, not raised.  Cancelled, the client is
+    disconnected.
     """
     algorithms = checked_algorithms(
         kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
@@ -128,7 +129,8 @@ async def serve_listeners(
         listeners: any trio listeners; closed on return.
         handler_nursery, task_status: as in `trio.serve_listeners`.
 
-    The other arguments are those of `serve_stream`.  Too many clients that aren't logged in are turned away; see ``Limits``.
+    The other arguments are those of `serve_stream`.  Too many clients that aren't logged in are turned away; see
+    ``Limits``.
     """
     algorithms = checked_algorithms(
         kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions

@@ -1,7 +1,7 @@
 """What a server decides: `ServerInterface`, with paramiko's names, each check sync or async.
 
-Every check refuses until it is overridden, and only the exact enum members let anyone in: ``True``, ``0`` and ``None`` are taken for
-the mistakes that they are, refused and logged.
+Every check refuses until it is overridden, and only the exact enum members let anyone in: ``True``, ``0`` and ``None``
+are taken for the mistakes that they are, refused and logged.
 """
 
 from __future__ import annotations
@@ -73,9 +73,9 @@ OPEN_FAILED_RESOURCE_SHORTAGE: Final = OpenResult.RESOURCE_SHORTAGE
 class ServerInterface(PeerHandler):
     """A server's decisions and what it does for its users.  Subclass it; each connection has an instance of its own.
 
-    A server that serves sessions overrides at least one ``check_auth_`` method and `handle_session`.  Everything is refused that
-    isn't overridden, with one exception: a class that has a `handle_session` grants sessions, commands and shells unless their
-    checks say otherwise.
+    A server that serves sessions overrides at least one ``check_auth_`` method and `handle_session`.  Everything is
+    refused that isn't overridden, with one exception: a class that has a `handle_session` grants sessions, commands and
+    shells unless their checks say otherwise.
 
     Attributes:
         transport: the connection, from before the first check on.
@@ -114,7 +114,8 @@ class ServerInterface(PeerHandler):
     def check_auth_publickey(self, username: str, key: PublicKey) -> MaybeAwaitable[AuthResult]:
         """Decide whether this key may log this user in.
 
-        Asked about a mere probe too, which proves nothing: remember nothing here.  A signature is checked by trio_ssh, before this.
+        Asked about a mere probe too, which proves nothing: remember nothing here.  A signature is checked by trio_ssh,
+        before this.
         """
         return AuthResult.FAILED
 
@@ -143,7 +144,9 @@ class ServerInterface(PeerHandler):
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> MaybeAwaitable[OpenResult]:
-        """Decide whether the client may connect to `destination` from here; the channel then comes to `handle_channel`."""
+        """Decide whether the client may connect to `destination` from here; the channel then comes to
+        `handle_channel`.
+        """
         return OpenResult.ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: Channel, command: str) -> MaybeAwaitable[bool]:

@@ -78,7 +78,8 @@ class Inbox(Generic[T]):
     """Values for a handler, who may never look: a memory channel that is made when it is first wanted.
 
     Args:
-        keeps_newest: of values that wait, only the newest counts; otherwise the first `_WAITING` are kept, and later ones refused.
+        keeps_newest: of values that wait, only the newest counts; otherwise the first `_WAITING` are kept, and later
+            ones refused.
     """
 
     def __init__(self, *, keeps_newest: bool) -> None:
@@ -200,7 +201,9 @@ class ServerProcess:
             self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
 
     def _finish(self, returncode: int) -> None:
-        """End the session; report a return code as `subprocess` has it, negative for a signal, unless one was reported."""
+        """End the session; report a return code as `subprocess` has it, negative for a signal, unless one was
+        reported.
+        """
         self.channel._finish(ExitReport() if self._is_exited else _as_report(returncode))
 
     @property

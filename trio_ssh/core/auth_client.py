@@ -1,7 +1,7 @@
 """RFC 4252 and RFC 4256, the client's side: each authentication method is one dialog.
 
-A dialog asks for what it needs (a signature, answers to prompts) and returns an `AuthAnswer`; which method is tried next, and with
-what, is decided outside.
+A dialog asks for what it needs (a signature, answers to prompts) and returns an `AuthAnswer`; which method is tried
+next, and with what, is decided outside.
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class AuthAnswer:
 def with_service(dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
     """RFC 4253 s10: ask for authentication to begin, and at once for what `dialog` begins with.
 
-    The first method of a connection is wrapped in this.  Its request travels along with the service request: a server deals with
-    one message after the other, and refuses a service by disconnecting, so waiting in between would only cost a round trip.
+    The first method of a connection is wrapped in this.  Its request travels along with the service request: a server
+    deals with one message after the other, and refuses a service by disconnecting, so waiting in between would only
+    cost a round trip.
     """
     yield from send(ServiceRequest(USERAUTH))
     step = next(dialog)

@@ -1,7 +1,7 @@
 """RFC 4252 and RFC 4256, the server's side: one dialog from the service request to USERAUTH_SUCCESS.
 
-Owns the order of messages, the counting of attempts and the checking of signatures.  Whether someone is let in is asked of the
-server's own code, and nothing but an `AuthResult` member is taken for an answer: everything else refuses.
+Owns the order of messages, the counting of attempts and the checking of signatures.  Whether someone is let in is asked
+of the server's own code, and nothing but an `AuthResult` member is taken for an answer: everything else refuses.
 """
 
 from __future__ import annotations
@@ -182,9 +182,9 @@ def _publickey(request: UserauthRequest, session_id: bytes, algorithms: tuple[st
     if details.algorithm not in key.algorithms:
         return _Outcome(FAILED)
     if isinstance(details, PublicKeyDetails):
-        # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And the
-        # decision is about this key in this request: a server that remembers an earlier probe lets in whoever probed with
-        # somebody else's key.
+        # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And
+        # the decision is about this key in this request: a server that remembers an earlier probe lets in whoever
+        # probed with somebody else's key.
         data = signed_data(session_id, request.username, details.algorithm, details.blob, request.service)
         try:
             key.verify(data, details.signature, details.algorithm)

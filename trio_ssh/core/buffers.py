@@ -1,8 +1,8 @@
 """Reused memory, lent to connections that have traffic.
 
-Measured: a fresh 256 KiB allocation per flush costs 30 us in page faults, a reused one nothing.  An idle connection should hold
-none of it.  So large buffers belong to the process: whoever has something to seal borrows one and gives it back when it is sent.
-A pool is a list, whose append and pop are atomic, so several threads may run connections.
+Measured: a fresh 256 KiB allocation per flush costs 30 us in page faults, a reused one nothing.  An idle connection
+should hold none of it.  So large buffers belong to the process: whoever has something to seal borrows one and gives it
+back when it is sent. A pool is a list, whose append and pop are atomic, so several threads may run connections.
 """
 
 from __future__ import annotations

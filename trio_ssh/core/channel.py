@@ -1,6 +1,7 @@
 """RFC 4254 section 5: one channel: its two halves, its two windows, and the data that has arrived.
 
-Both halves follow the same table; this file doesn't know which role we play, so no rule can differ between ours and theirs.
+Both halves follow the same table; this file doesn't know which role we play, so no rule can differ between ours and
+theirs.
 """
 
 from __future__ import annotations

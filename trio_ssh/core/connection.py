@@ -1,8 +1,8 @@
 """A whole SSH connection, sealed: bytes in, events and bytes out.
 
-Owns the phase and the one walk over the input; everything else it hands to the rooms around it.  It is blind to its role but for
-the choice of dialogs.  Its verbs never wait, and time is always an argument.  `receive_data` never raises: whatever goes wrong
-ends the connection, once, with an `Ended` event that says why.
+Owns the phase and the one walk over the input; everything else it hands to the rooms around it.  It is blind to its
+role but for the choice of dialogs.  Its verbs never wait, and time is always an argument.  `receive_data` never raises:
+whatever goes wrong ends the connection, once, with an `Ended` event that says why.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ A dialog yields one of four steps and is resumed when the step is done:
     answer = yield from ask(SomeQuestion())   wait for someone outside; the input pauses
     yield from discard()                      drop the peer's next message unread
 
-Dialogs call each other with ``yield from``, know no I/O, and are tested by feeding them by hand.  A message number that means
-several things is decoded as the class that the waiting line names.
+Dialogs call each other with ``yield from``, know no I/O, and are tested by feeding them by hand.  A message number that
+means several things is decoded as the class that the waiting line names.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Conversation(Generic[T]):
                 self._resume(payload[0])
             case Expect(classes):
                 for cls in classes:
-                    if cls.NUMBER == payload[0]:
+                    if payload[0] == cls.NUMBER:
                         self._resume(cls.from_payload(payload))
                         return
                 wanted = " or ".join(cls.__name__ for cls in classes)

@@ -1,6 +1,7 @@
 """What the runtime must know, in the order in which it happened.
 
-Events are made by the thousand, and freezing costs a microsecond each; nobody changes one all the same.  Data is not among them by
+Events are made by the thousand, and freezing costs a microsecond each; nobody changes one all the same.  Data is not
+among them by
 value: `DataArrived` says once per read that a channel has some, and the runtime fetches all of it.
 """
 

@@ -1,7 +1,7 @@
 """RFC 4253 sections 7 and 8: the key exchange, as two dialogs and what they agree on.
 
-Reads like the message chart: shares, signature, trust, NEWKEYS.  Refuses to know how bytes travel and which keys are in use; it
-hands new ones to `take_keys`, whose two calls stand where the keys change.
+Reads like the message chart: shares, signature, trust, NEWKEYS.  Refuses to know how bytes travel and which keys are in
+use; it hands new ones to `take_keys`, whose two calls stand where the keys change.
 """
 
 from __future__ import annotations
@@ -137,8 +137,8 @@ def agree_as_client(
     """RFC 5656 s4: send our share, check theirs and the host's signature, then the host.
 
     Args:
-        known_key: the key of an earlier exchange on this connection, which may not change (a peer that shows another would
-            slip in behind the user's decision); None in the first exchange.
+        known_key: the key of an earlier exchange on this connection, which may not change (a peer that shows another
+            would slip in behind the user's decision); None in the first exchange.
     """
     agreement = KEX[negotiated.kex].new_client()
     yield from send(KexEcdhInit(agreement.our_share))

@@ -1,7 +1,7 @@
 """RFC 4253 section 4.2: the version exchange.
 
-Owns the bytes up to the end of the peer's version line, and refuses to know what comes behind them.  A server may greet a client
-with other lines first; a client may not.
+Owns the bytes up to the end of the peer's version line, and refuses to know what comes behind them.  A server may greet
+a client with other lines first; a client may not.
 """
 
 from __future__ import annotations

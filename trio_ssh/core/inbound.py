@@ -1,7 +1,8 @@
 """RFC 4253 section 6, receiving: bytes become packets.
 
-A buffer walked by an offset.  Owns sequence numbers, lengths, the opening key and the bytes not yet walked; refuses to know what
-a payload means.  The walk is lazy: a packet is opened when it is asked for, so that new keys act in the middle of a read.
+A buffer walked by an offset.  Owns sequence numbers, lengths, the opening key and the bytes not yet walked; refuses to
+know what a payload means.  The walk is lazy: a packet is opened when it is asked for, so that new keys act in the
+middle of a read.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ class Inbound:
         """Open the next packet, or return None where it isn't complete.
 
         Returns:
-            (plain, end): the payload is ``plain[1:end]``, at least one byte long.  It is not cut out here because bulk data
-            would be copied by that.
+            (plain, end): the payload is ``plain[1:end]``, at least one byte long.  It is not cut out here because bulk
+            data would be copied by that.
 
         Raises:
             RemoteProtocolError: a length, the padding, the MAC or the compression is wrong.

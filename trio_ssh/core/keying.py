@@ -1,4 +1,5 @@
-"""What lasts from one key exchange to the next: the session id, the host's key, the keys in use, and when they have to change.
+"""What lasts from one key exchange to the next: the session id, the host's key, the keys in use, and when they have to
+change.
 
 Owns the running exchange and hands new keys to the inbound and outbound halves at the moments that the dialog names.
 """
@@ -171,7 +172,8 @@ class Keying:
         if self.is_first_exchange:
             self.is_strict = is_strict(self._role, theirs)
             self.takes_ext_info = EXT_INFO_CLIENT in theirs.kex_algorithms
-            # Strict key exchange: KEXINIT is the very first packet, so that no forged one can hide before it (Terrapin).
+            # Strict key exchange: KEXINIT is the very first packet, so that no forged one can hide before it
+            # (Terrapin).
             if self.is_strict and self._inbound.sequence != 1:
                 raise RemoteProtocolError("a packet came before the first KEXINIT of a strict key exchange")
         negotiated = negotiate(self._role, self._ours, theirs)

@@ -68,7 +68,8 @@ class Limits:
     interactive_bytes: int = 64 * KIB
     interactive_rounds: int = 32
 
-    #: Connections that are not logged in: beyond `begin` some are refused at random, `rate` percent at first; at `full`, all.
+    #: Connections that are not logged in: beyond `begin` some are refused at random, `rate` percent at first; at
+    #: `full`, all.
     startups_begin: int = 10
     startups_rate: int = 30
     startups_full: int = 100

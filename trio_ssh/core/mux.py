@@ -1,7 +1,7 @@
 """RFC 4254: all channels of a connection, and its global requests.
 
-Owns channel numbers, which half of which channel is open, the windows, and the queues of requests that await a reply.  Refuses to
-know what a channel is for.  `on_<message>` is called for each message that the gate has admitted.
+Owns channel numbers, which half of which channel is open, the windows, and the queues of requests that await a reply.
+Refuses to know what a channel is for.  `on_<message>` is called for each message that the gate has admitted.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ _STDERR_HEAD: Final = struct.Struct(">BIII")
 _TWO: Final = struct.Struct(">II")
 _THREE: Final = struct.Struct(">III")
 
-#: Sealed bytes beyond which no more channel data is taken: enough for one large write, little enough to stay fair and in cache.
+#: Sealed bytes beyond which no more channel data is taken: enough for one large write, little enough to stay fair and
+#: in cache.
 HIGH_WATER: Final = 256 * 1024
 
 #: Data of one packet that we send at the most, whatever the peer would take.
@@ -268,8 +269,8 @@ class Mux:
             data: any length; copied while encrypting, so it is yours again on return.
 
         Returns:
-            Bytes taken, 0 .. len(data).  0 means that the window is empty or the outbox full: wait for WindowOpened or for
-            the outbox to drain.
+            Bytes taken, 0 .. len(data).  0 means that the window is empty or the outbox full: wait for WindowOpened or
+            for the outbox to drain.
 
         Raises:
             LocalProtocolError: the outbound half has sent EOF or CLOSE.
@@ -376,7 +377,8 @@ class Mux:
         message = ChannelRequest.from_payload(payload)
         channel = self._find(message.recipient, "a request")
         self._step(channel, Passing.REQUEST)
-        # RFC 4254 s5.4 says nothing of a request that arrives after our CLOSE but before theirs.  OpenSSH drops it; so do we.
+        # RFC 4254 s5.4 says nothing of a request that arrives after our CLOSE but before theirs.  OpenSSH drops it; so
+        # do we.
         if channel.outbound is Half.CLOSED:
             return
         channel.unanswered += 1

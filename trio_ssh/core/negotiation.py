@@ -1,6 +1,7 @@
 """RFC 4253 section 7.1: choosing algorithms from two KEXINITs.
 
-Pure functions of two messages.  Nothing is ever picked that we did not enable ourselves, and the order that counts is the client's.
+Pure functions of two messages.  Nothing is ever picked that we did not enable ourselves, and the order that counts is
+the client's.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """RFC 4253 section 6, sending: payloads become packets in an outbox.
 
-Owns sequence numbers, padding, compression, the sealing key and the bytes that wait to be sent.  Refuses to know what a payload
-means, except for one rule: between our KEXINIT and our NEWKEYS only the transport's and the exchange's own messages pass, and
-the rest waits in order (RFC 4253 s7.1).
+Owns sequence numbers, padding, compression, the sealing key and the bytes that wait to be sent.  Refuses to know what a
+payload means, except for one rule: between our KEXINIT and our NEWKEYS only the transport's and the exchange's own
+messages pass, and the rest waits in order (RFC 4253 s7.1).
 
 Two outboxes swap: one fills while the other is being sent.
 """
@@ -154,8 +154,8 @@ class Outbound:
             self._seal_plain(self._plain, self._plain_view, end - 5)
 
     def _seal_large(self, head: bytes, data: bytes | memoryview) -> None:
-        # The cipher wants padding_length, payload and padding in one run.  Measured: this copy of 32 KiB costs 1 us, and
-        # feeding an AEAD in parts costs more.
+        # The cipher wants padding_length, payload and padding in one run.  Measured: this copy of 32 KiB costs 1 us,
+        # and feeding an AEAD in parts costs more.
         size = len(head) + len(data)
         plain = borrow() if size + _OVERHEAD <= LENT_BYTES else bytearray(size + _OVERHEAD)
         view = memoryview(plain)
@@ -175,8 +175,8 @@ class Outbound:
         if padding < 4:
             padding += block
         end = 5 + size
-        # Zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes are as well known, and
-        # what the last packet left here must not travel to another reader.
+        # Zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes are as well
+        # known, and what the last packet left here must not travel to another reader.
         plain[end : end + padding] = _ZEROS[padding]
         total = end + padding
         _HEAD.pack_into(plain, 0, total - 4, padding)

@@ -1,7 +1,8 @@
 """Which message may arrive when: one table, phase x role x message number, and nothing else decides.
 
-The gate stands before every dispatch.  What it lets pass, a dialog may still not be waiting for; what it stops never reaches any
-code that acts.  This closes by construction the class of holes in which a peer skips a step by sending a later step's message.
+The gate stands before every dispatch.  What it lets pass, a dialog may still not be waiting for; what it stops never
+reaches any code that acts.  This closes by construction the class of holes in which a peer skips a step by sending a
+later step's message.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What only someone outside the core can answer: a person, an agent, a server's handlers.
 
-A dialog asks one question at a time and the input pauses while it is open.  The runtime answers with `Connection.answer`; each
-class says what an answer is.
+A dialog asks one question at a time and the input pauses while it is open.  The runtime answers with
+`Connection.answer`; each class says what an answer is.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ class InteractiveQuery:
     Attributes:
         name: a title; may be empty.
         instructions: a text above the prompts; may be empty.
-        prompts: each a `Prompt`, or a pair of text and whether the answer may be shown, or a text whose answer is hidden.
+        prompts: each a `Prompt`, or a pair of text and whether the answer may be shown, or a text whose answer is
+            hidden.
     """
 
     name: str = ""

@@ -23,8 +23,8 @@ _BYTES_PER_SECOND: Final = 320 * MIB
 class WindowBudget:
     """What all inbound windows of a connection may add up to, and how a new channel's share is found.
 
-    A little is kept back for every channel that the limits allow, so that the sum holds however many are opened; the rest
-    is shared out.
+    A little is kept back for every channel that the limits allow, so that the sum holds however many are opened; the
+    rest is shared out.
     """
 
     __slots__ = ("_initial", "_largest", "_least", "_remaining", "_useful")
@@ -66,8 +66,9 @@ class WindowBudget:
 class InboundWindow:
     """How much the peer may still send, and how much of it was taken since the last grant.
 
-    A window starts small and doubles while its reader keeps up, as far as the path's length makes it useful: so one stream
-    fills a long fat path without being told to (16 MiB on a path of 100 ms carries 1 Gbit/s), and a short one isn't clogged.
+    A window starts small and doubles while its reader keeps up, as far as the path's length makes it useful: so one
+    stream fills a long fat path without being told to (16 MiB on a path of 100 ms carries 1 Gbit/s), and a short one
+    isn't clogged.
     """
 
     __slots__ = ("_budget", "_taken", "_taken_at_this_size", "left", "size")

@@ -1,6 +1,7 @@
 """A nursery behind an object's ``async with`` block, which no exception group leaves.
 
-The tasks in it don't raise.  The body's own exception, a cancellation from outside or an interrupt leave the block as they are.
+The tasks in it don't raise.  The body's own exception, a cancellation from outside or an interrupt leave the block as
+they are.
 """
 
 from __future__ import annotations
@@ -46,11 +47,11 @@ class Block:
         try:
             if aclose is not None:
                 await aclose()
-        except BaseException as closing:  # noqa: ASYNC103, BLE001, RUF102 -- leaves below
+        except BaseException as closing:  # noqa: BLE001 -- leaves below
             raised.append(closing)
         leaving = max(raised, key=badness, default=None)
-        # A cancellation may be what an interrupt in one of the tasks has caused, and only the nursery knows.  Anything else is
-        # not shown to it, because it would come back wrapped in a group.
+        # A cancellation may be what an interrupt in one of the tasks has caused, and only the nursery knows.  Anything
+        # else is not shown to it, because it would come back wrapped in a group.
         shown = leaving if isinstance(leaving, trio.Cancelled) else None
         found = [] if leaving is None or leaving is shown else [leaving]
         try:

@@ -1,7 +1,7 @@
 """The public `Channel`: a trio stream, and RFC 4254's requests.
 
-Receiving takes batches from a lane and gives credit for what the *user* took.  Sending seals straight into the connection's
-outbox and waits only where the window is empty or the outbox full.  There is no task per channel.
+Receiving takes batches from a lane and gives credit for what the *user* took.  Sending seals straight into the
+connection's outbox and waits only where the window is empty or the outbox full.  There is no task per channel.
 """
 
 from __future__ import annotations
@@ -83,8 +83,9 @@ class StderrStream(EndingStream):
 class Channel(trio.abc.HalfCloseableStream, EndingStream):
     """One channel of an SSH connection.
 
-    Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives chunks.
-    Get one from `Transport.open_session`, `Transport.open_channel` or, for those that the peer opens, `Transport.accept`.
+    Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives
+    chunks. Get one from `Transport.open_session`, `Transport.open_channel` or, for those that the peer opens,
+    `Transport.accept`.
     """
 
     def __init__(self, engine: Engine, core: CoreChannel, transport: Link) -> None:
@@ -243,7 +244,9 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             lane.clear()
 
     def keep_stderr(self) -> None:
-        """From now on keep stderr in memory as it comes, for a later reader: however much it is, it won't hold up stdout."""
+        """From now on keep stderr in memory as it comes, for a later reader: however much it is, it won't hold up
+        stdout.
+        """
         self._absorb(Source.STDERR, keep=True)
 
     def keep_stdout(self) -> None:

@@ -1,7 +1,8 @@
 """A socket's reads and writes without the detour through an async method for what can be done at once.
 
-`trio.SocketStream` makes every send and every receive that succeeds at once yield to the scheduler, which is right for its users and
-costs two task switches per message here, where whoever writes is going to wait anyway.  Its descriptor takes and gives the same bytes.
+`trio.SocketStream` makes every send and every receive that succeeds at once yield to the scheduler, which is right for
+its users and costs two task switches per message here, where whoever writes is going to wait anyway.  Its descriptor
+takes and gives the same bytes.
 """
 
 from __future__ import annotations

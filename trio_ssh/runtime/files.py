@@ -104,7 +104,8 @@ class Reader(trio.abc.ReceiveStream):
     async def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative.
 
-        Reading a process's output up to EOF never waits for somebody to read the other one, which is kept in memory meanwhile.
+        Reading a process's output up to EOF never waits for somebody to read the other one, which is kept in memory
+        meanwhile.
         """
         if size < 0 and self._keep_sibling is not None:
             self._keep_sibling()

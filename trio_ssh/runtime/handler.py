@@ -1,7 +1,7 @@
 """What a peer may ask of us, as an interface: channels, requests, and a server's decisions.
 
-A `Transport` asks its handler and carries out the answer.  The base refuses everything, which is what a client should do; a
-server's is `ServerInterface`.
+A `Transport` asks its handler and carries out the answer.  The base refuses everything, which is what a client should
+do; a server's is `ServerInterface`.
 """
 
 from __future__ import annotations

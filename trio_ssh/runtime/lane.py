@@ -1,7 +1,8 @@
 """One direction of one channel's data: from the reader task, which never waits, to the user, who may.
 
-A lane is a memory channel whose items are batches.  The SSH window bounds what can be in it, so the reader's `send_nowait` can't
-fail; and at most one batch is in it at a time, because what arrives while nobody reads joins the batch that waits.
+A lane is a memory channel whose items are batches.  The SSH window bounds what can be in it, so the reader's
+`send_nowait` can't fail; and at most one batch is in it at a time, because what arrives while nobody reads joins the
+batch that waits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What a channel tells of its connection: the part of `Transport` that its users reach by ``channel.get_transport()``."""
+"""What a channel tells of its connection: the part of `Transport` that its users reach by
+``channel.get_transport()``.
+"""
 
 from __future__ import annotations
 

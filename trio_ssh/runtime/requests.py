@@ -1,7 +1,7 @@
 """What the peer asks, carried out: one pump per channel that has requests, and one for the connection's.
 
-Each request is answered before what it started runs, and in the order of arrival, as RFC 4254 wants; a pump ends when its queue is
-empty.  A handler that fails has refused.
+Each request is answered before what it started runs, and in the order of arrival, as RFC 4254 wants; a pump ends when
+its queue is empty.  A handler that fails has refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ Reply = Callable[[Answer, bool], None]
 
 
 class RequestPump:
-    """Answers requests one after the other: at once where the handler decides at once, else in a task that lives meanwhile."""
+    """Answers requests one after the other: at once where the handler decides at once, else in a task that lives
+    meanwhile.
+    """
 
     __slots__ = ("_ask", "_engine", "_is_running", "_reply", "_waiting")
 

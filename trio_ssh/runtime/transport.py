@@ -1,7 +1,8 @@
 """The public `Transport`: one SSH connection over any trio stream.
 
-The engine moves bytes; here the core's events become wake-ups, and the user's calls become the core's verbs.  What a handshake asks
-is answered in the task of whoever awaits the handshake, so that their exceptions and their cancellation are their own.
+The engine moves bytes; here the core's events become wake-ups, and the user's calls become the core's verbs.  What a
+handshake asks is answered in the task of whoever awaits the handshake, so that their exceptions and their cancellation
+are their own.
 """
 
 from __future__ import annotations
@@ -271,7 +272,8 @@ class Transport(Link):
         """Be the client: exchange versions and keys.
 
         Args:
-            check_host_key: called with the server's key, once it has proven to own it; sync or async.  It raises to refuse.
+            check_host_key: called with the server's key, once it has proven to own it; sync or async.  It raises to
+                refuse.
             handler: what to do when the server opens channels or makes requests; the default refuses.
 
         Raises:
@@ -339,7 +341,8 @@ class Transport(Link):
         """Log in with a password.
 
         Raises:
-            AuthenticationException: wrong, or not enough (`PartialAuthentication`), or not allowed (`BadAuthenticationType`).
+            AuthenticationException: wrong, or not enough (`PartialAuthentication`), or not allowed
+                (`BadAuthenticationType`).
             ConnectionLost: the server hung up.
 
         Cancelled, the connection is over.

@@ -1,4 +1,6 @@
-"""Two peers in one process without a socket: for users' tests, and ours.  All of it works under trio's autojump clock."""
+"""Two peers in one process without a socket: for users' tests, and ours.  All of it works under trio's autojump
+clock.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +41,11 @@ class open_memory_client:
 
     Args:
         server: what is tested.
-        username, password, pkey, prompt_handler: as for `connect`; with none of the last three, a server must let in by ``none``.
+        username, password, pkey, prompt_handler: as for `connect`; with none of the last three, a server must let in by
+            ``none``.
         host_key: the server's; None for a throw-away one.  The client knows it.
-        streams: client's and server's end of a connected pair, such as a lockstep or a faulty one; None for `memory_pair`.
+        streams: client's and server's end of a connected pair, such as a lockstep or a faulty one; None for
+            `memory_pair`.
         client_limits, server_limits: bounds of either side.
         kex, host_key_algorithms, ciphers, macs, compressions: what the client enables; None for the defaults.
     """

@@ -1,6 +1,7 @@
 """RFC 5656 section 4, RFC 8731 and the hybrids built like them: the two messages of an elliptic-curve key exchange.
 
-Every method of this family sends one string each way and differs only in what the strings hold, so they share their numbers.
+Every method of this family sends one string each way and differs only in what the strings hold, so they share their
+numbers.
 """
 
 from __future__ import annotations

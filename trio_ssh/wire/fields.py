@@ -7,9 +7,9 @@ A message is one declaration: its number, and its fields in order.
         recipient: UInt32
         bytes_to_add: UInt32
 
-The decorator makes of it an attrs class with `encode` and `decode`.  Decoding is strict: a field that reaches past the end,
-a count that the remaining bytes can't hold, and a byte too many are all the peer's protocol errors; nothing is ever filled up
-with zeros.  The decoders know nothing of what a value means.
+The decorator makes of it an attrs class with `encode` and `decode`.  Decoding is strict: a field that reaches past the
+end, a count that the remaining bytes can't hold, and a byte too many are all the peer's protocol errors; nothing is
+ever filled up with zeros.  The decoders know nothing of what a value means.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ class _String:
 
 
 class _Text(_String):
-    """UTF-8.  Bytes that are not UTF-8 survive a round trip, as they do in file names: they are not ours to refuse here."""
+    """UTF-8.  Bytes that are not UTF-8 survive a round trip, as they do in file names: they are not ours to refuse
+    here.
+    """
 
     def write(self, out: bytearray, value: Any) -> None:
         super().write(out, value.encode("utf-8", "surrogateescape"))
@@ -277,8 +279,8 @@ M = TypeVar("M", bound=DeclaredMessage)
 def structure(cls: type[T]) -> type[T]:
     """Make a value class of a declaration's fields, with `encode` and `decode`.
 
-    Measured: attrs' own comparison, repr and freezing cost 0.3 ms a class at import, and freezing a microsecond a message.  The
-    base class does the first two, and the type checkers know the values as frozen.
+    Measured: attrs' own comparison, repr and freezing cost 0.3 ms a class at import, and freezing a microsecond a
+    message.  The base class does the first two, and the type checkers know the values as frozen.
     """
     made: type[T] = attrs.define(eq=False, repr=False)(cls)
     hints = get_type_hints(made, include_extras=True)

@@ -1,7 +1,7 @@
 """The public `Message`: fields built and read one by one, for what is not declared.
 
-Extensions, key blobs and hand-made requests are written with it.  The names are paramiko's; the reading is stricter: what is
-not there raises, and nothing is filled up with zeros.
+Extensions, key blobs and hand-made requests are written with it.  The names are paramiko's; the reading is stricter:
+what is not there raises, and nothing is filled up with zeros.
 """
 
 from __future__ import annotations

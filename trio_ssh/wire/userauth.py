@@ -1,7 +1,7 @@
 """RFC 4252 and RFC 4256: the messages of user authentication.
 
-Numbers 60 and up mean different things to different methods.  Their classes share the numbers, and the dialog that waits for one
-of them says which it expects.
+Numbers 60 and up mean different things to different methods.  Their classes share the numbers, and the dialog that
+waits for one of them says which it expects.
 """
 
 from __future__ import annotations
