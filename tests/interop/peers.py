@@ -233,9 +233,17 @@ class Sshd:
     ) -> None:
         self.kill()
 
+    @property
+    def _config(self) -> Path:
+        return self._folder / f"sshd_config_{self.port}"
+
+    @property
+    def inetd_command(self) -> list[str]:
+        """Runs another one that serves the client at its stdin and stdout."""
+        return ["/usr/sbin/sshd", "-i", "-e", "-f", str(self._config)]
+
     def _start(self) -> bool:
         self.port = free_port()
-        config = self._folder / f"sshd_config_{self.port}"
         lines = [
             *self._options,
             f"Port {self.port}",
@@ -253,8 +261,8 @@ class Sshd:
             "PrintMotd no",
             "LogLevel VERBOSE",
         ]
-        config.write_text("\n".join(lines) + "\n")
-        command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(config)]
+        self._config.write_text("\n".join(lines) + "\n")
+        command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config)]
         self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         self.pid = self._process.pid
         threading.Thread(target=self._listen, args=(self._process,), daemon=True).start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import signal
+import subprocess
 
 import pytest
 import trio
@@ -293,6 +294,14 @@ async def test_a_keepalive_keeps_a_silent_connection(sshd: Sshd) -> None:
         assert (await client.run_process("sleep 0.5")).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "own_sshd", [["ClientAliveInterval 1", "ClientAliveCountMax 1", "RekeyLimit 1G 1"]], indirect=True
+)
+async def test_sshd_hears_that_a_silent_client_lives(own_sshd: Sshd) -> None:
+    async with own_sshd.connect() as client:
+        assert (await client.run_process("sleep 2.5")).returncode == 0
+
+
 async def test_a_subsystem_that_is_missing_is_refused(sshd: Sshd) -> None:
     async with sshd.connect() as client:
         channel = await client.open_session()
@@ -312,3 +321,16 @@ async def test_a_tcp_stream_leads_where_sshd_sees_it(sshd: Sshd) -> None:
         assert done.stdout == b"inside\n"
         with pytest.raises(trio_ssh.ChannelException, match=r"Connection refused"):
             await client.open_tcp_stream("127.0.0.1", 1)
+
+
+async def test_sshd_is_met_on_the_pipes_of_a_process(own_sshd: Sshd) -> None:
+    # As with ssh's ProxyCommand: a stream that is no socket.
+    process = await trio.lowlevel.open_process(
+        own_sshd.inetd_command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with own_sshd.connect(sock=trio.StapledStream(process.stdin, process.stdout)) as client:
+        done = await client.run_process("cat", stdin=bytes(LARGE), capture_stdout=True)
+        assert done.stdout == bytes(LARGE)
+    assert await process.wait() == 255  # sshd's way to say that the client has left

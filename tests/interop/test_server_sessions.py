@@ -166,6 +166,25 @@ async def test_forwarding_that_is_refused_ends_ssh_with_a_word(ssh: Ssh, nursery
     assert b"stdio forwarding failed" in done.stderr
 
 
+async def test_forwarding_that_is_granted_leads_to_the_handler(ssh: Ssh, nursery: trio.Nursery) -> None:
+    class Server(LetsAnyoneIn):
+        def check_channel_direct_tcpip_request(
+            self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+        ) -> trio_ssh.OpenResult:
+            return trio_ssh.OPEN_SUCCEEDED
+
+        async def handle_channel(self, channel: trio_ssh.Channel, destination: tuple[str, int] | None) -> None:
+            await channel.send_all(f"{destination}\n".encode())
+            async for chunk in channel:
+                await channel.send_all(chunk)
+
+    await ssh.serve(nursery, Server)
+    data = bytes(range(256)) * (LARGE // 256)
+    done = await ssh.run("-W", "db.internal:5432", "server", stdin=data)
+    assert done.stdout == b"('db.internal', 5432)\n" + data
+    assert done.returncode == 0
+
+
 async def test_a_remote_forward_that_is_refused_is_told(ssh: Ssh, nursery: trio.Nursery) -> None:
     await ssh.serve(nursery)
     done = await ssh.run("-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:9", "server", "true")
@@ -257,3 +276,10 @@ async def test_signs_of_life_are_answered(ssh: Ssh, nursery: trio.Nursery) -> No
     await ssh.serve(nursery, Server)
     done = await ssh.run("-o", "ServerAliveInterval=1", "-o", "ServerAliveCountMax=1", "server", "wait")
     assert done.returncode == 6
+
+
+async def test_an_idle_session_gets_new_keys_when_ssh_finds_them_old(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery)
+    done = await ssh.run("-v", "-o", "RekeyLimit=1G 1", "-o", "ServerAliveInterval=1", "server", "sleep 2.5; echo fine")
+    assert (done.stdout, done.returncode) == (b"fine\n", 0)
+    assert done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 1
