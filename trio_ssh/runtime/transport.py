@@ -431,19 +431,30 @@ class Transport(Link):
         prompt_handler: PromptHandler | None = None,
     ) -> Event:
         """Answer questions until the awaited event, in the caller's own task."""
+        engine = self._engine
         while True:
-            event = await self._handshake.receive()
-            if is_awaited(event):
-                return event
-            match event:
-                case Ended(error):
-                    raise error if isinstance(error, SSHException) else self._engine.lost()
-                case Asked(question):
-                    answer = await self._answer(question, check_host_key, prompt_handler)
-                    self._engine.handle(self._engine.core.answer(answer))
-                    self._engine.flush_now()
-                case _:
-                    pass
+            # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
+            engine.flush_now()
+            event: Event | None = await self._handshake.receive()
+            while event is not None:
+                if is_awaited(event):
+                    engine.flush()
+                    return event
+                match event:
+                    case Ended(error):
+                        raise error if isinstance(error, SSHException) else engine.lost()
+                    case Asked(question):
+                        answer = await self._answer(question, check_host_key, prompt_handler)
+                        engine.handle(engine.core.answer(answer))
+                    case _:
+                        pass
+                event = self._next_news()
+
+    def _next_news(self) -> Event | None:
+        try:
+            return self._handshake.receive_nowait()
+        except trio.WouldBlock:
+            return None
 
     async def _answer(
         self, question: Question, check_host_key: HostKeyCheck | None, prompt_handler: PromptHandler | None
