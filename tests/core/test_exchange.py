@@ -135,14 +135,13 @@ LIES: Final[dict[str, Change]] = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-@pytest.mark.parametrize("kex", ["curve25519-sha256", "ecdh-sha2-nistp256", "mlkem768x25519-sha256"])
-def test_a_host_that_lies_is_refused_before_anyone_is_asked_to_trust_it(kex: str, lie: str) -> None:
+def test_a_host_that_lies_is_refused_before_anyone_is_asked_to_trust_it(lie: str) -> None:
     """A policy that stores first-seen keys must never see a key whose owner has not signed."""
-    client, _, reply = both(agreed(kex))
-    with pytest.raises(RemoteProtocolError):
-        client.hear(LIES[lie](reply))
-    assert client.asked == []
-    assert client.results == []
+    for kex in ("curve25519-sha256", "ecdh-sha2-nistp256", "mlkem768x25519-sha256"):
+        client, _, reply = both(agreed(kex))
+        with pytest.raises(RemoteProtocolError):
+            client.hear(LIES[lie](reply))
+        assert (client.asked, client.results) == ([], [])
 
 
 def test_a_reply_to_another_exchange_is_refused() -> None:

@@ -409,12 +409,10 @@ def test_a_peer_that_never_finishes_an_exchange_but_sends_is_stopped(role: Role,
 def test_a_peer_that_never_finishes_an_exchange_is_stopped_by_its_packets_too() -> None:
     peer = HandPeer(Role.SERVER, limits=Limits(rekey_packets=100))
     peer.log_in()
-    batch = [Ignore(b"")] * 4096
-    for _ in range(15):
-        peer.say(*batch)
-        peer.check()
-    peer.say(*batch)
-    peer.say(*batch)
+    read = b"".join(peer.packet(Ignore(b"").encode()) for _ in range(2**16 - 100))
+    peer.raw(read)
+    peer.check()
+    peer.say(*[Ignore(b"")] * 200)
     assert "without finishing the key exchange" in str(peer.failure())
 
 

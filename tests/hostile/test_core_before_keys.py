@@ -372,14 +372,14 @@ def test_a_server_without_a_key_for_the_client_s_wish_says_so() -> None:
 
 @pytest.mark.parametrize("role", Role)
 @pytest.mark.parametrize("stage", STAGES[1:])
-@pytest.mark.parametrize("length", [0, 4, 6, DEFAULT_LIMITS.packet_bytes + 4, 2**31, 2**32 - 1])
-def test_an_absurd_length_is_refused_from_four_bytes(role: Role, stage: str, length: int) -> None:
+def test_an_absurd_length_is_refused_from_four_bytes(role: Role, stage: str) -> None:
     """AES-GCM sends it in the clear, so that it can be forged behind NEWKEYS as well."""
-    peer = arrive(role, stage)
-    peer.raw(length.to_bytes(4, "big")[:3])
-    peer.check()
-    peer.raw(length.to_bytes(4, "big")[3:])
-    assert "packet length" in ended(peer)
+    for length in (0, 4, 6, DEFAULT_LIMITS.packet_bytes + 4, 2**31, 2**32 - 1):
+        peer = arrive(role, stage)
+        peer.raw(length.to_bytes(4, "big")[:3])
+        peer.check()
+        peer.raw(length.to_bytes(4, "big")[3:])
+        assert "packet length" in ended(peer)
 
 
 @pytest.mark.parametrize("role", Role)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Final
 
@@ -95,30 +96,29 @@ ADDRESSED: Final[list[Make]] = [
 ]
 
 
-@pytest.mark.parametrize("make", ADDRESSED)
-@pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("number", ["never used", "closed", "refused", "their own number", "undecided", "huge"])
-def test_what_is_for_no_channel_reaches_none(role: Role, make: Make, number: str) -> None:
-    peer = logged_in(role)
+PLACES: Final = ("never used", "closed", "refused", "their own number", "undecided", "huge")
+
+
+def to_no_channel(peer: HandPeer, make: Make, place: str) -> None:
     other, gone = by_peer(peer), by_core(peer)
     peer.say(ChannelClose(gone.local_id))
     refused = peer.core.mux.open_channel("session", b"")
     peer.say(ChannelOpenFailure(refused.local_id, 1, "", ""))
     peer.say(ChannelOpen("session", 1001, 0, 0, b""))
     undecided = peer.side.of(OpenRequested)[-1].channel
-    numbers = {
-        "never used": 99,
-        "closed": gone.local_id,
-        "refused": refused.local_id,
-        "their own number": other.remote_id,
-        "undecided": undecided.local_id,
-        "huge": 2**32 - 1,
-    }
+    numbers = (99, gone.local_id, refused.local_id, other.remote_id, undecided.local_id, 2**32 - 1)
     happened = len(peer.side.events)
-    peer.say(make(numbers[number]))
+    peer.say(make(numbers[PLACES.index(place)]))
     ended(peer)
     assert [type(event) for event in peer.side.events[happened:]] == [Ended]
     assert (other.unread, other.outbound_window.left) == (0, 100_000)
+
+
+@pytest.mark.parametrize("make", ADDRESSED)
+@pytest.mark.parametrize("role", Role)
+def test_what_is_for_no_channel_reaches_none(role: Role, make: Make) -> None:
+    for place in PLACES:
+        to_no_channel(logged_in(role), make, place)
 
 
 CLOSED: Final[list[Make]] = [ChannelClose]
@@ -135,11 +135,7 @@ BEHIND: Final[list[tuple[list[Make], Make]]] = [
 ]
 
 
-@pytest.mark.parametrize(("before", "make"), BEHIND)
-@pytest.mark.parametrize("role", Role)
-@pytest.mark.parametrize("has_closed", [False, True], ids=["", "we closed"])
-def test_nothing_comes_behind_an_end(role: Role, before: list[Make], make: Make, has_closed: bool) -> None:
-    peer = logged_in(role)
+def behind_an_end(peer: HandPeer, before: list[Make], make: Make, *, has_closed: bool) -> None:
     channel = by_peer(peer)
     if has_closed:
         peer.core.mux.close(channel)
@@ -149,6 +145,12 @@ def test_nothing_comes_behind_an_end(role: Role, before: list[Make], make: Make,
     peer.say(make(channel.local_id))
     ended(peer)
     assert [type(event) for event in peer.side.events[happened:]] == [Ended]
+
+
+@pytest.mark.parametrize(("before", "make"), BEHIND)
+def test_nothing_comes_behind_an_end(before: list[Make], make: Make) -> None:
+    for role, has_closed in itertools.product(Role, (False, True)):
+        behind_an_end(logged_in(role), before, make, has_closed=has_closed)
 
 
 @pytest.mark.parametrize("role", Role)
