@@ -12,9 +12,11 @@ import trio
 import trio.testing
 
 import trio_ssh
+from trio_ssh.core.auth_client import none_as_client
 from trio_ssh.core.channel import CoreChannel
 from trio_ssh.core.connection import Connection, Options
 from trio_ssh.core.events import LoggedIn, OpenRequested
+from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
 from trio_ssh.testing import open_memory_client
 from trio_ssh.testing.lockstep import CoreSide
@@ -224,6 +226,12 @@ class HandPeer:
     async def until_logged_in(self) -> None:
         """As a server: let a client in."""
         await self.until(lambda side: side.of(LoggedIn))
+
+    async def log_in(self) -> None:
+        """As a client: log in, by asking for it."""
+        await self.until(lambda side: side.connection.phase is Phase.AUTHENTICATE)
+        self.side.record(self.side.connection.authenticate(none_as_client("user")))
+        await self.until(lambda side: side.connection.phase is Phase.OPEN)
 
     async def accept(self) -> CoreChannel:
         """Confirm the next channel that the other side wants."""

@@ -1,4 +1,4 @@
-"""Every public coroutine is a checkpoint, on its fast path too: a loop over it can always be cancelled, and starves nobody."""
+"""Every public coroutine is a checkpoint, on its fast path too: a loop over it can be cancelled, and starves nobody."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "request_port_forward": [lambda s: s.transport.request_port_forward("", 0)],
         "send_ignore": [lambda s: s.transport.send_ignore(), lambda s: s.transport.send_ignore(10)],
         "wait_authenticated": [lambda s: s.theirs.get_transport().wait_authenticated()],  # type: ignore[attr-defined]
-        "wait_closed": [lambda s: close_and_wait(s)],
+        "wait_closed": [lambda s: close_and_wait(s)],  # noqa: PLW0108 -- it is defined below
     },
     trio_ssh.Channel: {
         "aclose": [lambda s: s.ours.aclose(), lambda s: close_twice(s.ours)],
@@ -126,8 +126,8 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "get_pty": [lambda s: s.fresh.get_pty()],
         "invoke_shell": [lambda s: s.fresh.invoke_shell()],
         "invoke_subsystem": [lambda s: s.fresh.invoke_subsystem("chatter")],
-        "read": [lambda s: s.ours.read(0), lambda s: s.ours.read(4), lambda s: read_ended(s)],
-        "receive_some": [lambda s: s.ours.receive_some(), lambda s: s.ours.receive_some(1), lambda s: receive_rest(s)],
+        "read": [lambda s: s.ours.read(0), lambda s: s.ours.read(4), lambda s: read_ended(s)],  # noqa: PLW0108 -- it is defined below
+        "receive_some": [lambda s: s.ours.receive_some(), lambda s: s.ours.receive_some(1), lambda s: receive_rest(s)],  # noqa: PLW0108 -- it is defined below
         "recv_exit_report": [lambda s: ended(s, s.process.channel.recv_exit_report)],
         "recv_exit_status": [lambda s: ended(s, s.process.channel.recv_exit_status)],
         "request_forward_agent": [lambda s: s.fresh.request_forward_agent()],
@@ -164,7 +164,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "aclose": [lambda s: s.process.stderr.aclose()],
         "read": [lambda s: s.process.stdout.read(0), lambda s: s.process.stdout.read(3)],
         "read_line": [lambda s: s.process.stdout.read_line()],
-        "receive_some": [lambda s: s.process.stdout.receive_some(), lambda s: receive_left(s)],
+        "receive_some": [lambda s: s.process.stdout.receive_some(), lambda s: receive_left(s)],  # noqa: PLW0108 -- it is defined below
     },
     Writer: {
         "aclose": [lambda s: s.process.stdin.aclose()],
