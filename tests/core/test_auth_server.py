@@ -361,6 +361,14 @@ def test_a_key_of_another_algorithm_is_refused_unasked(algorithm: str) -> None:
     assert server.decided() == []
 
 
+def test_an_algorithm_that_is_not_accepted_is_refused_unasked_whatever_the_key() -> None:
+    key = ECDSAKey.generate(bits=384)
+    server = Server()
+    assert server.hear(probe(key, "ecdsa-sha2-nistp384")) == REFUSED
+    assert server.hear(signed(key, "ecdsa-sha2-nistp384")) == REFUSED
+    assert server.decided() == []
+
+
 def test_an_ecdsa_key_is_of_the_announced_curve() -> None:
     key = ECDSAKey.generate(bits=384)
     server = Server()
