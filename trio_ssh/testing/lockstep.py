@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
@@ -109,17 +110,20 @@ class CoreSide:
 
     def record(self, events: Sequence[Event]) -> None:
         """Take the events that a verb of the core returned, and answer the questions among them."""
-        for event in events:
+        waiting = deque(events)
+        while waiting:
+            event = waiting.popleft()
             self.events.append(event)
             if isinstance(event, Asked):
-                self._on_asked(event.question)
+                # A question is the last event of its batch, because the input pauses behind it.
+                waiting.extend(self._answered(event.question))
 
-    def _on_asked(self, question: Question) -> None:
+    def _answered(self, question: Question) -> Sequence[Event]:
         script = self.answers.get(type(question))
         if script is None:
             self.question = question
-        else:
-            self.record(self.connection.answer(script(question)))
+            return ()
+        return self.connection.answer(script(question))
 
     def answer(self, value: object) -> None:
         """Answer `question`, which no script did."""
