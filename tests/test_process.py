@@ -123,7 +123,7 @@ async def test_a_signal_that_we_do_not_know_is_still_no_success() -> None:
         process.exit_signal("SIGodd@example.com", core_dumped=True, message="it\x1b[31m was odd")
 
     async with client_of(die) as client:
-        with pytest.raises(trio_ssh.ProcessError, match="ended by signal odd@example.com") as raised:
+        with pytest.raises(trio_ssh.ProcessError, match=r"ended by signal odd@example\.com") as raised:
             await client.run_process("x", capture_stdout=True, capture_stderr=True)
         assert raised.value.returncode == -255
         assert raised.value.exit_message == r"it\x1b[31m was odd"
@@ -166,9 +166,9 @@ async def test_a_refused_command_says_so() -> None:
     async with open_memory_client(Refusing(), host_key=HOST_KEY) as client:
         with pytest.raises(trio_ssh.RequestRefused, match="refused the request 'exec'"):
             await client.run_process("x")
-        with pytest.raises(trio_ssh.RequestRefused, match="'env'.*the variable LANG"):
+        with pytest.raises(trio_ssh.RequestRefused, match=r"'env'.*the variable LANG"):
             await client.run_process("x", env={"LANG": "C"})
-        with pytest.raises(trio_ssh.RequestRefused, match="'pty-req'.*no terminal"):
+        with pytest.raises(trio_ssh.RequestRefused, match=r"'pty-req'.*no terminal"):
             await client.run_process("x", term="xterm")
         await trio.testing.wait_all_tasks_blocked()
         assert repr(client).endswith(", 0 channels>")
@@ -384,7 +384,7 @@ async def test_a_lost_connection_is_told_as_such() -> None:
 async def test_a_nursery_can_start_a_command(autojump_clock: trio.testing.MockClock) -> None:
     async with client_of(obey) as client, trio.open_nursery() as nursery:
 
-        async def run(task_status: trio.TaskStatus[trio_ssh.Process]) -> None:
+        async def run(task_status: trio.TaskStatus[trio_ssh.Process]) -> None:  # noqa: ASYNC114, ASYNC128 -- it passes it on
             done = await client.run_process("sleep", check=False, capture_stdout=True, task_status=task_status)
             assert done.returncode == -signal.SIGHUP
 

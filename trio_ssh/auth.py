@@ -63,25 +63,37 @@ async def load_credentials(
         PasswordRequiredException: it is encrypted, and there is no passphrase.
     """
     given = [pkey] if isinstance(pkey, PKey) else list(pkey or ())
-    keys = [(key, "given") for key in given]
     names = [key_filename] if isinstance(key_filename, str | Path) else list(key_filename or ())
-    for name in names:
-        keys.append((await trio.to_thread.run_sync(load_private_key_file, name, passphrase), str(name)))
+    loaded: list[tuple[PKey, str]] = []
     notes: list[str] = []
-    if look_for_keys:
-        for default in DEFAULT_KEYS:
-            path = Path("~/.ssh").expanduser() / default
-            if not path.exists():
-                continue
-            try:
-                keys.append((await trio.to_thread.run_sync(load_private_key_file, path, passphrase), str(path)))
-            except PasswordRequiredException:
-                notes.append(f"{path} was not tried: it is encrypted, and no passphrase was given")
-            except KeyFileException as error:
-                notes.append(f"{path} was not tried: {error}")
+    if names or look_for_keys:
+        loaded, notes = await trio.to_thread.run_sync(_load_keys, names, passphrase, look_for_keys)
     return Credentials(
-        keys=keys, password=password, prompt_handler=prompt_handler, notes=notes, has_looked_for_keys=look_for_keys
+        keys=[*((key, "given") for key in given), *loaded],
+        password=password,
+        prompt_handler=prompt_handler,
+        notes=notes,
+        has_looked_for_keys=look_for_keys,
     )
+
+
+def _load_keys(
+    names: Sequence[str | Path], passphrase: str | None, look_for_keys: bool
+) -> tuple[list[tuple[PKey, str]], list[str]]:
+    """Read the named keys and, if wanted, those in ``~/.ssh``; return them, and notes on those that weren't usable."""
+    keys = [(load_private_key_file(name, passphrase), str(name)) for name in names]
+    notes: list[str] = []
+    for default in DEFAULT_KEYS if look_for_keys else ():
+        path = Path("~/.ssh").expanduser() / default
+        if not path.exists():
+            continue
+        try:
+            keys.append((load_private_key_file(path, passphrase), str(path)))
+        except PasswordRequiredException:
+            notes.append(f"{path} was not tried: it is encrypted, and no passphrase was given")
+        except KeyFileException as error:
+            notes.append(f"{path} was not tried: {error}")
+    return keys, notes
 
 
 @attrs.frozen(eq=False)

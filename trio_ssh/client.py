@@ -78,7 +78,8 @@ class SSHClient:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._block.close(error, self.aclose)
+        # Closing waits two seconds at the most, and cancelled it is done at once.
+        await self._block.close(error, self.aclose)  # noqa: ASYNC102 -- what it calls has bounds of its own
 
     async def aclose(self) -> None:
         """Disconnect.  The client may connect again within its block."""
@@ -113,9 +114,7 @@ class SSHClient:
         if filename is not None:
             await trio.to_thread.run_sync(self._system_host_keys.load, filename)
         else:
-            for path in (USER_KNOWN_HOSTS.expanduser(), SYSTEM_KNOWN_HOSTS):
-                if await trio.Path(path).is_file():
-                    await trio.to_thread.run_sync(self._system_host_keys.load, path)
+            await trio.to_thread.run_sync(_load_usual_host_keys, self._system_host_keys)
 
     async def load_host_keys(self, filename: str | Path) -> None:
         """Read host keys, and remember the file for `save_host_keys`.
@@ -381,7 +380,7 @@ class SSHClient:
         pty = Pty(term) if isinstance(term, str) else term
         return Process(await self._start(line, pty, env), line or "")
 
-    async def run_process(
+    async def run_process(  # noqa: ASYNC128 -- what it calls does
         self,
         command: Command,
         *,
@@ -427,10 +426,15 @@ class SSHClient:
         )
 
 
+def _load_usual_host_keys(keys: HostKeys) -> None:
+    """Read the user's and the system's known_hosts, where there are such files."""
+    for path in (USER_KNOWN_HOSTS.expanduser(), SYSTEM_KNOWN_HOSTS):
+        if path.is_file():
+            keys.load(path)
+
+
 async def _open_stream(hostname: str, port: int) -> trio.SocketStream:
-    """Connect as `trio.open_tcp_stream` does; for an address, which has no other to race with, in a third of the
-    time.
-    """
+    """Connect as `trio.open_tcp_stream` does; for an address, which has no rival to race, in a third of the time."""
     try:
         family = trio.socket.AF_INET6 if ipaddress.ip_address(hostname).version == 6 else trio.socket.AF_INET
     except ValueError:
@@ -456,7 +460,7 @@ def _prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorit
     )
 
 
-class connect:
+class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
     The arguments are those of `SSHClient.connect`, and `policy`, for servers whose key is unknown.  The client
@@ -521,16 +525,17 @@ class connect:
             await self._start()
         except BaseException:
             # Leaves as it is: the block only ends the tasks.
-            await self._client.__aexit__(*sys.exc_info())
+            await self._client.__aexit__(*sys.exc_info())  # noqa: ASYNC102 -- it has bounds of its own
             raise
         return self._client
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._client.__aexit__(kind, error, traceback)
+        await self._client.__aexit__(kind, error, traceback)  # noqa: ASYNC102 -- it has bounds of its own
 
     def __await__(self) -> Generator[Any, Any, NoReturn]:
         raise TypeError(
-            "connect() opens a block that owns the connection's tasks: write `async with trio_ssh.connect(...) as client:`"
+            "connect() opens a block that owns the connection's tasks: "
+            "write `async with trio_ssh.connect(...) as client:`"
         )

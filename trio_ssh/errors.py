@@ -86,9 +86,9 @@ class UnknownHostKeyException(HostKeyException):
         self.key_type = key_type
         self.fingerprint = fingerprint
         super().__init__(
-            f"the host key of {printable(hostname)} is unknown: {key_type} {fingerprint}. Compare this fingerprint with the "
-            f"server's own (`ssh-keygen -lf /etc/ssh/ssh_host_..._key.pub` there); then add it to known_hosts, or pass "
-            f"`known_hosts=` with it, or set an AutoAddPolicy."
+            f"the host key of {printable(hostname)} is unknown: {key_type} {fingerprint}. Compare this "
+            f"fingerprint with the server's own (`ssh-keygen -lf /etc/ssh/ssh_host_..._key.pub` there); then add it to "
+            f"known_hosts, or pass `known_hosts=` with it, or set an AutoAddPolicy."
         )
 
 
@@ -112,12 +112,16 @@ class BadHostKeyException(HostKeyException):
         self.is_revoked = is_revoked
         shown = f"{key_type} {fingerprint}"
         if is_revoked:
-            text = f"the host key of {printable(hostname)} was REVOKED: {shown}. Do not connect; ask the host's owner for its new key."
+            text = (
+                f"the host key of {printable(hostname)} was REVOKED: {shown}. "
+                f"Do not connect; ask the host's owner for its new key."
+            )
         else:
             text = (
-                f"the host key of {printable(hostname)} HAS CHANGED: it shows {shown}, on record is {'; '.join(expected)}. "
-                f"Either the server was set up anew or someone stands in between: ask its owner. If the change is "
-                f"legitimate, remove the old line (`ssh-keygen -R {printable(hostname)}`) and connect again."
+                f"the host key of {printable(hostname)} HAS CHANGED: it shows {shown}, "
+                f"on record is {'; '.join(expected)}. Either the server was set up anew or someone stands in "
+                f"between: ask its owner. If the change is legitimate, remove the old line "
+                f"(`ssh-keygen -R {printable(hostname)}`) and connect again."
             )
         super().__init__(text)
 
@@ -157,9 +161,7 @@ class PasswordRequiredException(AuthenticationException):
 
 
 class KeyFileException(SSHException):
-    """A key file is missing, malformed, of an unknown kind, or too open.  The text names the file and says what to
-    do.
-    """
+    """A key file is missing, malformed, of an unknown kind, or too open.  The text names it and says what to do."""
 
 
 # -- the connection and its channels -----------------------------------------------------------------------------------

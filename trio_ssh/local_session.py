@@ -10,6 +10,7 @@ The process runs as the user that the *server* runs as, whoever logged in: authe
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -65,7 +66,7 @@ async def run_local_session(
     }
     environment.update(env or {})
     environment.update(process.environment)
-    directory = cwd or (account.pw_dir if os.path.isdir(account.pw_dir) else "/")
+    directory = cwd or (account.pw_dir if await trio.Path(account.pw_dir).is_dir() else "/")
     if process.pty is None:
         return await _run_with_pipes(process, arguments, shell, environment, directory)
     return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
@@ -87,7 +88,9 @@ async def _run_with_pipes(
         cwd=directory,
         start_new_session=True,
     )
-    assert child.stdin is not None and child.stdout is not None and child.stderr is not None, "all are pipes"
+    assert child.stdin is not None, "it is a pipe"
+    assert child.stdout is not None, "it is a pipe"
+    assert child.stderr is not None, "it is a pipe"
     async with _Ending(child), bare_nursery() as nursery:
         # Input and signals never end the session, nor hold it up.
         nursery.start_soon(_feed, session, child.stdin)
@@ -134,10 +137,8 @@ async def _pass_signals(session: ServerProcess, child: trio.Process) -> None:
 def _signal_group(child: trio.Process, number: signal.Signals) -> None:
     """Signal the process and whatever it started: it leads a session of its own."""
     if child.poll() is None:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)
-        except ProcessLookupError:
-            pass
 
 
 class _Ending:

@@ -55,10 +55,10 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
 
 
 class Process(trio.abc.AsyncResource):
-    """A command that runs on the server.  Get one from `SSHClient.open_process`; close it when you are done.
+    r"""A command that runs on the server.  Get one from `SSHClient.open_process`; close it when you are done.
 
         async with await client.open_process("sort") as process:
-            await process.stdin.send_all(b"b\\na\\n")
+            await process.stdin.send_all(b"b\na\n")
             await process.stdin.aclose()
             print(await process.stdout.read())
 
@@ -91,9 +91,7 @@ class Process(trio.abc.AsyncResource):
 
     @property
     def returncode(self) -> int | None:
-        """The exit status, or minus the signal's number; None while the command runs, or where the server never
-        said.
-        """
+        """The exit status, or minus the signal's number; None while it runs, or where the server never said."""
         if self._report is None and self.channel.exit_status_ready() and self.channel._exit_report is not None:
             self._report = self.channel._exit_report
         return _returncode(self._report) if self._report is not None else None

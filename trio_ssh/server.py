@@ -107,7 +107,7 @@ async def _serve(
         await transport.wait_closed()
 
 
-async def serve_listeners(
+async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     server_factory: ServerFactory,
     listeners: Sequence[L],
     *,
@@ -163,7 +163,7 @@ async def serve_listeners(
     await trio.serve_listeners(handle, list(listeners), handler_nursery=handler_nursery, task_status=task_status)
 
 
-async def serve_tcp(
+async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     server_factory: ServerFactory,
     port: int,
     *,

@@ -144,9 +144,7 @@ class ServerInterface(PeerHandler):
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> MaybeAwaitable[OpenResult]:
-        """Decide whether the client may connect to `destination` from here; the channel then comes to
-        `handle_channel`.
-        """
+        """Decide whether the client may connect to `destination` from here; `handle_channel` then gets the channel."""
         return OpenResult.ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: Channel, command: str) -> MaybeAwaitable[bool]:

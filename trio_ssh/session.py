@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 from abc import ABC, abstractmethod
@@ -47,7 +48,7 @@ class Pty:
     height: int = 24
     width_pixels: int = 0
     height_pixels: int = 0
-    modes: Mapping[TerminalMode, int] = attrs.field(factory=lambda: dict[TerminalMode, int]())
+    modes: Mapping[TerminalMode, int] = attrs.field(factory=dict[TerminalMode, int])
 
     @classmethod
     def from_request(cls, request: PtyRequest) -> Self:
@@ -183,10 +184,8 @@ class ServerProcess:
 
     async def wait_closed(self) -> None:
         """Wait until the client has closed the session or is gone: nobody reads what is written from here on."""
-        try:
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
             await self.channel.recv_exit_report()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
 
     def exit(self, status: int) -> None:
         """Report an exit status; the first report counts.  The session goes on until its handler returns."""
@@ -201,9 +200,7 @@ class ServerProcess:
             self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
 
     def _finish(self, returncode: int) -> None:
-        """End the session; report a return code as `subprocess` has it, negative for a signal, unless one was
-        reported.
-        """
+        """End the session; report a return code (negative for a signal, as in `subprocess`) unless one was reported."""
         self.channel._finish(ExitReport() if self._is_exited else _as_report(returncode))
 
     @property

@@ -87,9 +87,7 @@ def test_the_counter_runs_on_through_packets_that_end_inside_a_block() -> None:
     assert sent.hex() == sealed
 
 
-@pytest.mark.parametrize(
-    ("mac", "header_size"), [("hmac-sha2-256", 16), ("hmac-sha2-256-etm@openssh.com", 4)]
-)
+@pytest.mark.parametrize(("mac", "header_size"), [("hmac-sha2-256", 16), ("hmac-sha2-256-etm@openssh.com", 4)])
 def test_a_length_is_told_from_as_few_bytes_as_the_mac_allows(mac: str, header_size: int) -> None:
     algorithm = MACS[mac]
     opener = CIPHERS["aes128-ctr"].new_opener(bytes(16), IV, algorithm, MAC_KEY)

@@ -251,14 +251,10 @@ def test_a_share_that_is_no_point_is_the_peer_s_error(name: str) -> None:
     size = (len(point) - 1) // 2
     beyond_the_field = b"\x04" + b"\xff" * size + point[1 + size :]
     off_the_curve = point[:-1] + bytes((point[-1] ^ 1,))
-    hybrid_form = (
-        bytes((6 | point[-1] & 1,)) + point[1:]
-    )  # X9.62 knows a third form, which gives both coordinates
+    hybrid_form = bytes((6 | point[-1] & 1,)) + point[1:]  # X9.62 knows a third form, which gives both coordinates
     origin = b"\x04" + bytes(2 * size)
     infinity = b"\x00"
-    of_another_curve = nist_point(
-        "ecdh-sha2-nistp384" if name != "ecdh-sha2-nistp384" else "ecdh-sha2-nistp521"
-    )
+    of_another_curve = nist_point("ecdh-sha2-nistp384" if name != "ecdh-sha2-nistp384" else "ecdh-sha2-nistp521")
     for share in (
         beyond_the_field,
         off_the_curve,
@@ -318,9 +314,7 @@ def test_a_hybrid_share_with_a_point_of_small_order_is_the_peer_s_error(share: b
 
 @pytest.mark.parametrize("coefficient", [3329, 4095])
 @pytest.mark.parametrize("place", [0, 1, 383, 767])
-def test_an_encapsulation_key_that_fails_the_modulus_check_is_the_peer_s_error(
-    place: int, coefficient: int
-) -> None:
+def test_an_encapsulation_key_that_fails_the_modulus_check_is_the_peer_s_error(place: int, coefficient: int) -> None:
     """FIPS 203 s7.2: every one of the 768 coefficients of 12 bits is below 3329."""
     share = KEX["mlkem768x25519-sha256"].new_client().our_share
     packed = int.from_bytes(share[:1152], "little")

@@ -52,9 +52,7 @@ def poly1305(key: bytes, data: bytes) -> bytes:
     r = int.from_bytes(key[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
     accumulator = 0
     for at in range(0, len(data), 16):
-        accumulator = (
-            (accumulator + int.from_bytes(data[at : at + 16] + b"\x01", "little")) * r % (2**130 - 5)
-        )
+        accumulator = (accumulator + int.from_bytes(data[at : at + 16] + b"\x01", "little")) * r % (2**130 - 5)
     return ((accumulator + int.from_bytes(key[16:], "little")) % 2**128).to_bytes(16, "little")
 
 

@@ -41,8 +41,7 @@ def pairs() -> list[tuple[str, str | None]]:
 
 
 PROTECTING: Final = [
-    pytest.param(keyed(cipher, mac), id=cipher if mac is None else f"{cipher}+{mac}")
-    for cipher, mac in pairs()
+    pytest.param(keyed(cipher, mac), id=cipher if mac is None else f"{cipher}+{mac}") for cipher, mac in pairs()
 ]
 ALL: Final = [pytest.param(lambda: (NullSealer(), NullOpener()), id="nothing"), *PROTECTING]
 
@@ -161,9 +160,7 @@ def test_neither_a_replayed_nor_a_skipped_packet_opens(new: Keyed) -> None:
     assert [unseal(opener, n, sealed) for n, sealed in enumerate((first, second, third))] == [plain[4:]] * 3
 
 
-@pytest.mark.parametrize(
-    ("cipher", "mac"), [pair for pair in pairs() if not pair[0].endswith("gcm@openssh.com")]
-)
+@pytest.mark.parametrize(("cipher", "mac"), [pair for pair in pairs() if not pair[0].endswith("gcm@openssh.com")])
 def test_a_wrong_sequence_number_is_a_mac_error(cipher: str, mac: str | None) -> None:
     sealer, opener = keyed(cipher, mac)()
     plain = packet(sealer, b"counted")

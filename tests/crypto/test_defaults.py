@@ -46,6 +46,4 @@ def test_nothing_offered_is_broken() -> None:
         *defaults.MACS,
         *defaults.COMPRESSIONS,
     }
-    assert not [
-        name for name in offered if "sha1" in name or "md5" in name or "cbc" in name or name == "ssh-rsa"
-    ]
+    assert not [name for name in offered if "sha1" in name or "md5" in name or "cbc" in name or name == "ssh-rsa"]

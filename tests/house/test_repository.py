@@ -16,9 +16,7 @@ LINES_AT_MOST: Final = 700
 ABBREVIATIONS: Final = {"buf", "chan", "conn", "hdr", "msg", "pkt"}
 
 # What only the machine knows that a line was written on.  In halves, or this file would be its own first hit.
-PRIVATE_TEXT: Final = re.compile(
-    "|".join(["/" + "root/", "/" + "work/", "pypi" + r"\.org", "python" + "hosted"])
-)
+PRIVATE_TEXT: Final = re.compile("|".join(["/" + "root/", "/" + "work/", "pypi" + r"\.org", "python" + "hosted"]))
 
 
 def name(path: Path) -> str:

@@ -135,7 +135,7 @@ class CoreChannel:
     inbound: Half = Half.OPEN
     outbound: Half = Half.OPEN
     is_confirmed: bool = False
-    pending: deque[str] = attrs.field(factory=lambda: deque[str]())
+    pending: deque[str] = attrs.field(factory=deque[str])
     unanswered: int = 0
     arrived: list[Batch | None] = attrs.field(factory=lambda: [None, None])
     unread: int = 0

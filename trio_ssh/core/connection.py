@@ -58,6 +58,8 @@ from trio_ssh.wire.userauth import UserauthBanner
 
 _CHANNEL_DATA: Final = 94
 _ADMIT: Final = Verdict.ADMIT
+_LOG: Final = logging.getLogger("trio_ssh.transport")
+_ALGORITHMS: Final = Algorithms()
 
 
 @attrs.frozen(kw_only=True)
@@ -72,12 +74,12 @@ class Options:
     """
 
     random_bytes: Callable[[int], bytes]
-    log: logging.Logger = logging.getLogger("trio_ssh.transport")
-    algorithms: Algorithms = Algorithms()
+    log: logging.Logger = _LOG
+    algorithms: Algorithms = _ALGORITHMS
     limits: Limits = DEFAULT_LIMITS
     software: str = "trio_ssh"
     host_keys: tuple[PKey, ...] = ()
-    signature_algorithms: tuple[str, ...] = Algorithms().host_keys
+    signature_algorithms: tuple[str, ...] = _ALGORITHMS.host_keys
 
 
 class Connection:

@@ -1,5 +1,4 @@
-"""What lasts from one key exchange to the next: the session id, the host's key, the keys in use, and when they have to
-change.
+"""What lasts from one key exchange to the next: the session id, the host's key, the keys in use, when to change them.
 
 Owns the running exchange and hands new keys to the inbound and outbound halves at the moments that the dialog names.
 """

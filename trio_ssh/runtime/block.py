@@ -47,7 +47,7 @@ class Block:
         try:
             if aclose is not None:
                 await aclose()
-        except BaseException as closing:  # noqa: BLE001 -- leaves below
+        except BaseException as closing:  # noqa: ASYNC103 -- leaves below
             raised.append(closing)
         leaving = max(raised, key=badness, default=None)
         # A cancellation may be what an interrupt in one of the tasks has caused, and only the nursery knows.  Anything

@@ -244,9 +244,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             lane.clear()
 
     def keep_stderr(self) -> None:
-        """From now on keep stderr in memory as it comes, for a later reader: however much it is, it won't hold up
-        stdout.
-        """
+        """From now on keep stderr in memory as it comes, for a later reader: none of it holds up stdout."""
         self._absorb(Source.STDERR, keep=True)
 
     def keep_stdout(self) -> None:

@@ -142,8 +142,7 @@ class Engine:
             self._writer.unpark()
 
     def flush_now(self) -> None:
-        """Something may have been sealed, and its sender is going to wait: write it, if that can be done without
-        waiting.
+        """Something may have been sealed, and its sender is going to wait: write it now, if that needs no waiting.
 
         Measured: 50 us less in a round trip of one byte than by way of the writer's task.
         """
@@ -171,8 +170,7 @@ class Engine:
         self._wake_room()
 
     def hold_back(self) -> None:
-        """A task was just started that may have more to send at once: let its first step come before this read's
-        answers leave.
+        """Let a task that was just started, and may send at once, take its first step before this read's answers leave.
 
         Measured: a command that ends at once then costs one packet and one wake-up of the peer instead of two.
         """

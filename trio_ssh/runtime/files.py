@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final, Generic, TypeVar
 
 import trio
@@ -115,14 +115,26 @@ class Reader(trio.abc.ReceiveStream):
         """Read a line with its end, as text; empty at EOF."""
         return (await self._lines.read_line()).decode("utf-8", "surrogateescape")
 
-    async def lines(self) -> AsyncGenerator[str, None]:
+    def lines(self) -> AsyncIterator[str]:
         """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates)."""
-        while line := await self.read_line():
-            yield line
+        return _Lines(self)
 
     async def aclose(self) -> None:
         """Close the stream below."""
         await self._stream.aclose()
+
+
+class _Lines(AsyncIterator[str]):
+    """The lines of a reader.  A generator would have to be closed by whoever breaks out of a loop over it."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+
+    async def __anext__(self) -> str:
+        line = await self._reader.read_line()
+        if not line:
+            raise StopAsyncIteration
+        return line
 
 
 class Writer(trio.abc.SendStream):

@@ -1,6 +1,4 @@
-"""What a channel tells of its connection: the part of `Transport` that its users reach by
-``channel.get_transport()``.
-"""
+"""What a channel tells of its connection: the part of `Transport` that ``channel.get_transport()`` returns."""
 
 from __future__ import annotations
 

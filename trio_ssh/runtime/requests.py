@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import trio
 
@@ -34,9 +34,7 @@ Reply = Callable[[Answer, bool], None]
 
 
 class RequestPump:
-    """Answers requests one after the other: at once where the handler decides at once, else in a task that lives
-    meanwhile.
-    """
+    """Answers requests one after the other: at once where the handler does, else in a task that lives meanwhile."""
 
     __slots__ = ("_ask", "_engine", "_is_running", "_reply", "_waiting")
 
@@ -128,9 +126,8 @@ class PeerRequests:
 
     def question(self, question: Question) -> None:
         """Server: a request to authenticate has to be decided."""
-        answer = self._handler.answer_question(question)
+        answer = decision = self._handler.answer_question(question)
         if isinstance(answer, Awaitable) or self._is_slowed(question, answer):
-            decision = cast("MaybeAwaitable[object]", answer)
             self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
             self._engine.handle(self._engine.core.answer(answer))

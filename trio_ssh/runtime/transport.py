@@ -154,7 +154,7 @@ class Transport(Link):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._block.close(error, self.aclose)
+        await self._block.close(error, self.aclose)  # noqa: ASYNC102 -- `aclose` has bounds of its own
         self._nursery = None
 
     async def aclose(self) -> None:

@@ -1,10 +1,9 @@
-"""Two peers in one process without a socket: for users' tests, and ours.  All of it works under trio's autojump
-clock.
-"""
+"""Two peers in one process without a socket: for users' tests, and ours.  It works under trio's autojump clock."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 
 import trio
@@ -31,7 +30,7 @@ def memory_pair() -> tuple[trio.abc.HalfCloseableStream, trio.abc.HalfCloseableS
     return trio.testing.memory_stream_pair()
 
 
-class open_memory_client:
+class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """A client that is logged in to a server of yours, in memory, as a block.
 
         async with trio_ssh.testing.open_memory_client(Greeter(), password="x") as client:
@@ -113,16 +112,18 @@ class open_memory_client:
             try:
                 await self._connect()
             except BaseException as error:
-                await self._client.__aexit__(type(error), error, error.__traceback__)
+                # It has bounds of its own, here and below.
+                await self._client.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102 -- see above
                 raise
         except BaseException as error:
-            await self._block.close(error)
+            await self._block.close(error)  # noqa: ASYNC102 -- it cancels the server, and waits for its end alone
             raise
         return self._client
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._block.close(error, lambda: self._client.__aexit__(kind, error, traceback))
+        leave = partial(self._client.__aexit__, kind, error, traceback)
+        await self._block.close(error, leave)  # noqa: ASYNC102 -- the client has bounds of its own
         if error is None and self._failures:
             raise self._failures[0]

@@ -1,5 +1,6 @@
-"""Bytes to values and back: RFC 4251 section 5 and the messages built of it.  Imports the standard library and attrs
-alone.
+"""Bytes to values and back: RFC 4251 section 5 and the messages built of it.
+
+Imports the standard library and attrs alone.
 
 ``numbers``     the IANA registries as enums
 ``text``        what a peer wrote, made safe to show

@@ -36,9 +36,13 @@ Reading = tuple[Any, int]
 class FieldType(Protocol):
     """One data type of RFC 4251 s5: how it is written, and how it is read."""
 
-    def write(self, out: bytearray, value: Any) -> None: ...
+    def write(self, out: bytearray, value: Any) -> None:
+        """Append `value` to `out`."""
+        ...
 
-    def read(self, data: bytes, offset: int) -> Reading: ...
+    def read(self, data: bytes, offset: int) -> Reading:
+        """Return the value that begins at `offset`, and the offset behind it."""
+        ...
 
 
 def _cut_short(what: str) -> RemoteProtocolError:
@@ -101,9 +105,7 @@ class _String:
 
 
 class _Text(_String):
-    """UTF-8.  Bytes that are not UTF-8 survive a round trip, as they do in file names: they are not ours to refuse
-    here.
-    """
+    """UTF-8.  Bytes that are not UTF-8 survive a round trip, as in file names: they are not ours to refuse here."""
 
     def write(self, out: bytearray, value: Any) -> None:
         super().write(out, value.encode("utf-8", "surrogateescape"))
@@ -218,6 +220,7 @@ class Structure:
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def encode_fields(self, out: bytearray) -> None:
+        """Append the fields to `out`, in their order."""
         if self.HEAD_NAMES:
             out += self.HEAD.pack(*[getattr(self, name) for name in self.HEAD_NAMES])
         for name, field in self.TAIL:
