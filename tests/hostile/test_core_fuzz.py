@@ -66,7 +66,7 @@ def act(peer: HandPeer, seen: int) -> int:
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("role", Role)
 @given(pieces=st.lists(st.binary(max_size=300), min_size=1, max_size=4))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_bytes_by_chance(role: Role, stage: str, pieces: list[bytes]) -> None:
     peer = arrive(role, stage)
     for piece in pieces:
@@ -77,7 +77,7 @@ def test_bytes_by_chance(role: Role, stage: str, pieces: list[bytes]) -> None:
 @pytest.mark.parametrize("stage", STAGES[1:])
 @pytest.mark.parametrize("role", Role)
 @given(payloads=st.lists(st.binary(min_size=1, max_size=80), min_size=1, max_size=4))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_payloads_by_chance(role: Role, stage: str, payloads: list[bytes]) -> None:
     peer = arrive(role, stage, limits=LIMITS)
     for payload in payloads:
@@ -105,7 +105,7 @@ CHANNELS: Final = one_of([cls for cls in MESSAGES if 80 <= cls.NUMBER <= 100])
 @pytest.mark.parametrize("stage", STAGES[1:])
 @pytest.mark.parametrize("role", Role)
 @given(messages=st.lists(ANY, min_size=1, max_size=4))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_messages_by_chance(role: Role, stage: str, messages: list[Structure]) -> None:
     peer = arrive(role, stage, limits=LIMITS)
     for message in messages:
@@ -157,7 +157,7 @@ def test_talk_about_channels_by_chance(role: Role, messages: list[Structure], by
 @pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "a version"])
 @pytest.mark.parametrize("role", Role)
 @given(data=st.data())
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_what_would_be_said_with_a_bit_changed(role: Role, stage: str, data: st.DataObject) -> None:
     """In the clear before NEWKEYS, and in a payload that is sealed well behind it."""
     peer = arrive(role, stage)

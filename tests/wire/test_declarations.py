@@ -59,7 +59,7 @@ def read(cls: type[Structure], data: bytes) -> Structure:
 
 
 @pytest.mark.parametrize("cls", DECLARED, ids=lambda cls: cls.__name__)
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_it_round_trips_and_neither_a_byte_less_nor_one_more_will_do(cls: type[Structure], data: st.DataObject) -> None:
     value = data.draw(instances(cls))
