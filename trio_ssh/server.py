@@ -75,6 +75,7 @@ async def serve_stream(
     algorithms = checked_algorithms(
         kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
     )
+    _check_host_keys(host_keys)
     await _serve(stream, server, host_keys, algorithms, login_timeout, limits, lambda: None)
 
 

@@ -30,7 +30,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, PeerHandler
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
-from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, run_session
+from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, is_left_by_client, run_session
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
     ExecRequest,
@@ -88,6 +88,8 @@ class ServerInterface(PeerHandler):
     subsystems: Mapping[str, Callable[[], SubsystemHandler]] = {}
     completed_auths: Sequence[str] = ()
     _no_more_sessions = False
+    _sessions_at_work = 0
+    _channels_at_work = 0
 
     # -- authentication
 
@@ -260,9 +262,9 @@ class ServerInterface(PeerHandler):
             case CheckPublicKey(username, key, _):
                 return self.check_auth_publickey(username, key)
             case CheckInteractive(username, submethods):
-                return self.check_auth_interactive(username, submethods)
+                return after(self.check_auth_interactive(username, submethods), _well_formed)
             case CheckInteractiveResponse(_, responses):
-                return self.check_auth_interactive_response(responses)
+                return after(self.check_auth_interactive_response(responses), _well_formed)
             case BannerWanted():
                 return self.get_banner()
             case AllowedAuths(username):
@@ -291,21 +293,30 @@ class ServerInterface(PeerHandler):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if result is not OpenResult.SUCCEEDED:
             return OpenFailureReason(result.value)
+        # A client that closes a channel doesn't end its handler, so the core's count of channels is not enough.
+        limits = self.transport.limits
         if channel.kind == "session":
+            if self._sessions_at_work >= limits.sessions:
+                return OpenFailureReason.RESOURCE_SHORTAGE
             channel.session = SessionState()
             # A class without a handler is paramiko's way of serving: its channels come from `Transport.accept`.
             return Answer(True, is_served=self._serves_sessions)
+        if self._channels_at_work >= limits.channels:
+            return OpenFailureReason.RESOURCE_SHORTAGE
+        self._channels_at_work += 1
         return Answer(True, then=lambda: self._serve_channel(channel, destination), is_served=True)
 
     async def _serve_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
         try:
             await self.handle_channel(channel, destination)
-        except trio.BrokenResourceError as error:
-            _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)
         except Exception as error:
-            _log.exception("the handler of a %s channel failed", printable(channel.kind, 64))
-            self.handler_failed(error)
+            if is_left_by_client(channel, error):
+                _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)
+            else:
+                _log.exception("the handler of a %s channel failed", printable(channel.kind, 64))
+                self.handler_failed(error)
         finally:
+            self._channels_at_work -= 1
             channel._close()
 
     def channel_requested(self, channel: Channel, name: str, details: bytes) -> MaybeAwaitable[Answer]:
@@ -358,16 +369,23 @@ class ServerInterface(PeerHandler):
             return REFUSED  # RFC 4254 s6.5: one per channel
 
         def start(decision: bool) -> Answer:
-            if not _is_true(decision):
+            if not _is_true(decision) or self._sessions_at_work >= self.transport.limits.sessions:
                 return REFUSED
             state.is_started = True
             if not self._serves_sessions:
                 return GRANTED
             process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
-            handle = self.handle_session if subsystem is None else self.handle_subsystem
-            return Answer(True, then=lambda: run_session(process, handle, self.handler_failed))
+            self._sessions_at_work += 1
+            return Answer(True, then=lambda: self._run_session(process))
 
         return after(check(), start)
+
+    async def _run_session(self, process: ServerProcess) -> None:
+        try:
+            handle = self.handle_session if process.subsystem is None else self.handle_subsystem
+            await run_session(process, handle, self.handler_failed)
+        finally:
+            self._sessions_at_work -= 1
 
     def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> MaybeAwaitable[Answer]:
         if state.is_started or state.pty is not None:
@@ -455,7 +473,19 @@ _METHODS: Final[Mapping[type[Question], str]] = {
 
 
 def _method_names(allowed: Sequence[str] | str) -> list[str]:
-    return allowed.split(",") if isinstance(allowed, str) else list(allowed)
+    names = allowed.split(",") if isinstance(allowed, str) else list(allowed)
+    if not all(isinstance(name, str) and name.isascii() for name in names):
+        raise TypeError(f"methods are named by str, and not {names!r}")
+    return names
+
+
+def _well_formed(result: AuthResult | InteractiveQuery) -> AuthResult | InteractiveQuery:
+    """Find malformed prompts where they are still the mistake of whoever made them."""
+    if isinstance(result, InteractiveQuery):
+        texts = [result.name, result.instructions, *(prompt.text for prompt in result.as_prompts())]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"a query's texts are str, and not {texts!r}")
+    return result
 
 
 def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:

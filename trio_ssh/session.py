@@ -240,14 +240,31 @@ async def run_session(
     Args:
         on_failure: takes the handler's exception, after it was logged.
     """
-    status: int | None = FAILED_STATUS
+    status = FAILED_STATUS
     try:
-        status = await handle(process)
-    except trio.BrokenResourceError as error:
-        # The client went away; that is no failure of the handler's.
-        _log.debug("%r ended with its client: %s", process, error)
+        status = _as_status(await handle(process))
     except Exception as error:
-        _log.exception("the handler of %r failed", process)
-        on_failure(error)
+        if is_left_by_client(process.channel, error):
+            _log.debug("%r ended with its client: %s", process, error)
+        else:
+            _log.exception("the handler of %r failed", process)
+            on_failure(error)
     finally:
-        process._finish(0 if status is None else status)
+        process._finish(status)
+
+
+def is_left_by_client(channel: Channel, error: Exception) -> bool:
+    """Tell whether a handler failed for no other reason than that its client went away, which is nobody's mistake.
+
+    A stream of the handler's own may break too, and that one is not for us to overlook.
+    """
+    is_gone = channel.core.inbound is Half.CLOSED or not channel.get_transport().is_active()
+    return is_gone and isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
+
+
+def _as_status(result: object) -> int:
+    if result is None:
+        return 0
+    if not isinstance(result, int):
+        raise TypeError(f"a handler returns an exit status, that is an int or None, and not {result!r}")
+    return int(result)

@@ -18,7 +18,7 @@ from trio_ssh.core.connection import Connection, Options
 from trio_ssh.core.events import LoggedIn, OpenRequested
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
-from trio_ssh.testing import open_memory_client
+from trio_ssh.testing import memory_pair, open_memory_client
 from trio_ssh.testing.lockstep import CoreSide
 
 #: Made once: a test that isn't about keys shouldn't pay for them.
@@ -258,3 +258,28 @@ async def client_of(
             nursery.start_soon(peer.until_logged_in)
             await client.connect("memory", username="user", known_hosts=KNOWN_HOST, look_for_keys=False, sock=stream)
         yield client, peer
+
+
+class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
+    """Accepts what comes out of a memory channel."""
+
+    def __init__(self, streams: trio.MemoryReceiveChannel[trio.abc.Stream]) -> None:
+        self._streams = streams
+
+    async def accept(self) -> trio.abc.Stream:
+        return await self._streams.receive()
+
+    async def aclose(self) -> None:
+        await self._streams.aclose()
+
+
+def listening() -> tuple[MemoryListener, Callable[[], Awaitable[trio.abc.Stream]]]:
+    """Return a listener, and what connects to it."""
+    sender, receiver = trio.open_memory_channel[trio.abc.Stream](100)
+
+    async def connect_to() -> trio.abc.Stream:
+        ours, theirs = memory_pair()
+        await sender.send(theirs)
+        return ours
+
+    return MemoryListener(receiver), connect_to

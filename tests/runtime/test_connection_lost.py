@@ -22,6 +22,7 @@ from tests.runtime.helpers import (
     OpenDoor,
     client_of,
     echo,
+    listening,
     sleep,
 )
 from trio_ssh.core.questions import CheckPassword
@@ -389,31 +390,6 @@ async def test_a_server_goes_on_serving_others_when_one_client_is_lost() -> None
             done = await survivor.run_process("echo", stdin=b"still here", capture_stdout=True)
             assert done.stdout == b"still here"
         nursery.cancel_scope.cancel()
-
-
-class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
-    """Accepts what comes out of a memory channel."""
-
-    def __init__(self, streams: trio.MemoryReceiveChannel[trio.abc.Stream]) -> None:
-        self._streams = streams
-
-    async def accept(self) -> trio.abc.Stream:
-        return await self._streams.receive()
-
-    async def aclose(self) -> None:
-        await self._streams.aclose()
-
-
-def listening() -> tuple[MemoryListener, Callable[[], Awaitable[trio.abc.Stream]]]:
-    """Return a listener, and what connects to it."""
-    sender, receiver = trio.open_memory_channel[trio.abc.Stream](100)
-
-    async def connect_to() -> trio.abc.Stream:
-        ours, theirs = memory_pair()
-        await sender.send(theirs)
-        return ours
-
-    return MemoryListener(receiver), connect_to
 
 
 async def test_a_handler_whose_client_is_lost_is_told_and_blamed_for_nothing(caplog: pytest.LogCaptureFixture) -> None:
