@@ -58,8 +58,8 @@ class IncompatiblePeer(SSHException):
 
     def __init__(self, kind: str, ours: Sequence[str], theirs: Sequence[str], setting: str) -> None:
         self.kind = kind
-        self.ours = tuple(ours)
-        self.theirs = tuple(theirs)
+        self.ours: tuple[str, ...] = tuple(ours)
+        self.theirs: tuple[str, ...] = tuple(theirs)
         super().__init__(
             f"no common {kind} algorithm: we offer {', '.join(ours) or 'nothing'}; the peer offers "
             f"{printable(', '.join(theirs)) or 'nothing'}. If you trust one of the peer's, name it in `{setting}=`."
@@ -108,7 +108,7 @@ class BadHostKeyException(HostKeyException):
         self.hostname = hostname
         self.key_type = key_type
         self.fingerprint = fingerprint
-        self.expected = tuple(expected)
+        self.expected: tuple[str, ...] = tuple(expected)
         self.is_revoked = is_revoked
         shown = f"{key_type} {fingerprint}"
         if is_revoked:
@@ -138,8 +138,8 @@ class AuthenticationException(SSHException):
     """
 
     def __init__(self, message: str, *, tried: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
-        self.tried = tuple(tried)
-        self.allowed = tuple(allowed)
+        self.tried: tuple[str, ...] = tuple(tried)
+        self.allowed: tuple[str, ...] = tuple(allowed)
         parts = [message]
         if tried:
             parts.append("tried: " + "; ".join(tried))
@@ -181,7 +181,7 @@ class PeerDisconnected(ConnectionLost):
 
     def __init__(self, reason: int, message: str) -> None:
         self.reason = reason
-        self.message = printable(message)
+        self.message: str = printable(message)
         try:
             name = DisconnectReason(reason).name.lower().replace("_", " ")
         except ValueError:
@@ -199,7 +199,7 @@ class ChannelException(SSHException):
 
     def __init__(self, code: int, text: str) -> None:
         self.code = code
-        self.text = printable(text)
+        self.text: str = printable(text)
         try:
             name = OpenFailureReason(code).name.lower().replace("_", " ")
         except ValueError:
@@ -242,7 +242,7 @@ class ProcessError(SSHException, subprocess.CalledProcessError):
         subprocess.CalledProcessError.__init__(self, cast("int", returncode), cmd, stdout, stderr)
         self._has_status = returncode is not None
         self.exit_signal = exit_signal
-        self.exit_message = printable(exit_message)
+        self.exit_message: str = printable(exit_message)
 
     def __str__(self) -> str:
         if self.exit_signal is not None:

@@ -72,9 +72,9 @@ class Process(trio.abc.AsyncResource):
     def __init__(self, channel: Channel, command: str) -> None:
         self.channel = channel
         self.command = command
-        self.stdin = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
-        self.stdout = Reader(channel, channel.keep_stderr)
-        self.stderr = Reader(channel.stderr, channel.keep_stdout)
+        self.stdin: Writer = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
+        self.stdout: Reader = Reader(channel, channel.keep_stderr)
+        self.stderr: Reader = Reader(channel.stderr, channel.keep_stdout)
         self._report: ExitReport | None = None
 
     def __repr__(self) -> str:

@@ -154,11 +154,11 @@ class ServerProcess:
         self.command = command
         self.subsystem = subsystem
         self.username = username
-        self.environment = state.environment
+        self.environment: dict[str, str] = state.environment
         self._state = state
-        self.stdin = Reader(channel)
-        self.stdout = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
-        self.stderr = Writer(
+        self.stdin: Reader = Reader(channel)
+        self.stdout: Writer = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
+        self.stderr: Writer = Writer(
             channel.send_stderr, trio.lowlevel.checkpoint, partial(channel._wait_to_send, Source.STDERR)
         )
         self._is_exited = False

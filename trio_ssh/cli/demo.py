@@ -107,7 +107,7 @@ class Demo:
         self._known_hosts = trio_ssh.HostKeys()
         self._port = 0
         #: What is being done, for the message that tells of its failure.
-        self.step = "start"
+        self.step: str = "start"
 
     def _report(self, what: str, text: str) -> None:
         self._say(f"  {what:<14}{text}")

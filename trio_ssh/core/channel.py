@@ -65,7 +65,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._chunks: deque[memoryview | bytearray] = deque()
-        self.size = 0
+        self.size: int = 0
 
     def add(self, chunk: memoryview) -> None:
         """Append a chunk; a large one is kept as the slice that it is."""

@@ -93,7 +93,7 @@ class Connection:
     def __init__(self, role: Role, options: Options) -> None:
         self.role = role
         self.options = options
-        self.phase = Phase.START
+        self.phase: Phase = Phase.START
         #: Why the connection ended, once it has.
         self.failure: Exception | None = None
         #: RFC 8308 extensions that the peer announced.
@@ -104,7 +104,7 @@ class Connection:
         self._inbound = Inbound(options.limits)
         self._outbound = Outbound()
         self._greeting = b""
-        self.keying = Keying(
+        self.keying: Keying = Keying(
             role,
             algorithms=options.algorithms,
             host_keys=options.host_keys,
@@ -116,7 +116,7 @@ class Connection:
             on_outbound_keys=self._announce_extensions,
             on_finished=self._exchange_finished,
         )
-        self.mux = Mux(self._outbound, options.limits, self._events_append)
+        self.mux: Mux = Mux(self._outbound, options.limits, self._events_append)
         self._auth: Conversation[Any] | None = None
         self._service_requested = False
         self._asking: Conversation[Any] | None = None

@@ -108,7 +108,7 @@ class Conversation(Generic[T]):
         self._on_ask = on_ask
         self._on_done = on_done
         self._step: Step | None = None
-        self.is_done = False
+        self.is_done: bool = False
 
     def start(self) -> None:
         """Run to the first step that waits."""

@@ -45,9 +45,9 @@ class Inbound:
         self._partial = bytearray()
         #: packet_length of the packet at hand, or -1 while it can't be told.
         self._length = -1
-        self.sequence = 0
-        self.bytes_since_keys = 0
-        self.packets_since_keys = 0
+        self.sequence: int = 0
+        self.bytes_since_keys: int = 0
+        self.packets_since_keys: int = 0
 
     @property
     def waiting_bytes(self) -> int:

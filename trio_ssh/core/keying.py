@@ -104,16 +104,16 @@ class Keying:
         self._our_payload = b""
         self._conversation: Conversation[None] | None = None
         self._agreed: Negotiated | None = None
-        self.our_version = b""
-        self.their_version = b""
-        self.session_id = b""
-        self.is_strict = False
+        self.our_version: bytes = b""
+        self.their_version: bytes = b""
+        self.session_id: bytes = b""
+        self.is_strict: bool = False
         #: The peer said that it understands EXT_INFO.
-        self.takes_ext_info = False
+        self.takes_ext_info: bool = False
         self.host_key: PublicKey | None = None
         self.negotiated: Negotiated | None = None
         #: True behind authentication, when zlib@openssh.com begins.
-        self.wants_delayed_compression = False
+        self.wants_delayed_compression: bool = False
 
     @property
     def is_running(self) -> bool:

@@ -65,13 +65,13 @@ class Outbound:
         self._plain = bytearray(_SMALL_BYTES)
         self._plain_view = memoryview(self._plain)
         self._held: list[bytes] = []
-        self.held_bytes = 0
+        self.held_bytes: int = 0
         #: True between our KEXINIT and our NEWKEYS, and when all is over.
-        self.is_gated = False
+        self.is_gated: bool = False
         self._is_shut = False
-        self.sequence = 0
-        self.bytes_since_keys = 0
-        self.packets_since_keys = 0
+        self.sequence: int = 0
+        self.bytes_since_keys: int = 0
+        self.packets_since_keys: int = 0
 
     @property
     def queued_bytes(self) -> int:

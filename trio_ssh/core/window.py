@@ -78,9 +78,9 @@ class InboundWindow:
         self._taken = 0
         self._taken_at_this_size = 0
         #: Bytes that the peer may still send.
-        self.left = size
+        self.left: int = size
         #: Bytes that may be on their way or unread at once.
-        self.size = size
+        self.size: int = size
 
     def receive(self, size: int) -> None:
         """Count data that has arrived.
@@ -126,8 +126,8 @@ class OutboundWindow:
     __slots__ = ("left", "maximum_packet")
 
     def __init__(self, left: int, maximum_packet: int) -> None:
-        self.left = left
-        self.maximum_packet = maximum_packet
+        self.left: int = left
+        self.maximum_packet: int = maximum_packet
 
     def grant(self, size: int) -> None:
         """The peer grants more.

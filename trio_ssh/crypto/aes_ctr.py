@@ -40,7 +40,7 @@ class EncryptThenMacSealer:
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._encrypt_into = _context(key, iv).update_into
         self._tag = mac.new(mac_key).tag
-        self.tag_size = mac.tag_size
+        self.tag_size: int = mac.tag_size
 
     def seal(self, sequence: int, plain: memoryview, out: memoryview) -> None:
         """Encrypt behind the length, and append the tag of both."""
@@ -61,7 +61,7 @@ class EncryptThenMacOpener:
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._decrypt = _context(key, iv).update
         self._tag = mac.new(mac_key).tag
-        self.tag_size = mac.tag_size
+        self.tag_size: int = mac.tag_size
 
     def open_length(self, sequence: int, data: memoryview) -> int:
         """Read the length that is sent in the clear; a lie in it is found out with the tag."""
@@ -86,7 +86,7 @@ class EncryptAndMacSealer:
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._encrypt_into = _context(key, iv).update_into
         self._tag = mac.new(mac_key).tag
-        self.tag_size = mac.tag_size
+        self.tag_size: int = mac.tag_size
 
     def seal(self, sequence: int, plain: memoryview, out: memoryview) -> None:
         """Encrypt everything, and append the tag of the plaintext."""
@@ -105,7 +105,7 @@ class EncryptAndMacOpener:
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._decrypt = _context(key, iv).update
         self._tag = mac.new(mac_key).tag
-        self.tag_size = mac.tag_size
+        self.tag_size: int = mac.tag_size
         self._first = b""
 
     def open_length(self, sequence: int, data: memoryview) -> int:

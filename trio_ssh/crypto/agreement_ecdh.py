@@ -58,7 +58,7 @@ class X25519Agreement:
 
     def __init__(self, private: bytes) -> None:
         self._private = private
-        self.our_share = crypto_scalarmult_base(private)
+        self.our_share: bytes = crypto_scalarmult_base(private)
 
     def finish(self, their_share: bytes) -> bytes:
         """Return K; see `ClientAgreement.finish`."""
@@ -83,7 +83,7 @@ class NistAgreement:
         # Written by hand: the package that would write it costs 4 ms to import.
         point = private.public_key().public_numbers()
         size = (private.curve.key_size + 7) // 8
-        self.our_share = _UNCOMPRESSED + point.x.to_bytes(size, "big") + point.y.to_bytes(size, "big")
+        self.our_share: bytes = _UNCOMPRESSED + point.x.to_bytes(size, "big") + point.y.to_bytes(size, "big")
 
     def finish(self, their_share: bytes) -> bytes:
         """Return K; see `ClientAgreement.finish`."""

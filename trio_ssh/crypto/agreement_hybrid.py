@@ -54,7 +54,7 @@ class HybridClientAgreement:
     def __init__(self, kem_private: MLKEM768PrivateKey, x25519_private: bytes) -> None:
         self._kem_private = kem_private
         self._x25519_private = x25519_private
-        self.our_share = kem_private.public_key().public_bytes_raw() + crypto_scalarmult_base(x25519_private)
+        self.our_share: bytes = kem_private.public_key().public_bytes_raw() + crypto_scalarmult_base(x25519_private)
 
     def finish(self, their_share: bytes) -> bytes:
         """Return K; see `ClientAgreement.finish`.

@@ -5,7 +5,7 @@ Source: RFC 5656 s3 (the encodings), SEC1 s2.3 (points); the private half as in 
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +23,8 @@ from trio_ssh.wire.message import Message
 
 @attrs.frozen
 class _Curve:
+    """A curve of RFC 5656: its name there, itself, and how it signs."""
+
     name: str
     curve: ec.EllipticCurve
     scheme: ec.ECDSA
@@ -87,7 +89,7 @@ class ECDSAPublicKey(PublicKey):
     """RFC 5656 s3.1: ``ecdsa-sha2-nistp256``, ``-nistp384`` and ``-nistp521``."""
 
     __slots__ = ("_curve", "_key")
-    KEY_TYPES = tuple(_CURVES)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = tuple(_CURVES)
 
     def __init__(self, curve: _Curve, blob: bytes, key: ec.EllipticCurvePublicKey) -> None:
         super().__init__(curve.key_type, blob, (curve.key_type,), curve.bits)
@@ -126,7 +128,7 @@ class ECDSAKey(PKey):
     """An ECDSA key on a NIST curve."""
 
     __slots__ = ("_curve", "_key")
-    KEY_TYPES = tuple(_CURVES)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = tuple(_CURVES)
 
     def __init__(self, key: ec.EllipticCurvePrivateKey, comment: str = "") -> None:
         """Take a key of cryptography's, on one of the three curves."""

@@ -5,7 +5,7 @@ Source: RFC 8709 (the SSH encodings), RFC 8032 (the signature); the private half
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import attrs
 from nacl import bindings as sodium
@@ -51,7 +51,7 @@ class Ed25519PublicKey(PublicKey):
     """RFC 8709 s4: ``ssh-ed25519``."""
 
     __slots__ = ("_point",)
-    KEY_TYPES = (KEY_TYPE,)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
 
     def __init__(self, point: bytes) -> None:
         """Take the 32 bytes of a public key."""
@@ -85,7 +85,7 @@ class Ed25519Key(PKey):
     """An Ed25519 key: small, fast, and the one to choose."""
 
     __slots__ = ("_secret",)
-    KEY_TYPES = (KEY_TYPE,)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
 
     def __init__(self, seed: bytes, comment: str = "") -> None:
         """Take the 32 bytes that RFC 8032 calls the private key."""

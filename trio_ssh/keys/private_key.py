@@ -33,8 +33,8 @@ class PKey(ABC):
     KEY_TYPES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, public_key: PublicKey, comment: str = "") -> None:
-        self.public_key = public_key
-        self.comment = comment
+        self.public_key: PublicKey = public_key
+        self.comment: str = comment
 
     # -- what a kind provides
 

@@ -41,10 +41,10 @@ class PublicKey(ABC):
     KEY_TYPES: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, key_type: str, blob: bytes, algorithms: tuple[str, ...], bits: int) -> None:
-        self.key_type = key_type
-        self.blob = blob
-        self.algorithms = algorithms
-        self.bits = bits
+        self.key_type: str = key_type
+        self.blob: bytes = blob
+        self.algorithms: tuple[str, ...] = algorithms
+        self.bits: int = bits
         self._heads = {algorithm: signature_head(algorithm) for algorithm in algorithms}
 
     @classmethod

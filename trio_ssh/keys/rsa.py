@@ -5,7 +5,7 @@ Source: RFC 8332 (the signatures), RFC 4253 s6.6 (the blob); the private half as
 
 from __future__ import annotations
 
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import attrs
 from cryptography.exceptions import InvalidSignature
@@ -64,7 +64,7 @@ class RSAPublicKey(PublicKey):
     """RFC 8332 s3: ``ssh-rsa``, with signatures ``rsa-sha2-512`` and ``rsa-sha2-256``."""
 
     __slots__ = ("_key",)
-    KEY_TYPES = (KEY_TYPE,)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
 
     def __init__(self, key: rsa.RSAPublicKey) -> None:
         """Take a key of cryptography's."""
@@ -112,7 +112,7 @@ class RSAKey(PKey):
     """An RSA key, which signs with SHA-2."""
 
     __slots__ = ("_key",)
-    KEY_TYPES = (KEY_TYPE,)
+    KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
 
     def __init__(self, key: rsa.RSAPrivateKey, comment: str = "") -> None:
         """Take a key of cryptography's."""

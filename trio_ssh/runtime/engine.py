@@ -82,10 +82,10 @@ class Engine:
         on_event: Callable[[Event], None],
     ) -> None:
         self.core = core
-        self.room = trio.lowlevel.ParkingLot()
-        self.over = trio.Event()
-        self.exchanges = 0
-        self.is_closing = False
+        self.room: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self.over: trio.Event = trio.Event()
+        self.exchanges: int = 0
+        self.is_closing: bool = False
         self._stream = stream
         self._descriptor = descriptor_of(stream)
         self._limits = limits

@@ -36,7 +36,7 @@ class Lane:
         #: The batch that the user is in the middle of.
         self._current: Batch | None = None
         #: Nothing more will be delivered.
-        self.is_ended = False
+        self.is_ended: bool = False
         self._is_cleared = False
 
     @property

@@ -56,7 +56,7 @@ class SecurityOptions:
     """What a connection enables, best first.  Assigning checks: unknown names and empty lists raise ValueError."""
 
     def __init__(self, algorithms: Algorithms) -> None:
-        self.algorithms = algorithms
+        self.algorithms: Algorithms = algorithms
 
     def __repr__(self) -> str:
         return f"<SecurityOptions {self.algorithms!r}>"

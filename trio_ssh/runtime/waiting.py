@@ -25,7 +25,7 @@ class Reply(Generic[T]):
         self._lot: trio.lowlevel.ParkingLot | None = None
         self._value: T | None = None
         self._error: Callable[[], Exception] | None = None
-        self.is_done = False
+        self.is_done: bool = False
 
     def bring(self, value: T) -> None:
         """Wake the waiter with a value.  Only the first call counts."""

@@ -38,9 +38,9 @@ class FaultyStream(trio.abc.Stream):
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self._stream = stream
-        self.sent_bytes = 0
-        self.received_bytes = 0
-        self.is_closed = False
+        self.sent_bytes: int = 0
+        self.received_bytes: int = 0
+        self.is_closed: bool = False
 
     def __repr__(self) -> str:
         state = ", closed" if self.is_closed else ""
@@ -257,9 +257,9 @@ class _Path:
         self._free_at = -math.inf
         self._ends_at: float | None = None
         self._changed = trio.lowlevel.ParkingLot()
-        self.in_flight_bytes = 0
-        self.is_sender_closed = False
-        self.is_receiver_closed = False
+        self.in_flight_bytes: int = 0
+        self.is_sender_closed: bool = False
+        self.is_receiver_closed: bool = False
 
     def put(self, data: Data) -> float:
         """Send a piece; return when the line is free for the next one."""

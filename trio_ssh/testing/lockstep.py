@@ -178,8 +178,8 @@ class CorePair:
         server_options = server_options or default
         if not server_options.host_keys:
             server_options = attrs.evolve(server_options, host_keys=(Ed25519Key.generate(),))
-        self.client = CoreSide(Connection(Role.CLIENT, client_options or default))
-        self.server = CoreSide(Connection(Role.SERVER, server_options))
+        self.client: CoreSide = CoreSide(Connection(Role.CLIENT, client_options or default))
+        self.server: CoreSide = CoreSide(Connection(Role.SERVER, server_options))
         self.to_server: Tamper = bytes
         self.to_client: Tamper = bytes
 
