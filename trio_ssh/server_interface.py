@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, cast
 
-import trio
-
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
@@ -472,17 +470,18 @@ _METHODS: Final[Mapping[type[Question], str]] = {
 }
 
 
-def _method_names(allowed: Sequence[str] | str) -> list[str]:
-    names = allowed.split(",") if isinstance(allowed, str) else list(allowed)
-    if not all(isinstance(name, str) and name.isascii() for name in names):
-        raise TypeError(f"methods are named by str, and not {names!r}")
+def _method_names(allowed: Sequence[object] | str) -> list[str]:
+    named = allowed.split(",") if isinstance(allowed, str) else list(allowed)
+    names = [name for name in named if isinstance(name, str) and name.isascii()]
+    if names != named:
+        raise TypeError(f"methods are named by str, and not {named!r}")
     return names
 
 
-def _well_formed(result: AuthResult | InteractiveQuery) -> AuthResult | InteractiveQuery:
+def _well_formed(result: object) -> object:
     """Find malformed prompts where they are still the mistake of whoever made them."""
     if isinstance(result, InteractiveQuery):
-        texts = [result.name, result.instructions, *(prompt.text for prompt in result.as_prompts())]
+        texts: list[object] = [result.name, result.instructions, *(prompt.text for prompt in result.as_prompts())]
         if not all(isinstance(text, str) for text in texts):
             raise TypeError(f"a query's texts are str, and not {texts!r}")
     return result
