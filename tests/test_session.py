@@ -1,0 +1,315 @@
+"""What a server's handler is given, and a session that runs a real process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+
+import pytest
+import trio
+import trio.testing
+
+import trio_ssh
+from tests.runtime.helpers import HOST_KEY, MIB, OpenDoor, echo
+from trio_ssh.session import decode_modes
+from trio_ssh.testing import open_memory_client
+
+SIZES = (100, 40, 800, 600)
+MODES = {trio_ssh.TerminalMode.ECHO: 0, trio_ssh.TerminalMode.VINTR: 3}
+
+
+class Terminals(OpenDoor):
+    """Grants terminals and variables, and remembers what it was asked."""
+
+    asked: tuple[object, ...] = ()
+
+    def check_channel_pty_request(
+        self,
+        channel: trio_ssh.Channel,
+        term: str,
+        width: int,
+        height: int,
+        pixelwidth: int,
+        pixelheight: int,
+        modes: Mapping[trio_ssh.TerminalMode, int],
+    ) -> bool:
+        self.asked = (term, width, height, pixelwidth, pixelheight, modes)
+        return True
+
+    def check_channel_env_request(self, channel: trio_ssh.Channel, name: str, value: str) -> bool:
+        return name != "LD_PRELOAD"
+
+
+# -- what a handler knows
+
+
+async def test_a_handler_knows_what_the_client_wants() -> None:
+    seen: list[trio_ssh.ServerProcess] = []
+
+    async def note(process: trio_ssh.ServerProcess) -> None:
+        await trio.lowlevel.checkpoint()
+        seen.append(process)
+
+    server = Terminals(note)
+    async with open_memory_client(server, host_key=HOST_KEY, username="al\x1bice") as client:
+        channel = await client.open_session()
+        await channel.set_environment_variable("LANG", "C")
+        with pytest.raises(trio_ssh.RequestRefused):
+            await channel.set_environment_variable("LD_PRELOAD", "x")
+        await channel.get_pty("xterm", *SIZES, MODES)
+        await channel.exec_command("ls\x1b")
+        assert await channel.recv_exit_status() == 0
+    process = seen[0]
+    assert (process.command, process.subsystem, process.username) == ("ls\x1b", None, "al\x1bice")
+    assert process.environment == {"LANG": "C"}
+    assert process.pty == trio_ssh.Pty("xterm", *SIZES, MODES)
+    assert server.asked == ("xterm", *SIZES, MODES)
+    assert repr(process) == r"<ServerProcess 'ls\x1b' of al\x1bice>"
+
+
+async def test_a_shell_is_a_session_without_a_command() -> None:
+    shown: list[str] = []
+
+    async def note(process: trio_ssh.ServerProcess) -> None:
+        await trio.lowlevel.checkpoint()
+        shown.append(repr(process))
+        assert process.pty is not None
+        assert process.pty.term == "vt100"
+
+    async with open_memory_client(Terminals(note), host_key=HOST_KEY) as client:
+        channel = await client.invoke_shell()
+        assert await channel.recv_exit_status() == 0
+    assert shown == ["<ServerProcess 'shell' of user>"]
+
+
+async def test_a_terminal_is_asked_for_once_and_before_the_command() -> None:
+    async with open_memory_client(Terminals(echo), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        await channel.get_pty()
+        with pytest.raises(trio_ssh.RequestRefused):
+            await channel.get_pty()
+        other = await client.open_session()
+        await other.exec_command("x")
+        with pytest.raises(trio_ssh.RequestRefused):
+            await other.get_pty()
+
+
+async def test_a_terminal_s_new_sizes_arrive_the_newest_at_least() -> None:
+    sizes: list[trio_ssh.Pty] = []
+
+    async def follow(process: trio_ssh.ServerProcess) -> int:
+        await process.stdin.read()
+        sizes.append(await process.window_changes.receive())
+        assert process.pty == sizes[-1]
+        with pytest.raises(trio.WouldBlock):
+            process.window_changes.receive_nowait()
+        return 0
+
+    async with open_memory_client(Terminals(follow), host_key=HOST_KEY) as client:
+        process = await client.open_process("x", term=trio_ssh.Pty("xterm", 80, 24))
+        for width in range(90, 200):
+            process.channel.resize_pty(width, 50, 900, 500)
+        await process.stdin.aclose()
+        assert await process.wait() == 0
+    assert sizes == [trio_ssh.Pty("xterm", 199, 50, 900, 500)]
+
+
+async def test_a_size_without_a_terminal_is_no_size() -> None:
+    async def look(process: trio_ssh.ServerProcess) -> int:
+        await process.stdin.read()
+        with pytest.raises(trio.WouldBlock):
+            process.window_changes.receive_nowait()
+        return 0 if process.pty is None else 1
+
+    async with open_memory_client(OpenDoor(look), host_key=HOST_KEY) as client:
+        process = await client.open_process("x")
+        process.channel.resize_pty(100, 50)
+        await process.stdin.aclose()
+        assert await process.wait() == 0
+
+
+async def test_signals_arrive_in_order_and_within_a_bound() -> None:
+    async def collect(process: trio_ssh.ServerProcess) -> int:
+        await process.stdin.read()
+        names = []
+        while True:
+            try:
+                names.append(process.signals.receive_nowait())
+            except trio.WouldBlock:
+                break
+        await process.stdout.write(" ".join(names))
+        return 0
+
+    async with open_memory_client(OpenDoor(collect), host_key=HOST_KEY) as client:
+        process = await client.open_process("x")
+        process.send_signal("not a name")
+        process.send_signal("X" * 33)
+        process.send_signal(signal.SIGUSR1)
+        for _ in range(100):
+            process.send_signal("HUP")
+        await process.stdin.aclose()
+        names = (await process.stdout.read()).decode().split()
+    assert names == ["USR1"] + ["HUP"] * 63
+
+
+async def test_a_handler_may_report_before_it_ends() -> None:
+    async def report(process: trio_ssh.ServerProcess) -> int:
+        process.exit(7)
+        process.exit(8)
+        process.exit_signal("TERM")
+        await process.stdout.write("still here")
+        return 9
+
+    async with open_memory_client(OpenDoor(report), host_key=HOST_KEY) as client:
+        done = await client.run_process("x", check=False, capture_stdout=True)
+        assert (done.returncode, done.stdout) == (7, b"still here")
+
+
+async def test_a_handler_can_wait_for_its_client_to_leave() -> None:
+    endings: list[str] = []
+
+    async def wait(process: trio_ssh.ServerProcess) -> int:
+        await process.wait_closed()
+        endings.append("left")
+        process.exit(0)  # to nobody; no error
+        return 0
+
+    async with open_memory_client(OpenDoor(wait), host_key=HOST_KEY) as client:
+        process = await client.open_process("x")
+        await process.aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert endings == ["left"]
+
+
+async def test_closing_stdout_ends_both_outputs() -> None:
+    async def half(process: trio_ssh.ServerProcess) -> int:
+        await process.stdout.write("out")
+        await process.stdout.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await process.stderr.write("err")
+        return len(await process.stdin.read())
+
+    async with open_memory_client(OpenDoor(half), host_key=HOST_KEY) as client:
+        process = await client.open_process("x")
+        assert await process.stdout.read() == b"out"
+        await process.stdin.write("four")
+        await process.stdin.aclose()
+        assert await process.wait() == 4
+
+
+# -- terminal modes
+
+
+@pytest.mark.parametrize(
+    ("encoded", "modes"),
+    [
+        (b"", {}),
+        (b"\0", {}),
+        (b"\x35\0\0\0\1\0", {trio_ssh.TerminalMode.ECHO: 1}),
+        (b"\x35\0\0\0\1", {trio_ssh.TerminalMode.ECHO: 1}),
+        (b"\x35\0\0\0", {}),
+        (b"\x35\0\0\0\1\xff\0\0\0\1", {trio_ssh.TerminalMode.ECHO: 1}),
+        (b"\x9f\0\0\0\1\x35\0\0\0\0", {trio_ssh.TerminalMode.ECHO: 0}),
+        (b"\xa0\0\0\0\1\x35\0\0\0\0", {}),
+    ],
+)
+def test_terminal_modes_are_read_as_far_as_they_go(encoded: bytes, modes: dict[trio_ssh.TerminalMode, int]) -> None:
+    assert decode_modes(encoded) == modes
+
+
+# -- a real process
+
+
+class Shells(Terminals):
+    """Runs real processes."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda process: trio_ssh.run_local_session(process, shell="/bin/sh", cwd="/"))
+
+
+async def test_a_real_command_runs() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            done = await client.run_process(
+                "cat; echo error >&2; echo $LANG $USER; pwd; exit 3",
+                stdin=b"input\n",
+                env={"LANG": "C.UTF-8"},
+                check=False,
+                capture_stdout=True,
+                capture_stderr=True,
+            )
+    assert done.returncode == 3
+    assert done.stderr == b"error\n"
+    lines = (done.stdout or b"").decode().splitlines()
+    assert lines[0] == "input"
+    assert lines[1].startswith("C.UTF-8 ")
+    assert lines[2] == "/"
+
+
+async def test_a_real_command_carries_much() -> None:
+    data = os.urandom(2 * MIB)
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(20):
+            done = await client.run_process("cat", stdin=data, capture_stdout=True)
+    assert done.stdout == data
+
+
+async def test_a_real_command_is_ended_by_a_signal() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            process = await client.open_process("echo ready; sleep 1000")
+            assert await process.stdout.read_line() == "ready\n"
+            process.terminate()
+            assert await process.wait() == -signal.SIGTERM
+
+
+async def test_a_real_command_that_only_sleeps_does_not_outlive_its_client() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            process = await client.open_process("echo $$; exec sleep 1000")
+            pid = int(await process.stdout.read_line())
+            await process.aclose()
+            while True:
+                try:
+                    os.kill(pid, 0)
+                except ProcessLookupError:
+                    break
+                await trio.sleep(0.01)
+
+
+async def test_a_real_terminal_is_one() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            modes = {trio_ssh.TerminalMode.ECHO: 0}
+            pty = trio_ssh.Pty("vt100", 123, 45, modes=modes)
+            async with await client.open_process("tty; stty size; echo $TERM; read x; stty size; exit 5", term=pty) as p:
+                assert (await p.stdout.read_line()).startswith("/dev/")
+                assert await p.stdout.read_line() == "45 123\r\n"
+                assert await p.stdout.read_line() == "vt100\r\n"
+                p.channel.resize_pty(77, 33)
+                await trio.testing.wait_all_tasks_blocked()
+                await p.stdin.write("go\n")
+                assert await p.stdout.read_line() == "33 77\r\n"
+                assert await p.wait() == 5
+
+
+async def test_the_end_of_a_terminal_s_input_is_typed() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            pty = trio_ssh.Pty("vt100", modes={trio_ssh.TerminalMode.ECHO: 0})
+            async with await client.open_process("echo ready; cat", term=pty) as process:
+                assert await process.stdout.read_line() == "ready\r\n"
+                await process.stdin.write("one line\n")
+                await process.stdin.aclose()
+                assert await process.stdout.read() == b"one line\r\n"
+                assert await process.wait() == 0
+
+
+async def test_control_c_interrupts_what_runs_in_a_terminal() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            async with await client.open_process("echo ready; exec sleep 1000", term="vt100") as process:
+                assert await process.stdout.read_line() == "ready\r\n"
+                await process.stdin.write("\x03")
+                assert await process.wait() == -signal.SIGINT
