@@ -21,7 +21,8 @@ from trio_ssh.core.questions import Prompt
 from trio_ssh.errors import AuthenticationException, ConnectionLost, KeyFileException, PasswordRequiredException
 from trio_ssh.keys.files import load_private_key_file
 from trio_ssh.keys.private_key import PKey
-from trio_ssh.runtime.transport import PromptHandler, Transport
+from trio_ssh.runtime.handshake import PromptHandler
+from trio_ssh.runtime.transport import Transport
 from trio_ssh.wire.text import printable
 
 #: What is looked for in ``~/.ssh``, as ssh does.
@@ -104,6 +105,8 @@ class _Attempt:
     what: str
     dialog: Callable[[], Dialog[AuthAnswer]]
     prompt_handler: PromptHandler | None = None
+    #: Not tried where the server allows this method, which is another way to the same.
+    unless: str = ""
 
 
 def _attempts(transport: Transport, username: str, credentials: Credentials) -> list[_Attempt]:
@@ -127,7 +130,7 @@ def _attempts(transport: Transport, username: str, credentials: Credentials) -> 
             # answer.
             answer = _answer_with(password)
             attempts.append(
-                _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer)
+                _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer, "password")
             )
     return attempts or [_Attempt("none", "none", partial(none_as_client, username))]
 
@@ -147,7 +150,7 @@ class _Login:
         refused: list[_Attempt] = []
         while self._left:
             attempt = self._left.pop(0)
-            if self.allowed is not None and attempt.method not in self.allowed:
+            if self.allowed is not None and (attempt.method not in self.allowed or attempt.unless in self.allowed):
                 refused.append(attempt)
                 continue
             answer = await self._transport.try_authenticate(self._username, attempt.dialog(), attempt.prompt_handler)

@@ -25,8 +25,9 @@ from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, 
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.runtime.security_options import checked_algorithms
-from trio_ssh.runtime.transport import PromptHandler, Transport
+from trio_ssh.runtime.transport import Transport
 from trio_ssh.session import Pty
 from trio_ssh.wire.text import printable
 

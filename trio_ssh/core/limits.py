@@ -39,8 +39,8 @@ class Limits:
     #: Channels at once, theirs and ours, and sessions among theirs.
     channels: int = 256
     sessions: int = 10
-    #: Requests on one channel, or on the connection, that we have not answered yet.  More than `environment_names`, which
-    #: clients send all at once.
+    #: Requests on one channel, or on the connection, that we have not answered yet.  More than `environment_names`,
+    #: which clients send all at once.
     unanswered_requests: int = 256
     #: Received bytes that wait for a reader: of a new channel, of one that has long kept up, and of all channels.
     initial_window_bytes: int = 2 * MIB

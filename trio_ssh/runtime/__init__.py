@@ -9,6 +9,7 @@
 ``files``             file-like reading and writing over a channel
 ``channel``           the public `Channel`
 ``handler``           what a peer may ask of us, as an interface
+``handshake``         answering what a handshake asks, in its caller's task
 ``requests``          what the peer asks, carried out
 ``security_options``  which algorithms are enabled
 ``transport``         the public `Transport`: one connection

@@ -8,9 +8,7 @@ are their own.
 from __future__ import annotations
 
 import logging
-import math
 import os
-from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -49,7 +47,7 @@ from trio_ssh.core.events import (
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
-from trio_ssh.core.questions import HostKeyOffered, Prompt, PromptsArrived, Question, SignatureWanted
+from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role
 from trio_ssh.errors import (
     AuthenticationException,
@@ -65,18 +63,23 @@ from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.handler import PeerHandler
+from trio_ssh.runtime.handshake import Handshake, HostKeyCheck, PromptHandler
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import SecurityOptions
-from trio_ssh.runtime.waiting import resolved
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
 from trio_ssh.wire.transport import Ignore
 
-HostKeyCheck = Callable[[PublicKey], Awaitable[None] | None]
-PromptHandler = Callable[[str, str, Sequence[Prompt]], Awaitable[Sequence[str]] | Sequence[str]]
+
+def _is_first_exchange(event: Event) -> bool:
+    return isinstance(event, ExchangeFinished) and event.is_first
+
+
+def _is_auth_answer(event: Event) -> bool:
+    return isinstance(event, AuthAnswered)
 
 
 class Transport(Link):
@@ -120,9 +123,7 @@ class Transport(Link):
         self._running: Engine | None = None
         self._requests: PeerRequests | None = None
         self._channels: dict[int, Channel] = {}
-        self._news: trio.MemorySendChannel[Event]
-        self._handshake: trio.MemoryReceiveChannel[Event]
-        self._news, self._handshake = trio.open_memory_channel[Event](math.inf)
+        self._handshake = Handshake()
         #: Channels for `accept`; most connections have none.
         self._acceptance: tuple[trio.MemorySendChannel[Channel], trio.MemoryReceiveChannel[Channel]] | None = None
         self._banner = ""
@@ -288,7 +289,7 @@ class Transport(Link):
             self._handler = handler
         self._start(Role.CLIENT)
         try:
-            await self._converse(lambda event: isinstance(event, ExchangeFinished) and event.is_first, check_host_key)
+            await self._handshake.converse(self._engine, _is_first_exchange, check_host_key=check_host_key)
         except BaseException as error:
             self._abandon(error, DisconnectReason.KEY_EXCHANGE_FAILED)
             raise
@@ -302,7 +303,7 @@ class Transport(Link):
         self._handler = server
         self._start(Role.SERVER)
         try:
-            await self._converse(lambda event: isinstance(event, ExchangeFinished) and event.is_first, None)
+            await self._handshake.converse(self._engine, _is_first_exchange)
         except BaseException as error:
             self._abandon(error, DisconnectReason.KEY_EXCHANGE_FAILED)
             raise
@@ -396,7 +397,7 @@ class Transport(Link):
         engine.handle(engine.core.authenticate(dialog))
         engine.flush_now()
         try:
-            event = await self._converse(lambda event: isinstance(event, AuthAnswered), None, prompt_handler)
+            event = await self._handshake.converse(self._engine, _is_auth_answer, prompt_handler=prompt_handler)
         except BaseException as error:
             self._abandon(error, DisconnectReason.AUTH_CANCELLED_BY_USER)
             raise
@@ -421,65 +422,6 @@ class Transport(Link):
             raise BadAuthenticationType(f"{name} is not allowed for {shown}", tried=[method], allowed=answer.allowed)
         remark = f": {answer.remark}" if answer.remark else ""
         raise AuthenticationException(f"{name} failed for {shown}{remark}", tried=[method], allowed=answer.allowed)
-
-    # -- answering what a handshake asks
-
-    async def _converse(
-        self,
-        is_awaited: Callable[[Event], bool],
-        check_host_key: HostKeyCheck | None,
-        prompt_handler: PromptHandler | None = None,
-    ) -> Event:
-        """Answer questions until the awaited event, in the caller's own task."""
-        engine = self._engine
-        while True:
-            # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
-            engine.flush_now()
-            event: Event | None = await self._handshake.receive()
-            while event is not None:
-                if is_awaited(event):
-                    engine.flush()
-                    return event
-                match event:
-                    case Ended(error):
-                        raise error if isinstance(error, SSHException) else engine.lost()
-                    case Asked(question):
-                        answer = await self._answer(question, check_host_key, prompt_handler)
-                        engine.handle(engine.core.answer(answer))
-                    case _:
-                        pass
-                event = self._next_news()
-
-    def _next_news(self) -> Event | None:
-        try:
-            return self._handshake.receive_nowait()
-        except trio.WouldBlock:
-            return None
-
-    async def _answer(
-        self, question: Question, check_host_key: HostKeyCheck | None, prompt_handler: PromptHandler | None
-    ) -> object:
-        match question:
-            case HostKeyOffered(key):
-                if check_host_key is None:
-                    raise LocalProtocolError("a host key came where none was due")
-                await resolved(check_host_key(key))
-                return None
-            case PromptsArrived(name, instruction, prompts):
-                if prompt_handler is None:
-                    raise LocalProtocolError("prompts came where nobody answers them")
-                answers = await resolved(
-                    prompt_handler(
-                        printable(name),
-                        printable(instruction, 4096),
-                        [Prompt(printable(prompt.text), prompt.echo) for prompt in prompts],
-                    )
-                )
-                if isinstance(answers, str) or len(answers) != len(prompts):
-                    raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
-                return answers
-            case _:
-                raise LocalProtocolError(f"nobody answers {type(question).__name__}")
 
     # -- channels
 
@@ -670,14 +612,14 @@ class Transport(Link):
             case ExchangeFinished():
                 self._engine.exchanged()
                 if event.is_first:
-                    self._news.send_nowait(event)
+                    self._handshake.put(event)
             case LoggedIn(username):
                 self._username = username
                 self._engine.room.unpark_all()
             case Asked(question) if self._engine.core.role is Role.SERVER:
                 self._peer.question(question)
             case Asked() | AuthAnswered():
-                self._news.send_nowait(event)
+                self._handshake.put(event)
             case Ended(error):
                 self._log.debug("%r ended: %s", self, error)
                 self._on_ended(event)
@@ -704,7 +646,7 @@ class Transport(Link):
             channel._on_lost()
         if self._acceptance is not None:
             self._acceptance[0].close()
-        self._news.send_nowait(event)
+        self._handshake.put(event)
         self._engine.ended()
 
     def _forget(self, channel: Channel) -> None:

@@ -15,7 +15,7 @@ from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.runtime.block import Block
-from trio_ssh.runtime.transport import PromptHandler
+from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.server import serve_stream
 from trio_ssh.server_interface import ServerInterface
 

@@ -1,0 +1,102 @@
+"""Answering what a handshake asks, in the task of whoever awaits it, so that their exceptions and cancellation are their own.
+
+The reader's task puts the events of key exchange and authentication here; the caller's task takes them, answers questions, and
+returns with the event that it waits for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+
+import trio
+
+from trio_ssh.core.events import Asked, Ended, Event
+from trio_ssh.core.questions import HostKeyOffered, Prompt, PromptsArrived, Question
+from trio_ssh.errors import LocalProtocolError, SSHException
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.engine import Engine
+from trio_ssh.runtime.waiting import resolved
+from trio_ssh.wire.text import printable
+
+HostKeyCheck = Callable[[PublicKey], Awaitable[None] | None]
+PromptHandler = Callable[[str, str, Sequence[Prompt]], Awaitable[Sequence[str]] | Sequence[str]]
+
+
+class Handshake:
+    """Events of the handshake on their way to its caller.  The core asks one question at a time, which bounds them."""
+
+    __slots__ = ("_receiver", "_sender")
+
+    def __init__(self) -> None:
+        self._sender: trio.MemorySendChannel[Event]
+        self._receiver: trio.MemoryReceiveChannel[Event]
+        self._sender, self._receiver = trio.open_memory_channel[Event](math.inf)
+
+    def put(self, event: Event) -> None:
+        """Hand an event to whoever awaits the handshake."""
+        self._sender.send_nowait(event)
+
+    async def converse(
+        self,
+        engine: Engine,
+        is_awaited: Callable[[Event], bool],
+        *,
+        check_host_key: HostKeyCheck | None = None,
+        prompt_handler: PromptHandler | None = None,
+    ) -> Event:
+        """Answer questions until the awaited event, and return it.
+
+        Raises:
+            SSHException: why the connection ended instead.
+            Whatever `check_host_key` or `prompt_handler` raises.
+        """
+        while True:
+            # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
+            engine.flush_now()
+            event: Event | None = await self._receiver.receive()
+            while event is not None:
+                if is_awaited(event):
+                    engine.flush()
+                    return event
+                match event:
+                    case Ended(error):
+                        raise error if isinstance(error, SSHException) else engine.lost()
+                    case Asked(question):
+                        answer = await _answer(question, check_host_key, prompt_handler)
+                        engine.handle(engine.core.answer(answer))
+                    case _:
+                        pass
+                event = self._take()
+
+    def _take(self) -> Event | None:
+        try:
+            return self._receiver.receive_nowait()
+        except trio.WouldBlock:
+            return None
+
+
+async def _answer(
+    question: Question, check_host_key: HostKeyCheck | None, prompt_handler: PromptHandler | None
+) -> object:
+    match question:
+        case HostKeyOffered(key):
+            if check_host_key is None:
+                raise LocalProtocolError("a host key came where none was due")
+            await resolved(check_host_key(key))
+            return None
+        case PromptsArrived(name, instruction, prompts):
+            if prompt_handler is None:
+                raise LocalProtocolError("prompts came where nobody answers them")
+            answers = await resolved(
+                prompt_handler(
+                    printable(name),
+                    printable(instruction, 4096),
+                    [Prompt(printable(prompt.text), prompt.echo) for prompt in prompts],
+                )
+            )
+            if isinstance(answers, str) or len(answers) != len(prompts):
+                raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
+            return answers
+        case _:
+            raise LocalProtocolError(f"nobody answers {type(question).__name__}")
