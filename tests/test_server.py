@@ -16,7 +16,6 @@ from tests.runtime.helpers import (
     KNOWN_HOST,
     USER_KEY,
     HandPeer,
-    MemoryListener,
     OpenDoor,
     echo,
     listening,
@@ -119,7 +118,9 @@ async def test_several_rounds_of_prompts_are_asked_and_answered() -> None:
             self.responses: list[tuple[str, ...]] = []
 
         def check_auth_interactive(self, username: str, submethods: str) -> trio_ssh.InteractiveQuery:
-            return trio_ssh.InteractiveQuery("First", "Answer both", [("Name: ", True), trio_ssh.Prompt("PIN: ", False)])
+            return trio_ssh.InteractiveQuery(
+                "First", "Answer both", [("Name: ", True), trio_ssh.Prompt("PIN: ", False)]
+            )
 
         async def check_auth_interactive_response(
             self, responses: Sequence[str]
@@ -296,9 +297,7 @@ async def test_clients_that_are_not_logged_in_are_turned_away_when_there_are_too
     limits = trio_ssh.Limits(startups_begin=3, startups_full=3)
     listener, connect_to = listening()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            lambda: trio_ssh.serve_listeners(OpenDoor, [listener], host_keys=[HOST_KEY], limits=limits)
-        )
+        nursery.start_soon(lambda: trio_ssh.serve_listeners(OpenDoor, [listener], host_keys=[HOST_KEY], limits=limits))
         silent = [await connect_to() for _ in range(3)]
         await trio.testing.wait_all_tasks_blocked()
         refused = await connect_to()
@@ -324,9 +323,7 @@ async def test_some_are_turned_away_at_random_before_all_are() -> None:
     limits = trio_ssh.Limits(startups_begin=2, startups_rate=50, startups_full=200)
     listener, connect_to = listening()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(
-            lambda: trio_ssh.serve_listeners(OpenDoor, [listener], host_keys=[HOST_KEY], limits=limits)
-        )
+        nursery.start_soon(lambda: trio_ssh.serve_listeners(OpenDoor, [listener], host_keys=[HOST_KEY], limits=limits))
         admitted = 0
         for _ in range(60):
             admitted += bool(await (await connect_to()).receive_some())
@@ -515,7 +512,9 @@ async def test_nothing_but_true_grants_a_request(answer: object, caplog: pytest.
             assert any(record.levelno == logging.ERROR for record in caplog.records), "the mistake was not logged"
 
 
-@pytest.mark.parametrize("answer", [0, True, None, trio_ssh.OpenFailureReason.CONNECT_FAILED, ValueError("broken")], ids=str)
+@pytest.mark.parametrize(
+    "answer", [0, True, None, trio_ssh.OpenFailureReason.CONNECT_FAILED, ValueError("broken")], ids=str
+)
 async def test_nothing_but_the_enum_s_member_opens_a_channel(answer: object, caplog: pytest.LogCaptureFixture) -> None:
     class Mistaken(OpenDoor):
         def _give(self, *arguments: object) -> trio_ssh.OpenResult:
@@ -658,7 +657,7 @@ async def test_a_group_of_exceptions_is_one_failure(caplog: pytest.LogCaptureFix
             nursery.start_soon(trio.sleep_forever)
         return 0
 
-    with pytest.raises(ExceptionGroup):  # noqa: PT012 -- the client's block is what raises
+    with pytest.raises(ExceptionGroup):  # noqa: ASYNC401 -- the oldest pytest that we admit has no RaisesGroup
         async with open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client:
             done = await client.run_process("x", check=False, capture_stdout=True)
             assert done.returncode == 255

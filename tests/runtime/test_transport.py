@@ -119,7 +119,7 @@ async def test_two_authentications_at_once_are_refused() -> None:
         nursery.start_soon(serve, theirs, Slow())
         async with trio_ssh.Transport(ours) as transport:
             await transport.start_client(check_host_key=trust)
-            nursery.start_soon(transport.auth_password, "user", "x")
+            nursery.start_soon(transport.auth_password, "user", "x")  # noqa: ASYNC111 -- cancelled before it closes
             await trio.testing.wait_all_tasks_blocked()
             with pytest.raises(trio_ssh.LocalProtocolError, match="another authentication method is under way"):
                 await transport.auth_none("user")

@@ -1,7 +1,7 @@
-"""Answering what a handshake asks, in the task of whoever awaits it, so that their exceptions and cancellation are their own.
+"""Answering what a handshake asks, in the task of whoever awaits it: exceptions and cancellation are their own.
 
-The reader's task puts the events of key exchange and authentication here; the caller's task takes them, answers questions, and
-returns with the event that it waits for.
+The reader's task puts the events of key exchange and authentication here; the caller's task takes them, answers
+questions, and returns with the event that it waits for.
 """
 
 from __future__ import annotations
