@@ -166,13 +166,15 @@ async def test_a_handler_may_report_before_it_ends() -> None:
         assert (done.returncode, done.stdout) == (7, b"still here")
 
 
-async def test_a_handler_can_wait_for_its_client_to_leave() -> None:
+async def test_a_handler_is_cancelled_when_its_client_closes_the_channel() -> None:
     endings: list[str] = []
 
     async def wait(process: trio_ssh.ServerProcess) -> int:
-        await process.wait_closed()
-        endings.append("left")
-        process.exit(0)  # to nobody; no error
+        try:
+            await trio.sleep_forever()
+        finally:
+            endings.append("left")
+            process.exit(0)  # to nobody; no error
         return 0
 
     async with open_memory_client(OpenDoor(wait), host_key=HOST_KEY) as client:
@@ -283,7 +285,9 @@ async def test_a_real_terminal_is_one() -> None:
         with trio.fail_after(10):
             modes = {trio_ssh.TerminalMode.ECHO: 0}
             pty = trio_ssh.Pty("vt100", 123, 45, modes=modes)
-            async with await client.open_process("tty; stty size; echo $TERM; read x; stty size; exit 5", term=pty) as p:
+            async with await client.open_process(
+                "tty; stty size; echo $TERM; read x; stty size; exit 5", term=pty
+            ) as p:
                 assert (await p.stdout.read_line()).startswith("/dev/")
                 assert await p.stdout.read_line() == "45 123\r\n"
                 assert await p.stdout.read_line() == "vt100\r\n"

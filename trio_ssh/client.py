@@ -28,6 +28,7 @@ from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.runtime.security_options import checked_algorithms
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
 from trio_ssh.wire.text import printable
 
@@ -59,6 +60,7 @@ class SSHClient:
         self._host_keys_filename: Path | None = None
         self._has_loaded_keys = False
         self._address = ""
+        self._conflict = OneAtATime("another task is connecting this client")
         self._log_channel = "trio_ssh.transport"
 
     def __repr__(self) -> str:
@@ -178,7 +180,7 @@ class SSHClient:
             prompt_handler: answers keyboard-interactive prompts.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's
                 and the system's known_hosts are read.
-            sock: any connected stream, instead of TCP to `hostname` and `port`.
+            sock: any connected stream, instead of TCP to `hostname` and `port`; the client's from now on.
             compress: offer zlib first.
             kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
             keepalive: seconds of silence after which the server is asked for a sign of life; 0 for never.
@@ -198,52 +200,58 @@ class SSHClient:
             raise LocalProtocolError("connect inside the client's block: `async with client:`")
         if self._transport is not None:
             raise LocalProtocolError("this client is connected: aclose() first")
-        algorithms = checked_algorithms(
-            kex=kex,
-            host_key_algorithms=host_key_algorithms,
-            ciphers=ciphers,
-            macs=macs,
-            compressions=("zlib@openssh.com", "none") if compress and compressions is None else compressions,
-        )
-        known = await self._known_hosts(known_hosts)
-        name = known_hosts_name(hostname, port)
-        if host_key_algorithms is None:
-            algorithms = _prefer_known(algorithms, known, name)
-        credentials = await load_credentials(
-            pkey=pkey,
-            key_filename=key_filename,
-            passphrase=passphrase if passphrase is not None else password,
-            look_for_keys=look_for_keys and not pkey and not key_filename,
-            password=password,
-            prompt_handler=prompt_handler,
-        )
-
-        async def check_host_key(key: PublicKey) -> None:
-            await self._check_host_key(known, name, key)
-
-        if username is None:
-            username = getpass.getuser()
-        stream = sock if sock is not None else await _open_stream(hostname, port)
-        self._address = f"{hostname}:{port}"
-        transport = Transport(
-            stream, limits=limits, algorithms=algorithms, log_channel=self._log_channel, nursery=self._block.nursery
-        )
-        try:
-            with trio.move_on_after(limits.login_seconds) as login:
-                await transport.start_client(check_host_key=check_host_key)
-                await log_in(transport, username, credentials)
-            if login.cancelled_caught:
-                raise ConnectionLost(
-                    f"{self._address} did not finish the login within {limits.login_seconds:g} seconds"
+        with self._conflict:
+            try:
+                algorithms = checked_algorithms(
+                    kex=kex,
+                    host_key_algorithms=host_key_algorithms,
+                    ciphers=ciphers,
+                    macs=macs,
+                    compressions=("zlib@openssh.com", "none") if compress and compressions is None else compressions,
                 )
-        except BaseException:
-            with trio.CancelScope(shield=True) as closing:
-                closing.deadline = trio.current_time() + 1
-                await transport.aclose()
-            raise
-        self._transport = transport
-        if keepalive:
-            transport.set_keepalive(keepalive)
+                known = await self._known_hosts(known_hosts)
+                name = known_hosts_name(hostname, port)
+                if host_key_algorithms is None:
+                    algorithms = _prefer_known(algorithms, known, name)
+                credentials = await load_credentials(
+                    pkey=pkey,
+                    key_filename=key_filename,
+                    passphrase=passphrase if passphrase is not None else password,
+                    look_for_keys=look_for_keys and not pkey and not key_filename,
+                    password=password,
+                    prompt_handler=prompt_handler,
+                )
+
+                async def check_host_key(key: PublicKey) -> None:
+                    await self._check_host_key(known, name, key)
+
+                if username is None:
+                    username = getpass.getuser()
+            except BaseException:
+                if sock is not None:
+                    await trio.aclose_forcefully(sock)  # it is ours, whatever becomes of the connection
+                raise
+            stream = sock if sock is not None else await _open_stream(hostname, port)
+            self._address = f"{hostname}:{port}"
+            transport = Transport(
+                stream, limits=limits, algorithms=algorithms, log_channel=self._log_channel, nursery=self._block.nursery
+            )
+            try:
+                with trio.move_on_after(limits.login_seconds) as login:
+                    await transport.start_client(check_host_key=check_host_key)
+                    await log_in(transport, username, credentials)
+                if login.cancelled_caught:
+                    raise ConnectionLost(
+                        f"{self._address} did not finish the login within {limits.login_seconds:g} seconds"
+                    )
+            except BaseException:
+                with trio.CancelScope(shield=True) as closing:
+                    closing.deadline = trio.current_time() + 1
+                    await transport.aclose()
+                raise
+            self._transport = transport
+            if keepalive:
+                transport.set_keepalive(keepalive)
 
     async def _known_hosts(self, known_hosts: KnownHosts | None) -> HostKeys:
         known = HostKeys()

@@ -95,7 +95,6 @@ async def _run_with_pipes(
         # Input and signals never end the session, nor hold it up.
         nursery.start_soon(_feed, session, child.stdin)
         nursery.start_soon(_pass_signals, session, child)
-        nursery.start_soon(_notice_hangup, session)
         async with bare_nursery() as outputs:
             outputs.start_soon(_pump, child.stdout, session.stdout)
             outputs.start_soon(_pump, child.stderr, session.stderr)
@@ -119,12 +118,6 @@ async def _pump(source: trio.abc.ReceiveStream, target: trio.abc.SendStream) -> 
     """Process to client, up to EOF."""
     while data := await source.receive_some(_READ_BYTES):
         await target.send_all(data)
-
-
-async def _notice_hangup(session: ServerProcess) -> None:
-    """A process that neither reads nor writes would outlive its session by any time."""
-    await session.wait_closed()
-    raise trio.BrokenResourceError("the client closed the session")
 
 
 async def _pass_signals(session: ServerProcess, child: trio.Process) -> None:
@@ -201,7 +194,6 @@ async def _run_with_terminal(
     async with terminal, _Ending(child), bare_nursery() as nursery:
         nursery.start_soon(_type, session, terminal)
         nursery.start_soon(_pass_signals, session, child)
-        nursery.start_soon(_notice_hangup, session)
         nursery.start_soon(_resize, session, ours)
         await _show(terminal, session)
         status = await child.wait()

@@ -291,7 +291,7 @@ class ServerInterface(PeerHandler):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if result is not OpenResult.SUCCEEDED:
             return OpenFailureReason(result.value)
-        # A client that closes a channel doesn't end its handler, so the core's count of channels is not enough.
+        # Closing a channel cancels its handler, but that may take its time: the core's count of channels is not enough.
         limits = self.transport.limits
         if channel.kind == "session":
             if self._sessions_at_work >= limits.sessions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import signal
 from abc import ABC, abstractmethod
@@ -182,11 +181,6 @@ class ServerProcess:
         """The terminal, with its newest size, or None."""
         return self._state.pty
 
-    async def wait_closed(self) -> None:
-        """Wait until the client has closed the session or is gone: nobody reads what is written from here on."""
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            await self.channel.recv_exit_report()
-
     def exit(self, status: int) -> None:
         """Report an exit status; the first report counts.  The session goes on until its handler returns."""
         if not self._is_exited and self._can_report:
@@ -242,7 +236,10 @@ async def run_session(
     """
     status = FAILED_STATUS
     try:
-        status = _as_status(await handle(process))
+        # A client that closes the channel, or hangs up, has ended its session: the handler gets a cancellation.
+        with trio.CancelScope() as scope:
+            process.channel.end_with_channel(scope)
+            status = _as_status(await handle(process))
     except Exception as error:
         if is_left_by_client(process.channel, error):
             _log.debug("%r ended with its client: %s", process, error)

@@ -204,6 +204,7 @@ def test_what_is_said_during_an_exchange_waits_and_comes_in_order() -> None:
     pair.pump()
     pair.check()
     assert [type(event).__name__ for event in pair.server.events[before:]] == [
+        "ExchangeStarted",
         "Asked",
         "ExchangeFinished",
         "RequestArrived",

@@ -723,5 +723,5 @@ def test_unanswered_global_requests_have_a_most(wants_reply: bool) -> None:
         alone.hear(GlobalRequest("x", wants_reply, b""))
     alone.mux.reply_global(is_success=True, wants_reply=wants_reply)
     alone.hear(GlobalRequest("x", wants_reply, b""))
-    with pytest.raises(RemoteProtocolError, match="more than 5 global requests"):
+    with pytest.raises(RemoteProtocolError, match="more than 5 requests"):
         alone.hear(GlobalRequest("x", wants_reply, b""))

@@ -356,6 +356,21 @@ def test_global_requests_that_are_not_answered_yet_have_a_most(role: Role, wants
     assert len(peer.side.of(GlobalRequestArrived)) == DEFAULT_LIMITS.unanswered_requests
 
 
+@pytest.mark.parametrize("role", Role)
+def test_bytes_of_requests_that_are_not_answered_yet_have_a_most(role: Role) -> None:
+    peer = logged_in(role)
+    channels = [by_peer(peer) for _ in range(4)]
+    large = bytes(100 * KIB)
+    peer.say(*[ChannelRequest(channel.local_id, "env", True, large) for channel in channels for _ in range(2)])
+    peer.say(GlobalRequest("x", True, large), GlobalRequest("x", True, large))
+    peer.check()
+    peer.core.mux.reply(channels[0], is_success=False, wants_reply=True)
+    peer.say(GlobalRequest("x", True, large))
+    peer.check()
+    peer.say(GlobalRequest("x", True, large))
+    ended(peer)
+
+
 Flood = Callable[[HandPeer, int], list[DeclaredMessage | bytes]]
 
 FLOODS: Final[dict[str, Flood]] = {

@@ -121,7 +121,7 @@ class CoreChannel:
         local_id, remote_id: the numbers that we and they chose; remote_id is -1 until the opening is confirmed.
         is_ours: we opened it.
         pending: names of our requests that await replies, oldest first (RFC 4254 s5.4 answers in order).
-        unanswered: their requests that want a reply and have none yet.
+        unanswered: the sizes of their requests that we haven't dealt with yet; of the opening before all.
         combine_stderr: stderr arrives in the data stream.
         reserve: bytes of the outbound window that a grown write may not touch; unused by plain channels.
     """
@@ -136,7 +136,7 @@ class CoreChannel:
     outbound: Half = Half.OPEN
     is_confirmed: bool = False
     pending: deque[str] = attrs.field(factory=deque[str])
-    unanswered: int = 0
+    unanswered: deque[int] = attrs.field(factory=deque[int])
     arrived: list[Batch | None] = attrs.field(factory=lambda: [None, None])
     unread: int = 0
     data_head: bytes = b""

@@ -24,6 +24,7 @@ from trio_ssh.core.events import (
     Ended,
     Event,
     ExchangeFinished,
+    ExchangeStarted,
     LoggedIn,
     PongArrived,
 )
@@ -114,6 +115,7 @@ class Connection:
             outbound=self._outbound,
             on_ask=self._ask,
             on_outbound_keys=self._announce_extensions,
+            on_started=self._exchange_started,
             on_finished=self._exchange_finished,
         )
         self.mux: Mux = Mux(self._outbound, options.limits, self._events_append)
@@ -219,7 +221,7 @@ class Connection:
         Raises:
             LocalProtocolError: another method is under way, or this isn't the time for it.
         """
-        if self.phase is not Phase.AUTHENTICATE or self.role is not Role.CLIENT:
+        if self.phase not in (Phase.AUTHENTICATE, Phase.REEXCHANGE_AUTHENTICATE) or self.role is not Role.CLIENT:
             raise LocalProtocolError(f"can't authenticate in phase {self.phase.value!r}")
         if self._auth is not None and not self._auth.is_done:
             raise LocalProtocolError("another authentication method is under way")
@@ -368,6 +370,9 @@ class Connection:
             for name, value in extensions:
                 content.add_string(name).add_string(value)
             self._outbound.seal(ExtInfo(len(extensions), content.asbytes()).encode())
+
+    def _exchange_started(self) -> None:
+        self._events.append(ExchangeStarted())
 
     def _exchange_finished(self, is_first: bool) -> None:
         assert self.keying.negotiated is not None, "a finished exchange has a result"

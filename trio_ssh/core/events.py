@@ -36,6 +36,11 @@ class Asked(Event):
 
 
 @attrs.define
+class ExchangeStarted(Event):
+    """A later key exchange has begun, whoever began it; `ExchangeFinished` must follow in time."""
+
+
+@attrs.define
 class ExchangeFinished(Event):
     """Both directions use new keys."""
 

@@ -47,6 +47,7 @@ class Keying:
 
     Args:
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
+        on_started: called when an exchange other than the first begins.
         on_finished: called when both directions use new keys.
     """
 
@@ -60,6 +61,7 @@ class Keying:
         "_on_ask",
         "_on_finished",
         "_on_outbound_keys",
+        "_on_started",
         "_our_payload",
         "_ours",
         "_outbound",
@@ -87,6 +89,7 @@ class Keying:
         outbound: Outbound,
         on_ask: Callable[[Question, Conversation[None]], None],
         on_outbound_keys: Callable[[], None],
+        on_started: Callable[[], None],
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
@@ -98,6 +101,7 @@ class Keying:
         self._outbound = outbound
         self._on_ask = on_ask
         self._on_outbound_keys = on_outbound_keys
+        self._on_started = on_started
         self._on_finished = on_finished
         #: Our KEXINIT while an exchange runs, and its payload.
         self._ours: KexInit | None = None
@@ -162,6 +166,8 @@ class Keying:
         self._our_payload = message.encode()
         self._outbound.seal(self._our_payload)
         self._outbound.is_gated = True
+        if not self.is_first_exchange:
+            self._on_started()
 
     def receive_kexinit(self, payload: bytes) -> None:
         """The peer begins, or answers, an exchange."""

@@ -42,6 +42,8 @@ class Limits:
     #: Requests on one channel, or on the connection, that we have not answered yet.  More than `environment_names`,
     #: which clients send all at once.
     unanswered_requests: int = 256
+    #: Bytes of all that a connection's peer asks and nobody has answered yet: requests, openings, global requests.
+    unanswered_bytes: int = 1 * MIB
     #: Received bytes that wait for a reader: of a new channel, of one that has long kept up, and of all channels.
     initial_window_bytes: int = 2 * MIB
     largest_window_bytes: int = 16 * MIB
@@ -53,6 +55,8 @@ class Limits:
     rekey_bytes: int = 1024 * MIB
     rekey_packets: int = 2**31
     rekey_seconds: float = 3600.0
+    #: From the beginning of a later key exchange to its end; the first is part of the login.
+    exchange_seconds: float = 120.0
 
     #: From accept to the end of authentication; for a client, unless the caller's own scope is shorter.
     login_seconds: float = 120.0

@@ -7,6 +7,7 @@ Refuses to know what a channel is for.  `on_<message>` is called for each messag
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -78,6 +79,7 @@ class Mux:
         "_next_id",
         "_outbound",
         "_pending_global",
+        "_unanswered_bytes",
         "_unanswered_global",
         "channels",
     )
@@ -89,7 +91,8 @@ class Mux:
         self._budget = WindowBudget(limits)
         self._next_id = 0
         self._pending_global = 0
-        self._unanswered_global = 0
+        self._unanswered_global: deque[int] = deque()
+        self._unanswered_bytes = 0
         #: By our number.  Numbers are not used again until 2**32 were: a late message never meets another channel.
         self.channels: dict[int, CoreChannel] = {}
 
@@ -142,7 +145,26 @@ class Mux:
         channel = self._new_channel(message.kind, is_ours=False)
         channel.remote_id = message.sender
         channel.outbound_window = OutboundWindow(message.initial_window, message.maximum_packet)
+        self._count(channel.unanswered, payload)
         self._emit(OpenRequested(channel, message.details))
+
+    def _count(self, unanswered: deque[int], payload: bytes) -> None:
+        """The peer asks for something: hold it to how much may wait for us.
+
+        Raises:
+            RemoteProtocolError: too much does.
+        """
+        unanswered.append(len(payload))
+        self._unanswered_bytes += len(payload)
+        if len(unanswered) > self._limits.unanswered_requests:
+            raise RemoteProtocolError(f"more than {self._limits.unanswered_requests} requests before an answer")
+        if self._unanswered_bytes > self._limits.unanswered_bytes:
+            raise RemoteProtocolError(f"more than {self._limits.unanswered_bytes} bytes of requests before an answer")
+
+    def _discount(self, unanswered: deque[int]) -> None:
+        """The oldest of the peer's requests is dealt with."""
+        if unanswered:
+            self._unanswered_bytes -= unanswered.popleft()
 
     def _has_all_sessions(self) -> bool:
         theirs = sum(channel.kind == "session" and not channel.is_ours for channel in self.channels.values())
@@ -150,6 +172,7 @@ class Mux:
 
     def confirm_open(self, channel: CoreChannel, details: bytes) -> None:
         """Accept the peer's channel."""
+        self._discount(channel.unanswered)
         channel.is_confirmed = True
         channel.data_head = struct.pack(">BI", ChannelData.NUMBER, channel.remote_id)
         self._outbound.send(
@@ -164,6 +187,7 @@ class Mux:
 
     def refuse_open(self, channel: CoreChannel, reason: OpenFailureReason, text: str) -> None:
         """Refuse the peer's channel."""
+        self._discount(channel.unanswered)
         self._forget(channel)
         self._refuse(channel.remote_id, reason, text)
 
@@ -381,14 +405,12 @@ class Mux:
         # do we.
         if channel.outbound is Half.CLOSED:
             return
-        channel.unanswered += 1
-        if channel.unanswered > self._limits.unanswered_requests:
-            raise RemoteProtocolError(f"more than {self._limits.unanswered_requests} requests before an answer")
+        self._count(channel.unanswered, payload)
         self._emit(RequestArrived(channel, message.name, message.want_reply, message.details))
 
     def reply(self, channel: CoreChannel, *, is_success: bool, wants_reply: bool) -> None:
         """The oldest request of the peer on this channel is dealt with; answer it if it wanted that."""
-        channel.unanswered -= 1
+        self._discount(channel.unanswered)
         if wants_reply and channel.outbound is not Half.CLOSED:
             cls = ChannelSuccess if is_success else ChannelFailure
             self._outbound.send(cls(channel.remote_id).encode())
@@ -419,14 +441,12 @@ class Mux:
     def on_global_request(self, payload: bytes) -> None:
         """The peer asks something of the connection."""
         message = GlobalRequest.from_payload(payload)
-        self._unanswered_global += 1
-        if self._unanswered_global > self._limits.unanswered_requests:
-            raise RemoteProtocolError(f"more than {self._limits.unanswered_requests} global requests before an answer")
+        self._count(self._unanswered_global, payload)
         self._emit(GlobalRequestArrived(message.name, message.want_reply, message.details))
 
     def reply_global(self, *, is_success: bool, wants_reply: bool, details: bytes = b"") -> None:
         """The peer's oldest global request is dealt with; answer it if it wanted that."""
-        self._unanswered_global -= 1
+        self._discount(self._unanswered_global)
         if wants_reply:
             self._outbound.send((RequestSuccess(details) if is_success else RequestFailure()).encode())
 

@@ -112,6 +112,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
         self.request_pump: object = None
+        self._server: trio.CancelScope | None = None
         self._stderr: StderrStream | None = None
 
     def __repr__(self) -> str:
@@ -588,8 +589,16 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
             if lane is not None:
                 lane.end()
 
+    def end_with_channel(self, scope: trio.CancelScope) -> None:
+        """Cancel `scope` when the peer closes this channel: what serves it has nobody to serve any more."""
+        self._server = scope
+        if self.core.inbound is Half.CLOSED:
+            scope.cancel()
+
     def _on_close(self) -> None:
         self._on_eof()
+        if self._server is not None:
+            self._server.cancel()
         # Both refer to this channel: two cycles less for the collector.
         self.request_pump = self._stderr = None
         self._wake(lambda: trio.BrokenResourceError("the peer closed this channel"))

@@ -107,6 +107,8 @@ class Engine:
         self._reading = trio.CancelScope(shield=True)
         self._last_words = trio.CancelScope(shield=True)
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
+        self._events: deque[Event] = deque()
+        self._is_handling = False
 
     def start(self) -> None:
         """Start the tasks."""
@@ -133,8 +135,17 @@ class Engine:
 
     def handle(self, events: Sequence[Event]) -> None:
         """Turn what happened into wake-ups, and sometimes into answers: whoever calls this flushes."""
-        for event in events:
-            self._on_event(event)
+        # An answer makes new events.  They join the list instead of going deeper: a peer may ask a hundred times in one
+        # read.
+        self._events.extend(events)
+        if self._is_handling:
+            return
+        self._is_handling = True
+        try:
+            while self._events:
+                self._on_event(self._events.popleft())
+        finally:
+            self._is_handling = False
 
     def flush(self) -> None:
         """Something may have been sealed, and more may follow: wake the writer."""
@@ -210,6 +221,18 @@ class Engine:
     def answered(self, is_success: bool, details: bytes) -> None:
         """The oldest global request has its answer."""
         self._replies.popleft().bring((is_success, details))
+
+    def exchanging(self) -> None:
+        """A later key exchange has begun.  It holds back what others send, so the peer must see it through in time."""
+        self.spawn(self._watch_exchange, name="trio_ssh key exchange")
+
+    async def _watch_exchange(self) -> None:
+        before, seconds = self.exchanges, self._limits.exchange_seconds
+        with trio.move_on_after(seconds) as patience:
+            while self.exchanges == before and not self.is_over:
+                await self.room.park()
+        if patience.cancelled_caught:
+            self.fail(ConnectionLost(f"the peer did not finish a key exchange within {seconds:g} seconds"))
 
     def exchanged(self) -> None:
         """A key exchange has finished."""

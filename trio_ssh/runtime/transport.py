@@ -34,6 +34,7 @@ from trio_ssh.core.events import (
     EofArrived,
     Event,
     ExchangeFinished,
+    ExchangeStarted,
     GlobalRequestAnswered,
     GlobalRequestArrived,
     LoggedIn,
@@ -609,6 +610,8 @@ class Transport(Link):
                 self._banner += text
             case Asked(SignatureWanted(key, data, algorithm)):
                 self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
+            case ExchangeStarted():
+                self._engine.exchanging()
             case ExchangeFinished():
                 self._engine.exchanged()
                 if event.is_first:
