@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import attrs
@@ -18,7 +19,7 @@ from trio_ssh.core.connection import Connection, Options
 from trio_ssh.core.events import LoggedIn, OpenRequested
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
-from trio_ssh.testing import memory_pair, open_memory_client
+from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
 from trio_ssh.testing.lockstep import CoreSide
 
 #: Made once: a test that isn't about keys shouldn't pay for them.
@@ -283,3 +284,15 @@ def listening() -> tuple[MemoryListener, Callable[[], Awaitable[trio.abc.Stream]
         return ours
 
     return MemoryListener(receiver), connect_to
+
+
+@asynccontextmanager
+async def serving(
+    server: trio_ssh.ServerInterface | None = None, host_key: trio_ssh.PKey = HOST_KEY
+) -> AsyncGenerator[FaultyStream, None]:
+    """Serve one client in memory; the block's value is its end of the stream, which tells whether it was closed."""
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio_ssh.serve_stream, theirs, server or OpenDoor(), host_keys=[host_key]))
+        yield FaultyStream(ours)
+        nursery.cancel_scope.cancel()

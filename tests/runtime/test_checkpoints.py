@@ -84,112 +84,6 @@ async def connect(stage: Stage) -> None:
         await stage.client.aclose()
 
 
-Call = Callable[[Stage], Awaitable[object]]
-
-CALLS: Final[dict[type, dict[str, list[Call]]]] = {
-    trio_ssh.SSHClient: {
-        "aclose": [lambda s: s.client.aclose()],
-        "connect": [connect],
-        "exec_command": [lambda s: s.client.exec_command("x")],
-        "invoke_shell": [lambda s: s.client.invoke_shell()],
-        "load_host_keys": [lambda s: s.client.load_host_keys(s.directory / "known_hosts")],
-        "load_system_host_keys": [lambda s: s.client.load_system_host_keys(s.directory / "known_hosts")],
-        "save_host_keys": [lambda s: s.client.save_host_keys(s.directory / "saved")],
-        "open_process": [lambda s: s.client.open_process("x"), lambda s: s.client.open_process()],
-        "open_session": [lambda s: s.client.open_session()],
-        "open_tcp_stream": [lambda s: s.client.open_tcp_stream("host", 1)],
-        "run_process": [
-            lambda s: s.client.run_process("x", capture_stdout=True, capture_stderr=True),
-            lambda s: s.client.run_process("x", stdin=b"x", capture_stdout=True, capture_stderr=True),
-        ],
-    },
-    trio_ssh.Transport: {
-        "aclose": [lambda s: s.transport.aclose()],
-        "cancel_port_forward": [lambda s: s.transport.cancel_port_forward("", 0)],
-        "global_request": [
-            lambda s: s.transport.global_request("x"),
-            lambda s: s.transport.global_request("x", wait=False),
-        ],
-        "open_channel": [lambda s: s.transport.open_channel("session")],
-        "open_session": [lambda s: s.transport.open_session()],
-        "open_tcp_stream": [lambda s: s.transport.open_tcp_stream("host", 1)],
-        "ping": [lambda s: s.transport.ping()],
-        "renegotiate_keys": [lambda s: s.transport.renegotiate_keys()],
-        "request_port_forward": [lambda s: s.transport.request_port_forward("", 0)],
-        "send_ignore": [lambda s: s.transport.send_ignore(), lambda s: s.transport.send_ignore(10)],
-        "wait_authenticated": [lambda s: s.theirs.get_transport().wait_authenticated()],  # type: ignore[attr-defined]
-        "wait_closed": [lambda s: close_and_wait(s)],  # noqa: PLW0108 -- it is defined below
-    },
-    trio_ssh.Channel: {
-        "aclose": [lambda s: s.ours.aclose(), lambda s: close_twice(s.ours)],
-        "exec_command": [lambda s: s.fresh.exec_command("x")],
-        "get_pty": [lambda s: s.fresh.get_pty()],
-        "invoke_shell": [lambda s: s.fresh.invoke_shell()],
-        "invoke_subsystem": [lambda s: s.fresh.invoke_subsystem("chatter")],
-        "read": [lambda s: s.ours.read(0), lambda s: s.ours.read(4), lambda s: read_ended(s)],  # noqa: PLW0108 -- it is defined below
-        "receive_some": [lambda s: s.ours.receive_some(), lambda s: s.ours.receive_some(1), lambda s: receive_rest(s)],  # noqa: PLW0108 -- it is defined below
-        "recv_exit_report": [lambda s: ended(s, s.process.channel.recv_exit_report)],
-        "recv_exit_status": [lambda s: ended(s, s.process.channel.recv_exit_status)],
-        "request_forward_agent": [lambda s: s.fresh.request_forward_agent()],
-        "request_x11": [lambda s: s.fresh.request_x11()],
-        "send_all": [lambda s: s.ours.send_all(b""), lambda s: s.ours.send_all(b"x")],
-        "send_eof": [lambda s: s.ours.send_eof()],
-        "send_stderr": [lambda s: s.theirs.send_stderr(b""), lambda s: s.theirs.send_stderr(b"x")],
-        "set_environment_variable": [lambda s: s.fresh.set_environment_variable("A", "B")],
-        "update_environment": [
-            lambda s: s.fresh.update_environment({}),
-            lambda s: s.fresh.update_environment({"A": ""}),
-        ],
-        "wait_send_all_might_not_block": [lambda s: s.ours.wait_send_all_might_not_block()],
-    },
-    StderrStream: {
-        "receive_some": [lambda s: s.ours.stderr.receive_some(), lambda s: s.ours.stderr.receive_some(1)],
-        "aclose": [lambda s: s.ours.stderr.aclose()],
-    },
-    trio_ssh.Process: {
-        "aclose": [lambda s: s.process.aclose()],
-        "end": [lambda s: ended(s, s.process.end)],
-        "wait": [lambda s: ended(s, s.process.wait)],
-    },
-    trio_ssh.ChannelFile: {
-        "aclose": [lambda s: s.file("r").aclose(), lambda s: s.file("w").aclose()],
-        "flush": [lambda s: s.file("w").flush()],
-        "read": [lambda s: s.file().read(0), lambda s: s.file().read(3)],
-        "readline": [lambda s: s.file().readline()],
-        "readlines": [lambda s: ended(s, s.file().readlines)],
-        "write": [lambda s: s.file("w").write(""), lambda s: s.file("w").write(b"x")],
-        "writelines": [lambda s: s.file("w").writelines([]), lambda s: s.file("w").writelines(["a", b"b"])],
-    },
-    Reader: {
-        "aclose": [lambda s: s.process.stderr.aclose()],
-        "read": [lambda s: s.process.stdout.read(0), lambda s: s.process.stdout.read(3)],
-        "read_line": [lambda s: s.process.stdout.read_line()],
-        "receive_some": [lambda s: s.process.stdout.receive_some(), lambda s: receive_left(s)],  # noqa: PLW0108 -- it is defined below
-    },
-    Writer: {
-        "aclose": [lambda s: s.process.stdin.aclose()],
-        "send_all": [lambda s: s.process.stdin.send_all(b""), lambda s: s.process.stdin.send_all(b"x")],
-        "wait_send_all_might_not_block": [lambda s: s.process.stdin.wait_send_all_might_not_block()],
-        "write": [lambda s: s.process.stdin.write(""), lambda s: s.process.stdin.write("x")],
-    },
-}
-
-#: Coroutines that need more of a stage than there is here, and the test that sees to them.
-ELSEWHERE: Final = {
-    (trio_ssh.Transport, name)
-    for name in (
-        "accept",
-        "auth_interactive",
-        "auth_none",
-        "auth_password",
-        "auth_publickey",
-        "start_client",
-        "start_server",
-        "try_authenticate",
-    )
-}
-
-
 async def close_and_wait(stage: Stage) -> None:
     with trio.CancelScope(shield=True):
         await stage.transport.aclose()
@@ -233,6 +127,112 @@ async def read_ended(stage: Stage) -> None:
         assert await stage.ours.read() == b""
     with trio.testing.assert_checkpoints():
         assert await stage.ours.receive_some() == b""
+
+
+Call = Callable[[Stage], Awaitable[object]]
+
+CALLS: Final[dict[type, dict[str, list[Call]]]] = {
+    trio_ssh.SSHClient: {
+        "aclose": [lambda s: s.client.aclose()],
+        "connect": [connect],
+        "exec_command": [lambda s: s.client.exec_command("x")],
+        "invoke_shell": [lambda s: s.client.invoke_shell()],
+        "load_host_keys": [lambda s: s.client.load_host_keys(s.directory / "known_hosts")],
+        "load_system_host_keys": [lambda s: s.client.load_system_host_keys(s.directory / "known_hosts")],
+        "save_host_keys": [lambda s: s.client.save_host_keys(s.directory / "saved")],
+        "open_process": [lambda s: s.client.open_process("x"), lambda s: s.client.open_process()],
+        "open_session": [lambda s: s.client.open_session()],
+        "open_tcp_stream": [lambda s: s.client.open_tcp_stream("host", 1)],
+        "run_process": [
+            lambda s: s.client.run_process("x", capture_stdout=True, capture_stderr=True),
+            lambda s: s.client.run_process("x", stdin=b"x", capture_stdout=True, capture_stderr=True),
+        ],
+    },
+    trio_ssh.Transport: {
+        "aclose": [lambda s: s.transport.aclose()],
+        "cancel_port_forward": [lambda s: s.transport.cancel_port_forward("", 0)],
+        "global_request": [
+            lambda s: s.transport.global_request("x"),
+            lambda s: s.transport.global_request("x", wait=False),
+        ],
+        "open_channel": [lambda s: s.transport.open_channel("session")],
+        "open_session": [lambda s: s.transport.open_session()],
+        "open_tcp_stream": [lambda s: s.transport.open_tcp_stream("host", 1)],
+        "ping": [lambda s: s.transport.ping()],
+        "renegotiate_keys": [lambda s: s.transport.renegotiate_keys()],
+        "request_port_forward": [lambda s: s.transport.request_port_forward("", 0)],
+        "send_ignore": [lambda s: s.transport.send_ignore(), lambda s: s.transport.send_ignore(10)],
+        "wait_authenticated": [lambda s: s.theirs.get_transport().wait_authenticated()],  # type: ignore[attr-defined]
+        "wait_closed": [close_and_wait],
+    },
+    trio_ssh.Channel: {
+        "aclose": [lambda s: s.ours.aclose(), lambda s: close_twice(s.ours)],
+        "exec_command": [lambda s: s.fresh.exec_command("x")],
+        "get_pty": [lambda s: s.fresh.get_pty()],
+        "invoke_shell": [lambda s: s.fresh.invoke_shell()],
+        "invoke_subsystem": [lambda s: s.fresh.invoke_subsystem("chatter")],
+        "read": [lambda s: s.ours.read(0), lambda s: s.ours.read(4), read_ended],
+        "receive_some": [lambda s: s.ours.receive_some(), lambda s: s.ours.receive_some(1), receive_rest],
+        "recv_exit_report": [lambda s: ended(s, s.process.channel.recv_exit_report)],
+        "recv_exit_status": [lambda s: ended(s, s.process.channel.recv_exit_status)],
+        "request_forward_agent": [lambda s: s.fresh.request_forward_agent()],
+        "request_x11": [lambda s: s.fresh.request_x11()],
+        "send_all": [lambda s: s.ours.send_all(b""), lambda s: s.ours.send_all(b"x")],
+        "send_eof": [lambda s: s.ours.send_eof()],
+        "send_stderr": [lambda s: s.theirs.send_stderr(b""), lambda s: s.theirs.send_stderr(b"x")],
+        "set_environment_variable": [lambda s: s.fresh.set_environment_variable("A", "B")],
+        "update_environment": [
+            lambda s: s.fresh.update_environment({}),
+            lambda s: s.fresh.update_environment({"A": ""}),
+        ],
+        "wait_send_all_might_not_block": [lambda s: s.ours.wait_send_all_might_not_block()],
+    },
+    StderrStream: {
+        "receive_some": [lambda s: s.ours.stderr.receive_some(), lambda s: s.ours.stderr.receive_some(1)],
+        "aclose": [lambda s: s.ours.stderr.aclose()],
+    },
+    trio_ssh.Process: {
+        "aclose": [lambda s: s.process.aclose()],
+        "end": [lambda s: ended(s, s.process.end)],
+        "wait": [lambda s: ended(s, s.process.wait)],
+    },
+    trio_ssh.ChannelFile: {
+        "aclose": [lambda s: s.file("r").aclose(), lambda s: s.file("w").aclose()],
+        "flush": [lambda s: s.file("w").flush()],
+        "read": [lambda s: s.file().read(0), lambda s: s.file().read(3)],
+        "readline": [lambda s: s.file().readline()],
+        "readlines": [lambda s: ended(s, s.file().readlines)],
+        "write": [lambda s: s.file("w").write(""), lambda s: s.file("w").write(b"x")],
+        "writelines": [lambda s: s.file("w").writelines([]), lambda s: s.file("w").writelines(["a", b"b"])],
+    },
+    Reader: {
+        "aclose": [lambda s: s.process.stderr.aclose()],
+        "read": [lambda s: s.process.stdout.read(0), lambda s: s.process.stdout.read(3)],
+        "read_line": [lambda s: s.process.stdout.read_line()],
+        "receive_some": [lambda s: s.process.stdout.receive_some(), receive_left],
+    },
+    Writer: {
+        "aclose": [lambda s: s.process.stdin.aclose()],
+        "send_all": [lambda s: s.process.stdin.send_all(b""), lambda s: s.process.stdin.send_all(b"x")],
+        "wait_send_all_might_not_block": [lambda s: s.process.stdin.wait_send_all_might_not_block()],
+        "write": [lambda s: s.process.stdin.write(""), lambda s: s.process.stdin.write("x")],
+    },
+}
+
+#: Coroutines that need more of a stage than there is here, and the test that sees to them.
+ELSEWHERE: Final = {
+    (trio_ssh.Transport, name)
+    for name in (
+        "accept",
+        "auth_interactive",
+        "auth_none",
+        "auth_password",
+        "auth_publickey",
+        "start_client",
+        "start_server",
+        "try_authenticate",
+    )
+}
 
 
 CASES: Final = [
