@@ -14,7 +14,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -87,6 +87,13 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def kill(pids: Iterable[int]) -> None:
+    """SIGKILL for those that are left."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 async def eventually(is_so: Callable[[], object]) -> None:
     """Wait until another process has done something that nothing tells us of."""
     with trio.fail_after(PATIENCE):
@@ -143,8 +150,7 @@ class Account:
         deadline = time.monotonic() + PATIENCE
         while (left := processes_of(self.uid)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for pid in left:
-            os.kill(pid, signal.SIGKILL)
+        kill(left)
         change_users("userdel", "-f", "-r", self.name)
         assert not left, "tests left processes behind"
 
@@ -302,16 +308,12 @@ class Sshd:
 
     def kill_connections(self) -> None:
         """SIGKILL for every process but the one that listens."""
-        for pid in descendants(self.pid):
-            os.kill(pid, signal.SIGKILL)
+        kill(descendants(self.pid))
 
     def kill(self) -> None:
         """SIGKILL for all of it."""
         assert self._process is not None
-        doomed = [*descendants(self.pid), self.pid]
-        for pid in doomed:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill([*descendants(self.pid), self.pid])
         self._process.wait()
 
     @property
@@ -420,7 +422,7 @@ class Ssh:
         self, command: list[str], *, stdin: bytes = b"", askpass: str | None = None, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[bytes]:
         """Run a command in ssh's surroundings."""
-        with trio.fail_after(2 * PATIENCE):
+        with trio.fail_after(4 * PATIENCE):
             return await trio.run_process(
                 command,
                 stdin=stdin,

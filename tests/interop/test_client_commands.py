@@ -252,8 +252,9 @@ async def test_a_shell_has_a_terminal_that_can_be_resized_and_interrupted(sshd: 
         channel.resize_pty(width=90, height=30)
         await screen.type("echo $TERM; stty size\n")
         await screen.wait_for("dumb\r\n30 90\r\nready> ")
-        await screen.type("echo asleep; sleep 3600\n")
-        await screen.wait_for("asleep")
+        # Said by the sleeper itself: a shell that has not handed over its terminal yet may miss the key.
+        await screen.type("sh -c 'echo asleep; exec sleep 3600'\n")
+        await screen.wait_for("asleep\r\n")
         await screen.type("\x03")
         await screen.wait_for("ready> ")
         await screen.type("exit 9\n")

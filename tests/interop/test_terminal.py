@@ -97,9 +97,10 @@ async def test_what_is_typed_is_echoed_once_and_a_password_never(terminal: Termi
 
 
 async def test_control_c_interrupts_what_runs(terminal: Terminal) -> None:
-    await terminal.type("echo sleeping; sleep 3600; echo $?\n")
+    await terminal.type("sh -c 'echo sleeping; exec sleep 3600'; echo $?\n")
     await terminal.shows("sleeping")
     await terminal.press("C-c")
+    await terminal.shows("sleeping", "^C", "ready>")
     await terminal.type("echo still here\n")
     await terminal.shows("ready> echo still here", "still here", "ready>")
 
