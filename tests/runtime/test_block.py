@@ -7,7 +7,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, OpenDoor, sleep
+from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, OpenDoor, serving, sleep
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
 
@@ -26,6 +26,30 @@ async def raise_inside(error: BaseException, scope: trio.CancelScope | None = No
 async def test_a_user_s_exception_leaves_bare(error: BaseException) -> None:
     with pytest.raises(type(error)) as raised:
         await raise_inside(error)
+    assert raised.value is error
+
+
+@pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt(), trio.TooSlowError()], ids=repr)
+@pytest.mark.parametrize("block", ["connect", "SSHClient", "Transport"])
+async def test_it_leaves_each_block_of_ours_bare(block: str, error: BaseException) -> None:
+    async def main(stream: trio.abc.Stream) -> None:
+        if block == "connect":
+            async with trio_ssh.connect("memory", 22, "user", known_hosts=KNOWN_HOST, look_for_keys=False, sock=stream):
+                raise error
+        elif block == "SSHClient":
+            async with trio_ssh.SSHClient() as client:
+                await client.connect("memory", 22, "user", known_hosts=KNOWN_HOST, look_for_keys=False, sock=stream)
+                raise error
+        else:
+            async with trio_ssh.Transport(stream) as transport:
+                await transport.start_client(check_host_key=lambda key: None)
+                await transport.auth_none("user")
+                raise error
+
+    async with serving() as stream:
+        with pytest.raises(type(error)) as raised:
+            await main(stream)
+        assert stream.is_closed
     assert raised.value is error
 
 

@@ -1,0 +1,137 @@
+"""The public names: complete, importable without side effects, and each with a word about it."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import trio_ssh
+import trio_ssh.testing
+
+ROOT = Path(trio_ssh.__file__).parent
+
+
+def test_all_names_are_there_once() -> None:
+    assert len(set(trio_ssh.__all__)) == len(trio_ssh.__all__)
+    for name in trio_ssh.__all__:
+        assert hasattr(trio_ssh, name), name
+
+
+def test_what_the_package_imports_is_public() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trio_ssh")
+        for alias in node.names
+    }
+    assert imported == set(trio_ssh.__all__)
+
+
+@pytest.mark.parametrize("name", sorted(trio_ssh.__all__))
+def test_every_public_name_is_explained(name: str) -> None:
+    value = getattr(trio_ssh, name)
+    if inspect.isclass(value) or inspect.isfunction(value):
+        assert inspect.getdoc(value), name
+
+
+@pytest.mark.parametrize("name", sorted(trio_ssh.__all__))
+def test_every_public_method_is_explained(name: str) -> None:
+    cls = getattr(trio_ssh, name)
+    if not inspect.isclass(cls):
+        return
+    for method_name, method in inspect.getmembers(
+        cls, lambda member: inspect.isfunction(member) or isinstance(member, property)
+    ):
+        if not method_name.startswith("_") and getattr(method, "__module__", "trio_ssh").startswith("trio_ssh"):
+            assert inspect.getdoc(method), f"{name}.{method_name}"
+
+
+@pytest.mark.parametrize("name", sorted(trio_ssh.__all__))
+def test_no_public_call_hides_its_parameters(name: str) -> None:
+    value = getattr(trio_ssh, name)
+    functions = [value] if inspect.isfunction(value) else []
+    if inspect.isclass(value) and value.__module__.startswith("trio_ssh"):
+        functions = [
+            member
+            for member_name, member in vars(value).items()
+            if inspect.isfunction(member) and (not member_name.startswith("_") or member_name == "__init__")
+        ]
+    for function in functions:
+        for parameter in inspect.signature(function).parameters.values():
+            assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{name}: {function.__qualname__}"
+
+
+MUST_EXIST = (
+    "SSHClient connect Transport SecurityOptions Channel Process CompletedProcess ServerProcess MissingHostKeyPolicy "
+    "AutoAddPolicy RejectPolicy WarningPolicy HostKeys PKey RSAKey ECDSAKey Ed25519Key ServerInterface "
+    "SubsystemHandler InteractiveQuery serve_tcp serve_listeners serve_stream Message SSHException "
+    "AuthenticationException BadAuthenticationType ProcessError BadHostKeyException PasswordRequiredException PartialAuthentication "
+    "ChannelException"
+)
+
+
+@pytest.mark.parametrize("name", MUST_EXIST.split())
+def test_the_names_that_users_of_paramiko_and_trio_look_for_are_there(name: str) -> None:
+    assert name in trio_ssh.__all__
+
+
+PARAMIKO = {
+    "SSHClient": (
+        "connect exec_command invoke_shell get_transport load_system_host_keys load_host_keys save_host_keys "
+        "get_host_keys set_missing_host_key_policy set_log_channel"
+    ),
+    "Transport": (
+        "start_client start_server auth_none auth_password auth_publickey auth_interactive open_channel open_session "
+        "accept request_port_forward cancel_port_forward global_request send_ignore set_keepalive renegotiate_keys "
+        "get_security_options add_server_key get_remote_server_key get_banner is_active is_authenticated get_username "
+        "getpeername get_exception"
+    ),
+    "Channel": (
+        "exec_command invoke_shell invoke_subsystem get_pty resize_pty set_environment_variable update_environment "
+        "request_x11 request_forward_agent set_combine_stderr recv_exit_status exit_status_ready send_exit_status "
+        "get_id get_name set_name get_transport getpeername makefile makefile_stderr"
+    ),
+    "ServerInterface": (
+        "check_channel_request get_allowed_auths check_auth_none check_auth_password check_auth_publickey "
+        "check_auth_interactive check_auth_interactive_response check_port_forward_request "
+        "cancel_port_forward_request check_global_request check_channel_pty_request check_channel_shell_request "
+        "check_channel_exec_request check_channel_subsystem_request check_channel_window_change_request "
+        "check_channel_x11_request check_channel_forward_agent_request check_channel_direct_tcpip_request "
+        "check_channel_env_request get_banner"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARAMIKO)
+def test_paramiko_s_methods_have_their_names(name: str) -> None:
+    cls = getattr(trio_ssh, name)
+    assert [method for method in PARAMIKO[name].split() if not hasattr(cls, method)] == []
+
+
+def test_importing_neither_speaks_nor_listens() -> None:
+    """No event loop, no thread, no file of the user's, no output: only modules."""
+    program = (
+        "import sys, threading, trio_ssh;"
+        "assert threading.active_count() == 1;"
+        "assert 'asyncio' not in sys.modules, 'asyncio was imported';"
+        "assert not any(name.startswith('trio_ssh.testing') for name in sys.modules), 'tests were imported';"
+        "assert not any(name.startswith('trio_ssh.cli.') for name in sys.modules), 'the command line was imported'"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_testing_package_says_what_is_public() -> None:
+    for name in trio_ssh.testing.__all__:
+        assert inspect.getdoc(getattr(trio_ssh.testing, name)), name
+    assert trio_ssh.testing.open_memory_client.__module__ == "trio_ssh.testing.memory"
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (ROOT / "py.typed").is_file()
