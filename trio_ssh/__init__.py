@@ -45,9 +45,10 @@ from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
 from trio_ssh.process import CompletedProcess, Process
-from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.security_options import SecurityOptions
+from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
 from trio_ssh.server_interface import (

@@ -18,8 +18,9 @@ import trio
 
 from trio_ssh.errors import ProcessError
 from trio_ssh.runtime.block import worst_of
-from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
+from trio_ssh.runtime.session_requests import ExitReport
 
 Command = str | Sequence[str]
 DeliverCancel = Callable[["Process"], Awaitable[object]]

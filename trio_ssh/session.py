@@ -13,8 +13,9 @@ import attrs
 import trio
 
 from trio_ssh.core.channel import Half, Source
-from trio_ssh.runtime.channel import Channel, ExitReport
+from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
+from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.wire.connection import PtyRequest
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable

@@ -7,6 +7,7 @@
 ``descriptor``        a socket's reads and writes without a detour
 ``engine``            the tasks that move bytes between a stream and the core
 ``files``             file-like reading and writing over a channel
+``session_requests``  what is asked of a session's channel
 ``channel``           the public `Channel`
 ``handler``           what a peer may ask of us, as an interface
 ``handshake``         answering what a handshake asks, in its caller's task

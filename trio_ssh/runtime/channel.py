@@ -7,12 +7,10 @@ connection's outbox and waits only where the window is empty or the outbox full.
 from __future__ import annotations
 
 import operator
-import signal
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from collections.abc import Callable
+from typing import Literal
 
-import attrs
 import trio
 
 from trio_ssh.core.channel import CoreChannel, Half, Source
@@ -21,35 +19,11 @@ from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
 from trio_ssh.runtime.waiting import OneAtATime, Reply
-from trio_ssh.wire.connection import (
-    EnvironmentRequest,
-    ExecRequest,
-    ExitSignal,
-    ExitStatus,
-    PtyRequest,
-    SignalRequest,
-    SubsystemRequest,
-    WindowChange,
-    X11Request,
-)
-from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
 
 Data = bytes | bytearray | memoryview
-
-#: RFC 4254 s8: no modes at all.
-_NO_MODES: Final = bytes((TerminalMode.END,))
-
-
-@attrs.frozen
-class ExitReport:
-    """How the server says that a command ended: by a status, or by a signal, or neither."""
-
-    status: int | None = None
-    signal: str | None = None
-    message: str = ""
-    core_dumped: bool = False
 
 
 class StderrStream(EndingStream):
@@ -80,7 +54,7 @@ class StderrStream(EndingStream):
         await trio.lowlevel.checkpoint()
 
 
-class Channel(trio.abc.HalfCloseableStream, EndingStream):
+class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
     """One channel of an SSH connection.
 
     Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives
@@ -89,6 +63,7 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
     """
 
     def __init__(self, engine: Engine, core: CoreChannel, transport: Link) -> None:
+        super().__init__()
         self._engine = engine
         self._transport = transport
         #: What the mux knows of it.
@@ -106,8 +81,6 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         )
         self._receive_conflict = OneAtATime("another task is reading this channel")
         self._replies: deque[Reply[bool]] = deque()
-        self._exit: Reply[ExitReport] = Reply()
-        self._exit_report: ExitReport | None = None
         self._opened: Reply[None] = Reply()
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
@@ -433,132 +406,6 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
         if self.core.inbound is Half.CLOSED:
             raise trio.BrokenResourceError("the peer closed this channel")
 
-    async def exec_command(self, command: str) -> None:
-        """Run `command` by the user's shell on the server.
-
-        Raises:
-            RequestRefused: the server refuses; a channel runs one command, shell or subsystem only.
-
-        Cancelled, the command may have been started: close the channel.
-        """
-        await self._exec(command, then_eof=False)
-
-    async def _exec(self, command: str, *, then_eof: bool) -> None:
-        details = ExecRequest(command).encode()
-        await self._request("exec", details, "a channel runs one command only", then_eof=then_eof)
-
-    async def invoke_shell(self) -> None:
-        """Start the user's login shell; ask for a pty first if it shall be interactive."""
-        await self._request("shell", b"", "a channel runs one shell only")
-
-    async def invoke_subsystem(self, name: str) -> None:
-        """Start a subsystem, such as ``sftp``."""
-        await self._request(
-            "subsystem", SubsystemRequest(name).encode(), "the server has no such subsystem, or forbids it"
-        )
-
-    async def get_pty(
-        self,
-        term: str = "vt100",
-        width: int = 80,
-        height: int = 24,
-        width_pixels: int = 0,
-        height_pixels: int = 0,
-        modes: Mapping[TerminalMode, int] | None = None,
-    ) -> None:
-        """Ask for a pseudo-terminal, before the command or shell.
-
-        Args:
-            width, height: in characters.
-            modes: RFC 4254 s8 terminal modes and their values.
-        """
-        encoded = (
-            b"".join(bytes((mode,)) + value.to_bytes(4, "big") for mode, value in (modes or {}).items()) + _NO_MODES
-        )
-        details = PtyRequest(term, width, height, width_pixels, height_pixels, encoded).encode()
-        await self._request("pty-req", details, "the server grants no terminal")
-
-    def resize_pty(self, width: int = 80, height: int = 24, width_pixels: int = 0, height_pixels: int = 0) -> None:
-        """Tell the server that the terminal has another size, in characters and pixels."""
-        self._notify("window-change", WindowChange(width, height, width_pixels, height_pixels).encode())
-
-    async def set_environment_variable(self, name: str, value: str) -> None:
-        """Set a variable for the command.  Most servers accept few names (sshd: AcceptEnv).
-
-        Raises:
-            RequestRefused: the server doesn't accept this one.
-        """
-        await self._request("env", EnvironmentRequest(name, value).encode(), f"it does not accept the variable {name}")
-
-    async def update_environment(self, environment: Mapping[str, str]) -> None:
-        """Set several variables."""
-        await trio.lowlevel.checkpoint()
-        for name, value in environment.items():
-            await self.set_environment_variable(name, value)
-
-    async def request_x11(
-        self,
-        screen_number: int = 0,
-        auth_protocol: str = "MIT-MAGIC-COOKIE-1",
-        auth_cookie: bytes = b"",
-        single_connection: bool = False,
-    ) -> None:
-        """Ask the server to forward X11; the channels that it then opens come from `Transport.accept`."""
-        details = X11Request(single_connection, auth_protocol, auth_cookie, screen_number).encode()
-        await self._request("x11-req", details)
-
-    async def request_forward_agent(self) -> None:
-        """Ask the server to forward our agent; the channels that it then opens come from `Transport.accept`."""
-        await self._request("auth-agent-req@openssh.com", b"")
-
-    def send_signal(self, signum: signal.Signals | str) -> None:
-        """Send the command a signal: a `signal.Signals` member, or a name without ``SIG``.  There is no answer."""
-        name = signum.name.removeprefix("SIG") if isinstance(signum, signal.Signals) else signum.removeprefix("SIG")
-        self._notify("signal", SignalRequest(name).encode())
-
-    # -- how the command ended
-
-    def exit_status_ready(self) -> bool:
-        """Tell whether `recv_exit_status` would return at once."""
-        return self._exit.is_done
-
-    async def recv_exit_report(self) -> ExitReport:
-        """Wait for the server to say how the command ended; an empty report if it closes the channel without saying.
-
-        Raises:
-            ConnectionLost: the connection ended first.
-        """
-        if self._exit_report is None:
-            # stdout and stderr must not hold it up: RFC 4254 puts it behind the data.
-            return await self._exit.wait()
-        await trio.lowlevel.checkpoint()
-        return self._exit_report
-
-    async def recv_exit_status(self) -> int:
-        """Wait for the command's exit status; -1 if it was ended by a signal or the server never said.
-
-        Read the output before, or meanwhile: a command that can't write doesn't end.
-        """
-        report = await self.recv_exit_report()
-        return -1 if report.status is None else report.status
-
-    def send_exit_status(self, status: int) -> None:
-        """Server: report how the command ended; 0 .. 255, as processes have it."""
-        self._send_exit(ExitReport(status=status))
-        self._engine.flush()
-
-    def send_exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
-        """Server: report that a signal ended the command; its name without ``SIG``."""
-        self._send_exit(ExitReport(signal=name.removeprefix("SIG"), core_dumped=core_dumped, message=message))
-        self._engine.flush()
-
-    def _send_exit(self, report: ExitReport) -> None:
-        if report.signal is not None:
-            details = ExitSignal(report.signal, report.core_dumped, report.message, "").encode()
-            self._seal_notice("exit-signal", details)
-        elif report.status is not None:
-            self._seal_notice("exit-status", ExitStatus(report.status & 0xFFFFFFFF).encode())
-
     def _finish(self, report: ExitReport) -> None:
         """Server: report, EOF and CLOSE, in one piece."""
         if not self._is_closed and not self._engine.is_over and self.core.inbound is not Half.CLOSED:
@@ -609,19 +456,6 @@ class Channel(trio.abc.HalfCloseableStream, EndingStream):
     def _on_window(self) -> None:
         if self._window is not None:
             self._window.unpark_all()
-
-    def _on_exit_request(self, name: str, details: bytes) -> None:
-        """Keep how the command ended; only the first report counts."""
-        if self._exit_report is not None:
-            return
-        if name == "exit-status":
-            self._exit_report = ExitReport(status=ExitStatus.decode(details).status)
-        else:
-            report = ExitSignal.decode(details)
-            self._exit_report = ExitReport(
-                signal=printable(report.name, 64), message=printable(report.message), core_dumped=report.core_dumped
-            )
-        self._exit.bring(self._exit_report)
 
     def _on_lost(self) -> None:
         self._on_eof()
