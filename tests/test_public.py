@@ -71,8 +71,8 @@ MUST_EXIST = (
     "SSHClient connect Transport SecurityOptions Channel Process CompletedProcess ServerProcess MissingHostKeyPolicy "
     "AutoAddPolicy RejectPolicy WarningPolicy HostKeys PKey RSAKey ECDSAKey Ed25519Key ServerInterface "
     "SubsystemHandler InteractiveQuery serve_tcp serve_listeners serve_stream Message SSHException "
-    "AuthenticationException BadAuthenticationType ProcessError BadHostKeyException PasswordRequiredException PartialAuthentication "
-    "ChannelException"
+    "AuthenticationException BadAuthenticationType ProcessError BadHostKeyException PasswordRequiredException "
+    "PartialAuthentication ChannelException"
 )
 
 
