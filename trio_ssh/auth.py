@@ -103,7 +103,7 @@ class _Attempt:
 
     method: str
     what: str
-    dialog: Callable[[], Dialog[AuthAnswer]]
+    dialog: Callable[[], Dialog[AuthAnswer]] = attrs.field(repr=False)
     prompt_handler: PromptHandler | None = None
     #: Not tried where the server allows this method, which is another way to the same.
     unless: str = ""

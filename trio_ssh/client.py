@@ -443,11 +443,19 @@ def _load_usual_host_keys(keys: HostKeys) -> None:
 
 
 async def _open_stream(hostname: str, port: int) -> trio.SocketStream:
-    """Connect as `trio.open_tcp_stream` does; for an address, which has no rival to race, in a third of the time."""
+    """Connect as `trio.open_tcp_stream` does; to an address, which has nothing to race with, in a third of the time."""
+    stream = await _connect_to_address(hostname, port) or await trio.open_tcp_stream(hostname, port)
+    # A server that is cut off says nothing any more, and nobody would notice.
+    stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
+    return stream
+
+
+async def _connect_to_address(hostname: str, port: int) -> trio.SocketStream | None:
     try:
         family = trio.socket.AF_INET6 if ipaddress.ip_address(hostname).version == 6 else trio.socket.AF_INET
     except ValueError:
-        return await trio.open_tcp_stream(hostname, port)
+        await trio.lowlevel.checkpoint()
+        return None  # a name
     socket = trio.socket.socket(family)
     try:
         await socket.connect((hostname, port))

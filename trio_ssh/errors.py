@@ -207,6 +207,10 @@ class ChannelException(SSHException):
         super().__init__(f"the peer refused the channel ({name}): {self.text or 'no message'}")
 
 
+class ChannelClosed(SSHException, trio.BrokenResourceError):
+    """The peer closed the channel; the connection goes on."""
+
+
 class RequestRefused(SSHException):
     """The peer answered a channel or global request with failure.
 

@@ -28,11 +28,18 @@ from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.session import Pty, ServerProcess
 from trio_ssh.wire.numbers import TerminalMode
 
+#: What a shell says of a command that it can't execute.
+CANNOT_START_STATUS: Final = 126
+
 #: Bytes that one read of a pipe or terminal asks for.
 _READ_BYTES: Final = 64 * 1024
 
 #: Seconds between HUP and KILL for a process whose client is gone.
 _HANGUP_SECONDS: Final = 1.0
+
+
+class _CannotStart(Exception):
+    """The process could not be started; the text says why."""
 
 
 async def run_local_session(
@@ -50,8 +57,8 @@ async def run_local_session(
         env: the environment below what the client set; None for a small one of a login.
         cwd: where to start; None for the home directory.
 
-    The process is gone when this returns, however it returns: cancelled, or left by its client, it gets HUP, and KILL a
-    second later.
+    A process that can't be started is told of on stderr, with status 126.  The process is gone when this returns,
+    however it returns: cancelled, or left by its client, it gets HUP, and KILL a second later.
     """
     account = pwd.getpwuid(os.getuid())
     shell = shell or account.pw_shell or "/bin/sh"
@@ -67,9 +74,14 @@ async def run_local_session(
     environment.update(env or {})
     environment.update(process.environment)
     directory = cwd or (account.pw_dir if await trio.Path(account.pw_dir).is_dir() else "/")
-    if process.pty is None:
-        return await _run_with_pipes(process, arguments, shell, environment, directory)
-    return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
+    try:
+        if process.pty is None:
+            return await _run_with_pipes(process, arguments, shell, environment, directory)
+        return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
+    except _CannotStart as error:
+        # A command that is too long is its client's affair, and no failure of the server's.
+        await process.stderr.write(f"{name}: {error}\n")
+        return CANNOT_START_STATUS
 
 
 # -- without a terminal
@@ -78,16 +90,19 @@ async def run_local_session(
 async def _run_with_pipes(
     session: ServerProcess, arguments: list[str], shell: str, environment: Mapping[str, str], directory: str
 ) -> int:
-    child = await trio.lowlevel.open_process(
-        arguments,
-        executable=shell,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        cwd=directory,
-        start_new_session=True,
-    )
+    try:
+        child = await trio.lowlevel.open_process(
+            arguments,
+            executable=shell,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+            cwd=directory,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise _CannotStart(str(error)) from error  # too long, or with a NUL
     assert child.stdin is not None, "it is a pipe"
     assert child.stdout is not None, "it is a pipe"
     assert child.stderr is not None, "it is a pipe"
@@ -185,6 +200,9 @@ async def _run_with_terminal(
             start_new_session=True,
             preexec_fn=_take_terminal,
         )
+    except (OSError, ValueError) as error:
+        os.close(ours)
+        raise _CannotStart(str(error)) from error
     except BaseException:
         os.close(ours)
         raise

@@ -6,6 +6,7 @@ What a caller can rely on: stdout and stderr are drained together, so neither ho
 
 from __future__ import annotations
 
+import math
 import shlex
 import signal
 import subprocess
@@ -180,7 +181,7 @@ async def run(
     async def follow() -> None:
         if capture_stderr:
             # What is captured needs no task of its own: it is kept as it comes.
-            process.channel.keep_stderr()
+            process.channel.keep_stderr(math.inf)
         await _drain(process.stdout, stdout, None if capture_stdout else sys.stdout)
         if capture_stderr:
             await _drain(process.stderr, stderr, None)

@@ -6,8 +6,10 @@ handler, and no bad connection harms another.
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -33,9 +35,31 @@ class _Startups:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self.count = 0
+        self._by_source: Counter[str] = Counter()
 
-    def admits(self) -> bool:
+    def begin(self, source: str) -> Callable[[], None] | None:
+        """Count a connection from `source`, and return what counts it off; None if it is one too many."""
+        if not self._admits(source):
+            return None
+        self.count += 1
+        self._by_source[source] += 1
+        is_counted = True
+
+        def end() -> None:
+            nonlocal is_counted
+            if is_counted:
+                is_counted = False
+                self.count -= 1
+                self._by_source[source] -= 1
+                if not self._by_source[source]:
+                    del self._by_source[source]
+
+        return end
+
+    def _admits(self, source: str) -> bool:
         limits = self._limits
+        if source and self._by_source[source] >= limits.startups_per_source:
+            return False
         if self.count < limits.startups_begin:
             return True
         if self.count >= limits.startups_full:
@@ -44,6 +68,21 @@ class _Startups:
         span = limits.startups_full - limits.startups_begin
         refused = limits.startups_rate + (100 - limits.startups_rate) * (self.count - limits.startups_begin) / span
         return random.random() * 100 >= refused
+
+
+def _source(stream: trio.abc.Stream) -> str:
+    """Return where a connection comes from, as far as sources are counted together; empty where that can't be told."""
+    if not isinstance(stream, trio.SocketStream):
+        return ""
+    try:
+        host = str(stream.socket.getpeername()[0]).partition("%")[0]
+        address = ipaddress.ip_address(host)
+    except (OSError, ValueError, IndexError):
+        return ""
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped or ipaddress.IPv6Network((address, 64), strict=False))
+    return str(address)
 
 
 async def serve_stream(
@@ -140,19 +179,14 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     startups = _Startups(limits)
 
     async def handle(stream: trio.abc.Stream) -> None:
-        if not startups.admits():
+        logged_in = startups.begin(_source(stream))
+        if logged_in is None:
             _log.warning("a client was turned away: %d others are not logged in yet", startups.count)
             await trio.aclose_forcefully(stream)
             return
-        startups.count += 1
-        counted = True
-
-        def logged_in() -> None:
-            nonlocal counted
-            if counted:
-                startups.count -= 1
-                counted = False
-
+        if isinstance(stream, trio.SocketStream):
+            # A client that is cut off says nothing any more, and nobody would notice.
+            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         try:
             await _serve(stream, server_factory(), host_keys, algorithms, login_timeout, limits, logged_in)
         except Exception:

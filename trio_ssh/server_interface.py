@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import Enum
 from typing import Final, cast
 
+import trio
+
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
@@ -306,7 +308,9 @@ class ServerInterface(PeerHandler):
 
     async def _serve_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
         try:
-            await self.handle_channel(channel, destination)
+            with trio.CancelScope() as scope:
+                channel.end_with_channel(scope)
+                await self.handle_channel(channel, destination)
         except Exception as error:
             if is_left_by_client(channel, error):
                 _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)

@@ -257,6 +257,9 @@ def is_left_by_client(channel: Channel, error: Exception) -> bool:
     A stream of the handler's own may break too, and that one is not for us to overlook.
     """
     is_gone = channel.core.inbound is Half.CLOSED or not channel.get_transport().is_active()
+    if isinstance(error, ExceptionGroup):
+        _, others = error.split((trio.BrokenResourceError, trio.ClosedResourceError))
+        return is_gone and others is None
     return is_gone and isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
 
 

@@ -50,7 +50,8 @@ for _role in Role:
         }
     )
 MAY_ARRIVE[Role.SERVER, Phase.AUTHENTICATE] = (
-    ANY_TIME | {SERVICE_REQUEST, EXT_INFO, KEXINIT, USERAUTH_REQUEST, PING, PONG} | AUTH_METHOD
+    # No KEXINIT: new keys before the login serve nobody, and cost the host a signature each.
+    ANY_TIME | {SERVICE_REQUEST, EXT_INFO, USERAUTH_REQUEST, PING, PONG} | AUTH_METHOD
 )
 MAY_ARRIVE[Role.CLIENT, Phase.AUTHENTICATE] = (
     ANY_TIME

@@ -235,3 +235,22 @@ async def test_data_flows_while_both_sides_keep_changing_keys() -> None:
             assert done.stdout == data
         # The second to ask for new keys finds an exchange running, mostly, and waits for that one.
         assert 6 <= server.exchanges <= 11
+
+
+async def test_what_we_say_ourselves_during_a_key_exchange_waits_however_much_it_is() -> None:
+    limits = trio_ssh.Limits(queued_output_bytes=32 * KIB)
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY, client_limits=limits) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        done: list[trio_ssh.CompletedProcess] = []
+
+        async def run() -> None:
+            done.append(await client.run_process("x" * 20_000, stdin=b"hello", capture_stdout=True))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.renegotiate_keys)
+            for _ in range(10):
+                nursery.start_soon(run)
+            for _ in range(200):
+                nursery.start_soon(lambda: transport.global_request("odd", bytes(2000), wait=False))
+        assert [process.stdout for process in done] == [b"hello"] * 10

@@ -109,7 +109,8 @@ def authenticate_as_server(session_id: bytes, algorithms: tuple[str, ...], limit
             if failures >= limits.auth_attempts:
                 break
         if pending is None:
-            allowed = yield from ask(AllowedAuths(username))
+            is_failure = outcome.result is FAILED and not outcome.is_harmless
+            allowed = yield from ask(AllowedAuths(username, is_failure))
             yield from send(UserauthFailure(tuple(allowed), outcome.result is PARTIAL))
     raise RemoteProtocolError("too many authentication failures", DisconnectReason.NO_MORE_AUTH_METHODS_AVAILABLE)
 

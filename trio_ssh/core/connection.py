@@ -296,11 +296,11 @@ class Connection:
         self._gate = ADMITS[self.role][phase]
 
     def _take_events(self) -> list[Event]:
+        if self.keying.is_due and self.phase is Phase.OPEN and not self.keying.is_running:
+            self.keying.start()
         # The list is emptied in place, because the mux appends to it.
         events = self._events.copy()
         self._events.clear()
-        if self.keying.is_due and self.phase is Phase.OPEN and not self.keying.is_running:
-            self.keying.start()
         return events
 
     def _send(self, message: DeclaredMessage) -> None:

@@ -122,7 +122,7 @@ class RequestArrived(Event):
     channel: CoreChannel
     name: str
     wants_reply: bool
-    details: bytes
+    details: bytes = attrs.field(repr=False)
 
 
 @attrs.define

@@ -63,7 +63,7 @@ class Limits:
     #: Failed attempts, and requests of any outcome.
     auth_attempts: int = 6
     auth_requests: int = 128
-    #: The least time between a failed attempt and its answer.
+    #: The least time between a failed attempt's arrival and its answer.
     auth_failure_seconds: float = 0.01
     #: A user name, and a password.
     user_name_bytes: int = 1 * KIB
@@ -78,6 +78,8 @@ class Limits:
     startups_begin: int = 10
     startups_rate: int = 30
     startups_full: int = 100
+    #: The same of one source: an IPv4 address, or an IPv6 network of 64 bits.
+    startups_per_source: int = 50
 
     #: A session's environment, as a client may set it.
     environment_names: int = 128

@@ -267,6 +267,8 @@ class Mux:
 
     def credit(self, channel: CoreChannel, size: int) -> None:
         """The user took `size` bytes; grant the peer more when it is worth a message."""
+        if channel.inbound is Half.CLOSED and not channel.unread:
+            channel.inbound_window.close()
         if channel.inbound is not Half.OPEN or channel.outbound is Half.CLOSED:
             return
         grant = channel.inbound_window.take(size, channel.unread)
@@ -350,10 +352,17 @@ class Mux:
             self._forget(channel)
 
     def _forget(self, channel: CoreChannel) -> None:
-        """Both halves are closed: the number is free, and its window's share."""
+        """Both halves are closed: the number is free, and its window's share once nothing of it is unread."""
         channel.inbound = channel.outbound = Half.CLOSED
-        channel.inbound_window.close()
+        if not channel.unread:
+            channel.inbound_window.close()
         del self.channels[channel.local_id]
+
+    def drop_unread(self, channel: CoreChannel) -> None:
+        """The user will not take what has arrived."""
+        channel.unread = 0
+        if channel.inbound is Half.CLOSED:
+            channel.inbound_window.close()
 
     # -- ends
 

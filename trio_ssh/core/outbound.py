@@ -28,6 +28,9 @@ _OVERHEAD: Final = 5 + 255 + 64
 #: What a held payload costs beside its bytes: an object's head and its place in a list.
 _HELD_OVERHEAD: Final = 48
 
+#: Answers to the peer, and grants of windows: what it can make us hold.  Our own requests are bounded by who makes them.
+_ANSWERS: Final = frozenset((81, 82, 91, 92, 93, 99, 100))
+
 #: Messages that pass during a key exchange: RFC 4253 s7.1.
 _PASSES: Final = frozenset((1, 2, 3, 4, 7, 20, 21, *range(30, 50)))
 
@@ -65,6 +68,7 @@ class Outbound:
         self._plain = bytearray(_SMALL_BYTES)
         self._plain_view = memoryview(self._plain)
         self._held: list[bytes] = []
+        #: What the answers among them cost.
         self.held_bytes: int = 0
         #: True between our KEXINIT and our NEWKEYS, and when all is over.
         self.is_gated: bool = False
@@ -75,7 +79,7 @@ class Outbound:
 
     @property
     def queued_bytes(self) -> int:
-        """Bytes sealed and not yet taken, and the memory that payloads take which a key exchange holds back."""
+        """Bytes sealed and not yet taken, and the memory that answers take which a key exchange holds back."""
         return self._filled + self.held_bytes
 
     @property
@@ -122,7 +126,8 @@ class Outbound:
             return
         if self.is_gated and payload[0] not in _PASSES:
             self._held.append(payload)
-            self.held_bytes += len(payload) + _HELD_OVERHEAD
+            if payload[0] in _ANSWERS:
+                self.held_bytes += len(payload) + _HELD_OVERHEAD
         else:
             self.seal(payload)
 

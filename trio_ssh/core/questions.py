@@ -91,9 +91,14 @@ class InteractiveQuery:
 
 @attrs.frozen
 class AllowedAuths(Question):
-    """Server: which methods can continue for this user?  Answer: a sequence of method names."""
+    """Server: which methods can continue for this user?  Answer: a sequence of method names.
+
+    Attributes:
+        is_after_failure: an attempt failed, whose answer must not come sooner than others; see ``Limits``.
+    """
 
     username: str
+    is_after_failure: bool = False
 
 
 @attrs.frozen

@@ -9,12 +9,12 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import Final
 
 import trio
 
 from trio_ssh.core.channel import CoreChannel, Half, Source
-from trio_ssh.errors import ChannelException, RequestRefused
+from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
@@ -24,6 +24,9 @@ from trio_ssh.runtime.waiting import OneAtATime, Reply
 from trio_ssh.wire.text import printable
 
 Data = bytes | bytearray | memoryview
+
+#: Bytes of an unread stream that are kept in memory while its sibling is read to the end.
+KEPT_BYTES: Final = 64 * 1024 * 1024
 
 
 class StderrStream(EndingStream):
@@ -50,7 +53,7 @@ class StderrStream(EndingStream):
     async def aclose(self) -> None:
         """Drop what is unread, and whatever still comes."""
         self._is_closed = True
-        self._channel._absorb(Source.STDERR, keep=False)
+        self._channel._absorb(Source.STDERR, 0)
         await trio.lowlevel.checkpoint()
 
 
@@ -71,8 +74,10 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         self._name = ""
         self._is_closed = False
         self._lanes: list[Lane | None] = [Lane(), None]
-        #: Streams that are not read now but must not hold up their sibling: their data is credited as it comes.
-        self._absorbing: list[Literal["keep", "drop"] | None] = [None, None]
+        #: Of streams that are not read now and must not hold up their sibling: how much of them is kept; 0 drops them.
+        self._kept_at_most: list[float | None] = [None, None]
+        #: Bytes that were delivered and not paid for by a window grant: those a reader still has to take.
+        self._owed = [0, 0]
         self._window: trio.lowlevel.ParkingLot | None = None
         #: One for stdout and one for stderr: a server's two streams are two, for whoever writes.
         self._send_conflicts = (
@@ -194,36 +199,43 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         return data
 
     def _credit(self, source: Source, size: int) -> None:
-        if self._absorbing[source] is None:
-            self.core.unread -= size
-            self._engine.core.mux.credit(self.core, size)
+        """The user took `size` bytes: pay for what was not paid for as it came."""
+        paid = min(size, self._owed[source])
+        if paid:
+            self._pay(source, paid)
             self._engine.flush()
 
-    def _absorb(self, source: Source, *, keep: bool) -> None:
+    def _pay(self, source: Source, size: int) -> None:
+        self._owed[source] -= size
+        self.core.unread -= size
+        self._engine.core.mux.credit(self.core, size)
+
+    def _absorb(self, source: Source, kept_at_most: float) -> None:
         """Take a stream's data off the window as it comes, so that an unread stream can't hold up the other.
 
         Args:
-            keep: for a later reader; otherwise it is dropped.
+            kept_at_most: bytes that are kept for a later reader and paid for; with 0, what comes is dropped.
         """
         lane = self._lane(source)
-        if self._absorbing[source] is None:
-            unread = lane.unread_bytes
-            self._absorbing[source] = "keep"
-            if unread:
-                self.core.unread -= unread
-                self._engine.core.mux.credit(self.core, unread)
-                self._engine.flush()
-        if not keep:
-            self._absorbing[source] = "drop"
+        self._kept_at_most[source] = max(kept_at_most, self._kept_at_most[source] or 0)
+        if not kept_at_most:
+            self._kept_at_most[source] = 0
             lane.clear()
+        if self._owed[source] and (not kept_at_most or lane.unread_bytes <= kept_at_most):
+            self._pay(source, self._owed[source])
+            self._engine.flush()
 
-    def keep_stderr(self) -> None:
-        """From now on keep stderr in memory as it comes, for a later reader: none of it holds up stdout."""
-        self._absorb(Source.STDERR, keep=True)
+    def keep_stderr(self, at_most: float = KEPT_BYTES) -> None:
+        """Keep stderr in memory as it comes, for a later reader, so that it doesn't hold up stdout.
 
-    def keep_stdout(self) -> None:
+        Args:
+            at_most: bytes; beyond them it holds up stdout after all, until someone reads.
+        """
+        self._absorb(Source.STDERR, at_most)
+
+    def keep_stdout(self, at_most: float = KEPT_BYTES) -> None:
         """As `keep_stderr`, the other way round."""
-        self._absorb(Source.DATA, keep=True)
+        self._absorb(Source.DATA, at_most)
 
     async def read(self, size: int = -1) -> bytes:
         """Read stdout up to EOF, or `size` bytes.
@@ -231,7 +243,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         Reading up to EOF never waits for somebody to read stderr: meanwhile stderr is kept in memory.
         """
         if size < 0:
-            self._absorb(Source.STDERR, keep=True)
+            self.keep_stderr()
         parts = bytearray()
         if not size:
             await trio.lowlevel.checkpoint()
@@ -294,7 +306,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         if self._engine.is_over:
             raise self._engine.lost()
         if self.core.inbound is Half.CLOSED:
-            raise trio.BrokenResourceError("the peer closed this channel")
+            raise ChannelClosed("the peer closed this channel")
         if self.core.outbound is not Half.OPEN:
             raise trio.ClosedResourceError("EOF was sent on this channel")
 
@@ -350,6 +362,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
             if self.core.is_confirmed:
                 self._engine.core.mux.send_eof(self.core)
             self._engine.core.mux.close(self.core)
+            self._engine.core.mux.drop_unread(self.core)
         for lane in self._lanes:
             if lane is not None:
                 lane.clear()
@@ -404,7 +417,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         if self._engine.is_over:
             raise self._engine.lost()
         if self.core.inbound is Half.CLOSED:
-            raise trio.BrokenResourceError("the peer closed this channel")
+            raise ChannelClosed("the peer closed this channel")
 
     def _finish(self, report: ExitReport) -> None:
         """Server: report, EOF and CLOSE, in one piece."""
@@ -419,11 +432,13 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         batch = self.core.fetch(source)
         if batch is None or self._is_closed:
             return
-        absorbing = self._absorbing[source]
-        if absorbing is not None:
-            self.core.unread -= batch.size
-            self._engine.core.mux.credit(self.core, batch.size)
-            if absorbing == "drop":
+        self._owed[source] += batch.size
+        most = self._kept_at_most[source]
+        if most is not None:
+            unread = self._lane(source).unread_bytes
+            if unread + batch.size <= most or not most:
+                self._pay(source, batch.size)
+            if not most:
                 return
         lane = self._lanes[source]
         if lane is None:
@@ -439,16 +454,17 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
     def end_with_channel(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` when the peer closes this channel: what serves it has nobody to serve any more."""
         self._server = scope
-        if self.core.inbound is Half.CLOSED:
+        if self.core.inbound is Half.CLOSED or self._engine.is_over:
             scope.cancel()
 
     def _on_close(self) -> None:
-        self._on_eof()
+        # First: whoever serves the channel is to be cancelled, not to meet its end in the middle of something.
         if self._server is not None:
             self._server.cancel()
+        self._on_eof()
         # Both refer to this channel: two cycles less for the collector.
         self.request_pump = self._stderr = None
-        self._wake(lambda: trio.BrokenResourceError("the peer closed this channel"))
+        self._wake(lambda: ChannelClosed("the peer closed this channel"))
 
     def _on_request_answered(self, is_success: bool) -> None:
         self._replies.popleft().bring(is_success)
@@ -458,6 +474,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
             self._window.unpark_all()
 
     def _on_lost(self) -> None:
+        if self._server is not None:
+            self._server.cancel()
         self._on_eof()
         self._wake(self._engine.lost)
         self._opened.fail(self._engine.lost)
@@ -473,6 +491,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
             self._exit.bring(ExitReport())
         if self._window is not None:
             self._window.unpark_all()
+        self._engine.room.unpark_all()  # senders who wait for the outbox look around
 
     def _on_open_answered(self, code: int, text: str) -> None:
         if code:
@@ -492,7 +511,7 @@ class ReadToEnd(trio.abc.ReceiveStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF."""
         sibling = Source.STDERR if self._source is Source.DATA else Source.DATA
-        self._channel._absorb(sibling, keep=True)
+        self._channel._absorb(sibling, KEPT_BYTES)
         if self._source is Source.DATA:
             return await self._channel.receive_some(max_bytes)
         return await self._channel.stderr.receive_some(max_bytes)

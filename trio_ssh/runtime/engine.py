@@ -32,7 +32,7 @@ from typing import Final
 import trio
 
 from trio_ssh.core.connection import Connection
-from trio_ssh.core.events import Event
+from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected
@@ -71,6 +71,7 @@ class Engine:
         exchanges: how many key exchanges have finished.
         is_closing: we ended it ourselves.
         over: set when the connection has ended.
+        read_at: when something last came, on trio's clock.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class Engine:
         self._keys_expire_at = math.inf
         self._keys_expired = trio.Event()
         self._reads = 0
+        self.read_at = 0.0
         self._round_trip = 0.0
         self._keepalive = trio.CancelScope()
         self._scheduler = trio.CancelScope()
@@ -143,7 +145,13 @@ class Engine:
         self._is_handling = True
         try:
             while self._events:
-                self._on_event(self._events.popleft())
+                try:
+                    self._on_event(self._events.popleft())
+                except Exception as error:
+                    # What follows an event that could not be dealt with mustn't be; but the end must be heard of.
+                    ended = [event for event in self._events if isinstance(event, Ended)]
+                    self._events.clear()
+                    self._events.extend(ended or self.core.fail(error))
         finally:
             self._is_handling = False
 
@@ -276,10 +284,10 @@ class Engine:
     async def aclose(self) -> None:
         """Say goodbye, let the writer send it, and close the stream.  Cancelled, close at once."""
         self.is_closing = True
-        self.disconnect(DisconnectReason.BY_APPLICATION, "closed by the application")
-        if self._descriptor is not None and not self._is_writing:
-            self._write_now(self._descriptor)
         try:
+            self.disconnect(DisconnectReason.BY_APPLICATION, "closed by the application")
+            if self._descriptor is not None and not self._is_writing:
+                self._write_now(self._descriptor)
             with trio.move_on_after(CLOSE_SECONDS):
                 while not self._has_written_all and (self.core.has_data_to_send or self._is_writing):
                     await self._drained.park()
@@ -289,7 +297,9 @@ class Engine:
         finally:
             self._last_words.cancel()
             self._reading.cancel()
-        await self._stream.aclose()
+        # TLS waits for a close_notify, which the peer may withhold; cancelled, trio's streams close all the same.
+        with trio.move_on_after(CLOSE_SECONDS):
+            await self._stream.aclose()
 
     def set_keepalive(self, interval: float) -> None:
         """Ask for a sign of life after every `interval` seconds of silence; 0 turns it off."""
@@ -321,6 +331,7 @@ class Engine:
                 return
             if data:
                 self._reads += 1
+                self.read_at = trio.current_time()
                 self._check_keys()
                 if is_exchanging:
                     # Each side has sent its part and waits for the other's: the longest wait is at least a round trip.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TypeVar
 
 import trio
 
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.questions import AuthResult, CheckNone, Question
+from trio_ssh.core.questions import AllowedAuths, Question
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import Engine
@@ -65,7 +66,7 @@ class RequestPump:
             if not self._waiting:
                 break
             name, wants_reply, details = self._waiting.popleft()
-            answer = self._ask(name, details)
+            answer = _attempt(self._engine, name, partial(self._ask, name, details), REFUSED)
         self._is_running = False
 
     def _carry_out(self, name: str, wants_reply: bool, answer: Answer) -> None:
@@ -126,24 +127,24 @@ class PeerRequests:
 
     def question(self, question: Question) -> None:
         """Server: a request to authenticate has to be decided."""
-        answer = decision = self._handler.answer_question(question)
-        if isinstance(answer, Awaitable) or self._is_slowed(question, answer):
+        answer = self._handler.answer_question(question)
+        if isinstance(answer, Awaitable) or self._is_slowed(question):
+            decision: MaybeAwaitable[object] = answer
             self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
             self._engine.handle(self._engine.core.answer(answer))
 
     async def _answer_later(self, question: Question, decision: MaybeAwaitable[object]) -> None:
-        due = trio.current_time() + self._limits.auth_failure_seconds
         answer = await resolved(decision)
-        if self._is_slowed(question, answer):
+        if self._is_slowed(question):
             # Whether the user exists, and where a check gave up, must not be read off the clock.
-            await trio.sleep_until(due)
+            await trio.sleep_until(self._engine.read_at + self._limits.auth_failure_seconds)
         self._engine.handle(self._engine.core.answer(answer))
         self._engine.flush_now()
 
     @staticmethod
-    def _is_slowed(question: Question, answer: object) -> bool:
-        return answer is AuthResult.FAILED and not isinstance(question, CheckNone)
+    def _is_slowed(question: Question) -> bool:
+        return isinstance(question, AllowedAuths) and question.is_after_failure
 
     def _reply_global(self, answer: Answer, wants_reply: bool) -> None:
         self._engine.core.mux.reply_global(

@@ -5,6 +5,8 @@ Channel numbers are named from the reader's side: `recipient` is always the numb
 
 from __future__ import annotations
 
+import attrs
+
 from trio_ssh.wire.fields import Boolean, DeclaredMessage, Rest, String, Structure, Text, UInt32, message, structure
 
 
@@ -107,7 +109,7 @@ class ChannelRequest(DeclaredMessage):
     recipient: UInt32
     name: Text
     want_reply: Boolean
-    details: Rest
+    details: Rest = attrs.field(repr=False)
 
 
 @message(99)
@@ -145,7 +147,7 @@ class X11Request(Structure):
 
     single_connection: Boolean
     auth_protocol: Text
-    auth_cookie: String
+    auth_cookie: String = attrs.field(repr=False)
     screen_number: UInt32
 
 
@@ -154,7 +156,7 @@ class EnvironmentRequest(Structure):
     """RFC 4254 s6.4: details of ``env``."""
 
     name: Text
-    value: Text
+    value: Text = attrs.field(repr=False)  # what programs are given this way is often secret
 
 
 @structure

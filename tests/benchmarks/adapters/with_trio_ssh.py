@@ -18,7 +18,7 @@ from tests.benchmarks.adapters.roles import CHUNK, ClientRole, ClientTask, Sampl
 Connect = Callable[[], AbstractAsyncContextManager[trio_ssh.SSHClient]]
 
 # As sshd is configured: many may log in at once, and a connection may have many sessions.
-LIMITS: Final = trio_ssh.Limits(startups_begin=1000, startups_full=1000, sessions=1000)
+LIMITS: Final = trio_ssh.Limits(startups_begin=1000, startups_full=1000, startups_per_source=1000, sessions=1000)
 
 
 class AnyHost(trio_ssh.MissingHostKeyPolicy):
