@@ -28,7 +28,8 @@ _OVERHEAD: Final = 5 + 255 + 64
 #: What a held payload costs beside its bytes: an object's head and its place in a list.
 _HELD_OVERHEAD: Final = 48
 
-#: Answers to the peer, and grants of windows: what it can make us hold.  Our own requests are bounded by who makes them.
+#: Answers to the peer, and grants of windows: what it can make us hold.  Our own requests are bounded by who makes
+#: them.
 _ANSWERS: Final = frozenset((81, 82, 91, 92, 93, 99, 100))
 
 #: Messages that pass during a key exchange: RFC 4253 s7.1.
