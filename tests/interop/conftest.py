@@ -48,10 +48,16 @@ def account() -> Iterator[Account]:
 
 
 @pytest.fixture
-def password(account: Account) -> str:
-    """The password of that user."""
+def as_root(account: Account) -> None:
+    """What sshd can do as root only: give terminals away, signal commands, check passwords.  The CI is root."""
     if account.password is None:
-        pytest.skip("only root can make a user whose password is known")
+        pytest.skip("sshd can do this as root only")
+
+
+@pytest.fixture
+def password(account: Account, as_root: None) -> str:
+    """The password of that user, which only root could set."""
+    assert account.password is not None
     return account.password
 
 

@@ -306,6 +306,11 @@ class Sshd:
         """Wait until it says so."""
         await eventually(lambda: text in self.log)
 
+    def stop_connections(self) -> None:
+        """SIGSTOP for every process but the one that listens: they are there and do nothing."""
+        for pid in descendants(self.pid):
+            os.kill(pid, signal.SIGSTOP)
+
     def kill_connections(self) -> None:
         """SIGKILL for every process but the one that listens."""
         kill(descendants(self.pid))

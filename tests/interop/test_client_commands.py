@@ -83,7 +83,8 @@ async def test_variables_arrive_where_sshd_accepts_them(sshd: Sshd) -> None:
             await client.run_process("true", env={"LD_PRELOAD": "/evil"})
 
 
-async def test_cancelling_a_command_ends_it(sshd: Sshd, password: str) -> None:
+@pytest.mark.usefixtures("as_root")
+async def test_cancelling_a_command_ends_it(sshd: Sshd) -> None:
     async with sshd.connect() as client:
         async with trio.open_nursery() as nursery:
             command = "echo $$ > ~/sleeper; exec sleep 3600"
@@ -103,7 +104,8 @@ async def file_of(client: trio_ssh.SSHClient, name: str) -> str:
     return done.stdout.decode()
 
 
-async def test_cancelling_ends_a_command_that_heeds_no_term(sshd: Sshd, password: str) -> None:
+@pytest.mark.usefixtures("as_root")
+async def test_cancelling_ends_a_command_that_heeds_no_term(sshd: Sshd) -> None:
     killed = trio.Event()
 
     async def kill_at_once(process: trio_ssh.Process) -> None:
@@ -138,7 +140,8 @@ async def test_a_process_is_talked_to_while_it_runs(sshd: Sshd) -> None:
         assert process.returncode == 4
 
 
-async def test_a_signal_reaches_the_command(sshd: Sshd, password: str) -> None:
+@pytest.mark.usefixtures("as_root")
+async def test_a_signal_reaches_the_command(sshd: Sshd) -> None:
     async with sshd.connect() as client:
         command = "trap 'echo caught; exit 5' USR1; echo ready; read -r line"
         async with await client.open_process(command) as process:
@@ -216,6 +219,7 @@ async def test_reading_stdout_to_its_end_does_not_wait_for_stderr_to_be_read(ssh
         assert await stdout.read() == bytes(LARGE)
 
 
+@pytest.mark.usefixtures("as_root")
 async def test_exec_command_with_a_terminal_and_variables(sshd: Sshd) -> None:
     async with sshd.connect() as client:
         _, stdout, _ = await client.exec_command("tty; echo $TEST_X", get_pty=True, environment={"TEST_X": "x"})
@@ -243,6 +247,7 @@ class Screen:
         await self.channel.send_all(text.encode())
 
 
+@pytest.mark.usefixtures("as_root")
 async def test_a_shell_has_a_terminal_that_can_be_resized_and_interrupted(sshd: Sshd) -> None:
     async with sshd.connect() as client:
         channel = await client.invoke_shell(term="dumb", width=101, height=37, environment={"TEST_PROMPT": "ready> "})
@@ -262,6 +267,7 @@ async def test_a_shell_has_a_terminal_that_can_be_resized_and_interrupted(sshd: 
         await channel.aclose()
 
 
+@pytest.mark.usefixtures("as_root")
 async def test_terminal_modes_arrive(sshd: Sshd) -> None:
     modes = {trio_ssh.TerminalMode.ECHO: 0, trio_ssh.TerminalMode.VINTR: 7}
     async with (
@@ -301,6 +307,14 @@ async def test_a_keepalive_keeps_a_silent_connection(sshd: Sshd) -> None:
 async def test_sshd_hears_that_a_silent_client_lives(own_sshd: Sshd) -> None:
     async with own_sshd.connect() as client:
         assert (await client.run_process("sleep 2.5")).returncode == 0
+
+
+@pytest.mark.parametrize("own_sshd", [["PermitTTY no"]], indirect=True)
+async def test_a_terminal_that_is_not_granted_is_refused(own_sshd: Sshd) -> None:
+    async with own_sshd.connect() as client:
+        with pytest.raises(trio_ssh.RequestRefused, match="the server grants no terminal"):
+            await client.invoke_shell()
+        assert (await client.run_process("true")).returncode == 0
 
 
 async def test_a_subsystem_that_is_missing_is_refused(sshd: Sshd) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -44,14 +45,17 @@ async def test_whoever_waits_hears_that_sshd_was_killed(own_sshd: Sshd) -> None:
             while True:
                 await uploading.stdin.send_all(bytes(1_000_000))
 
+        # run_process calls it started.
+        async def run(task_status: trio.TaskStatus[trio_ssh.Process]) -> None:  # noqa: ASYNC114, ASYNC128
+            await hears("run", functools.partial(client.run_process, "sleep 3600", task_status=task_status))
+
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hears, "download", download)
             nursery.start_soon(hears, "upload", upload)
             nursery.start_soon(hears, "wait", silent.wait)
             nursery.start_soon(hears, "stderr", silent.stderr.receive_some)
-            nursery.start_soon(hears, "run", functools.partial(client.run_process, "sleep 3600"))
             nursery.start_soon(transport.wait_closed)
-            await client.run_process("true")
+            await nursery.start(run)
             own_sshd.kill_connections()
         assert sorted(heard) == ["download", "run", "stderr", "upload", "wait"]
         assert not transport.is_active()
@@ -92,6 +96,56 @@ async def test_a_prompt_that_is_answered_too_late_finds_the_connection_lost(own_
         await transport.wait_closed()
         with pytest.raises(trio_ssh.ConnectionLost):
             await transport.auth_publickey(own_sshd.account.name, own_sshd.user_keys.load("ed25519"))
+
+
+# -- sshd does nothing any more
+
+
+@pytest.mark.parametrize("own_sshd", [[]], indirect=True)
+async def test_a_keepalive_finds_out_that_sshd_does_nothing(own_sshd: Sshd) -> None:
+    async with own_sshd.connect(keepalive=0.05) as client:
+        process = await client.open_process("sleep 3600")
+        own_sshd.stop_connections()
+        with pytest.raises(trio_ssh.ConnectionLost, match=r"the peer has been silent for 0\.\d+ seconds"):
+            await process.wait()
+
+
+@pytest.mark.parametrize("own_sshd", [[]], indirect=True)
+async def test_a_login_is_given_up_in_time(own_sshd: Sshd) -> None:
+    class Stopping(trio_ssh.MissingHostKeyPolicy):
+        def missing_host_key(self, client: object, hostname: str, key: trio_ssh.PublicKey) -> None:
+            own_sshd.stop_connections()
+
+    options = {"known_hosts": trio_ssh.HostKeys(), "policy": Stopping}
+    with pytest.raises(trio_ssh.ConnectionLost, match=r"did not finish the login within 0\.5 seconds"):
+        async with own_sshd.connect(limits=trio_ssh.Limits(login_seconds=0.5), **options):
+            pass
+    own_sshd.kill_connections()
+    with pytest.raises(trio.TooSlowError), trio.fail_after(0.5):
+        async with own_sshd.connect(**options):
+            pass
+
+
+@pytest.mark.parametrize("own_sshd", [[]], indirect=True)
+async def test_leaving_a_block_does_not_wait_for_an_sshd_that_does_nothing(own_sshd: Sshd) -> None:
+    with trio.fail_after(20):
+        async with own_sshd.connect() as client:
+            process = await client.open_process("cat > /dev/null")
+            own_sshd.stop_connections()
+            with trio.move_on_after(0.2):
+                while True:
+                    await process.stdin.send_all(bytes(1_000_000))
+
+
+async def test_giving_up_at_any_moment_of_a_connection_leaves_nothing_behind(sshd: Sshd) -> None:
+    async with sshd.connect() as client:
+        assert (await client.run_process("true")).returncode == 0
+    before = len(os.listdir("/proc/self/fd"))
+    for turn in range(40):
+        with trio.move_on_after(turn / 1000):
+            async with sshd.connect() as client:
+                await client.run_process("true")
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 # -- no sshd
