@@ -30,7 +30,7 @@ _HELD_OVERHEAD: Final = 48
 
 #: Answers to the peer, and grants of windows: what it can make us hold.  Our own requests are bounded by who makes
 #: them.
-_ANSWERS: Final = frozenset((81, 82, 91, 92, 93, 99, 100))
+_ANSWERS: Final = frozenset((81, 82, 91, 92, 93, 99, 100, 193))
 
 #: Messages that pass during a key exchange: RFC 4253 s7.1.
 _PASSES: Final = frozenset((1, 2, 3, 4, 7, 20, 21, *range(30, 50)))
