@@ -87,11 +87,20 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def kill(pids: Iterable[int]) -> None:
-    """SIGKILL for those that are left."""
+def send(number: signal.Signals, pids: Iterable[int]) -> None:
+    """Signal those that are left."""
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
+
+
+def stop_descendants(pid: int) -> set[int]:
+    """SIGSTOP for whatever `pid` has started, until nothing is left that could start something new; return them all."""
+    stopped: set[int] = set()
+    while running := set(descendants(pid)) - stopped:
+        send(signal.SIGSTOP, running)
+        stopped |= running
+    return stopped
 
 
 async def eventually(is_so: Callable[[], object]) -> None:
@@ -150,7 +159,7 @@ class Account:
         deadline = time.monotonic() + PATIENCE
         while (left := processes_of(self.uid)) and time.monotonic() < deadline:
             time.sleep(0.05)
-        kill(left)
+        send(signal.SIGKILL, left)
         change_users("userdel", "-f", "-r", self.name)
         assert not left, "tests left processes behind"
 
@@ -308,17 +317,17 @@ class Sshd:
 
     def stop_connections(self) -> None:
         """SIGSTOP for every process but the one that listens: they are there and do nothing."""
-        for pid in descendants(self.pid):
-            os.kill(pid, signal.SIGSTOP)
+        stop_descendants(self.pid)
 
     def kill_connections(self) -> None:
         """SIGKILL for every process but the one that listens."""
-        kill(descendants(self.pid))
+        send(signal.SIGKILL, stop_descendants(self.pid))
 
     def kill(self) -> None:
         """SIGKILL for all of it."""
         assert self._process is not None
-        kill([*descendants(self.pid), self.pid])
+        send(signal.SIGSTOP, [self.pid])
+        send(signal.SIGKILL, [*stop_descendants(self.pid), self.pid])
         self._process.wait()
 
     @property
