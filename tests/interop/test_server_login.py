@@ -208,30 +208,42 @@ async def test_a_wrong_answer_does_not(ssh: Ssh, nursery: trio.Nursery) -> None:
 
 
 class WantsBoth(KnowsKeys):
-    """A password first, a key then."""
+    """A key and a password, in the order that the test names."""
 
-    has_password = False
+    order: tuple[str, str]
 
     def get_allowed_auths(self, username: str) -> str:
-        return "publickey" if self.has_password else "password"
+        return self.order[len(self.completed_auths)]
+
+    def outcome(self, method: str, is_right: bool) -> trio_ssh.AuthResult:
+        if not is_right or method != self.order[len(self.completed_auths)]:
+            return trio_ssh.AUTH_FAILED
+        return trio_ssh.AUTH_SUCCESSFUL if self.completed_auths else trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
 
     def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
-        self.has_password = password == "first"
-        return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL if self.has_password else trio_ssh.AUTH_FAILED
+        return self.outcome("password", password == "open sesame")
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
-        return super().check_auth_publickey(username, key) if self.has_password else trio_ssh.AUTH_FAILED
+        return self.outcome("publickey", self.keys.lookup(key) is not None)
 
 
-async def test_a_server_may_want_two_proofs(ssh: Ssh, nursery: trio.Nursery, user_keys: KeyFolder) -> None:
+@pytest.mark.parametrize("methods", [("publickey", "password"), ("password", "publickey")])
+async def test_a_server_may_want_two_proofs(
+    ssh: Ssh, nursery: trio.Nursery, user_keys: KeyFolder, methods: tuple[str, str]
+) -> None:
     class Server(WantsBoth):
         keys = trio_ssh.AuthorizedKeys.load(user_keys.authorized_keys)
+        order = methods
 
-    ssh = attrs.evolve(ssh, options=("BatchMode=no",))
+    ssh = attrs.evolve(ssh, options=("BatchMode=no", "NumberOfPasswordPrompts=1"))
     await ssh.serve(nursery, Server)
-    done = await ssh.run("-v", "-i", str(user_keys.file("ed25519")), "server", "echo in", askpass="echo first")
+    key = ["-i", str(user_keys.file("ed25519"))]
+    done = await ssh.run("-v", *key, "server", "echo in", askpass="echo open sesame")
     assert (done.stdout, done.returncode) == (b"in\n", 0)
-    assert b'Authenticated using "password" with partial success' in done.stderr
+    assert f'Authenticated using "{methods[0]}" with partial success'.encode() in done.stderr
+    for arguments, secret in ((key, "wrong"), ([], "open sesame")):
+        done = await ssh.run(*arguments, "server", "echo in", askpass=f"echo {secret}")
+        assert (done.stdout, done.returncode) == (b"", 255)
 
 
 async def test_a_banner_is_shown_before_the_login(ssh: Ssh, nursery: trio.Nursery) -> None:
