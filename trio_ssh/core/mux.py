@@ -10,6 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final
+from weakref import WeakSet
 
 from trio_ssh.core.channel import NEXT, CoreChannel, Half, Passing, Source
 from trio_ssh.core.events import (
@@ -76,6 +77,7 @@ class Mux:
         "_budget",
         "_emit",
         "_limits",
+        "_lingering",
         "_next_id",
         "_outbound",
         "_pending_global",
@@ -89,6 +91,8 @@ class Mux:
         self._limits = limits
         self._emit = emit
         self._budget = WindowBudget(limits)
+        #: Channels that are closed on both sides, and of which something is unread.
+        self._lingering: WeakSet[CoreChannel] = WeakSet()
         self._next_id = 0
         self._pending_global = 0
         self._unanswered_global: deque[int] = deque()
@@ -136,7 +140,9 @@ class Mux:
     def on_open(self, payload: bytes) -> None:
         """The peer wants a channel."""
         message = ChannelOpen.from_payload(payload)
-        if len(self.channels) >= self._limits.channels or (message.kind == "session" and self._has_all_sessions()):
+        # Each window has a least size, so a peer that opens, fills and closes channels must not do so without end.
+        count = len(self.channels) + len(self._lingering)
+        if count >= self._limits.channels or (message.kind == "session" and self._has_all_sessions()):
             self._refuse(message.sender, OpenFailureReason.RESOURCE_SHORTAGE, "too many channels")
             return
         if len(message.kind) > 64:
@@ -268,7 +274,7 @@ class Mux:
     def credit(self, channel: CoreChannel, size: int) -> None:
         """The user took `size` bytes; grant the peer more when it is worth a message."""
         if channel.inbound is Half.CLOSED and not channel.unread:
-            channel.inbound_window.close()
+            self._release(channel)
         if channel.inbound is not Half.OPEN or channel.outbound is Half.CLOSED:
             return
         grant = channel.inbound_window.take(size, channel.unread)
@@ -354,15 +360,22 @@ class Mux:
     def _forget(self, channel: CoreChannel) -> None:
         """Both halves are closed: the number is free, and its window's share once nothing of it is unread."""
         channel.inbound = channel.outbound = Half.CLOSED
-        if not channel.unread:
-            channel.inbound_window.close()
         del self.channels[channel.local_id]
+        if channel.unread:
+            self._lingering.add(channel)
+        else:
+            self._release(channel)
 
     def drop_unread(self, channel: CoreChannel) -> None:
         """The user will not take what has arrived."""
         channel.unread = 0
         if channel.inbound is Half.CLOSED:
-            channel.inbound_window.close()
+            self._release(channel)
+
+    def _release(self, channel: CoreChannel) -> None:
+        """Give its window's share back."""
+        channel.inbound_window.close()
+        self._lingering.discard(channel)
 
     # -- ends
 

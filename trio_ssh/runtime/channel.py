@@ -240,8 +240,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
     async def read(self, size: int = -1) -> bytes:
         """Read stdout up to EOF, or `size` bytes.
 
-        Reading up to EOF never waits for somebody to read stderr: meanwhile stderr is kept in memory, see `keep_stderr`.
-        Cancelled, it loses what it had read; files and processes keep it.
+        Reading up to EOF never waits for somebody to read stderr: meanwhile stderr is kept in memory, see
+        `keep_stderr`. Cancelled, it loses what it had read; files and processes keep it.
         """
         if size < 0:
             self.keep_stderr()

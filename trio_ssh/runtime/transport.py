@@ -99,8 +99,8 @@ class Transport(Link):
         algorithms: what to enable, best first.
         software: how to name ourselves in the version line.
         log_channel: the name of the logger to which it writes.
-        nursery: where its tasks run, for an object that owns a transport and sees to it that `aclose` is called: the tasks
-            are shielded until then.  Without one, use ``async with``.
+        nursery: where its tasks run, for an object that owns a transport and sees to it that `aclose` is called: the
+            tasks are shielded until then.  Without one, use ``async with``.
     """
 
     def __init__(
