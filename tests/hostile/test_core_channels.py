@@ -409,7 +409,7 @@ def test_a_peer_that_floods_and_does_not_read_is_not_read(role: Role, flood: str
 def test_channels_that_come_and_go_leave_nothing_behind(role: Role) -> None:
     peer = logged_in(role)
     unread: list[CoreChannel] = []
-    for _ in range(300):
+    for _ in range(200):
         channel = by_peer(peer)
         peer.say(ChannelData(channel.local_id, b"x"), ChannelClose(channel.local_id))
         peer.heard.clear()

@@ -36,7 +36,8 @@ class Limits:
     banner_count: int = 32
     banner_bytes: int = 64 * KIB
 
-    #: Channels at once, theirs and ours, and sessions among theirs.
+    #: Channels at once, theirs and ours, and sessions among theirs.  A peer that wants another is held to those, too,
+    #: that are closed and not read to the end.
     channels: int = 256
     sessions: int = 10
     #: Requests on one channel, or on the connection, that we have not answered yet.  More than `environment_names`,
