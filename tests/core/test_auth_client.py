@@ -13,8 +13,8 @@ from trio_ssh.core.auth_client import (
     none_as_client,
     password_as_client,
     publickey_as_client,
+    request_service,
     signed_data,
-    with_service,
 )
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureWanted
@@ -51,23 +51,21 @@ def request(method: str, details: bytes = b"") -> UserauthRequest:
     return UserauthRequest("bob", "ssh-connection", method, details)
 
 
-def test_the_first_request_travels_along_with_that_for_the_service() -> None:
-    fed = Fed(with_service(none_as_client("bob")))
-    assert fed.sent == [ServiceRequest("ssh-userauth"), request("none")]
+def test_the_service_is_asked_for_by_name() -> None:
+    fed = Fed(request_service())
+    assert fed.sent == [ServiceRequest("ssh-userauth")]
     fed.hear(ServiceAccept("ssh-userauth"))
-    assert not fed.conversation.is_done
-    fed.hear(UserauthSuccess())
     assert fed.conversation.is_done
 
 
 def test_an_answer_before_the_service_was_accepted_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="ServiceAccept was due"):
-        Fed(with_service(none_as_client("bob"))).hear(UserauthSuccess())
+        Fed(request_service()).hear(UserauthSuccess())
 
 
 def test_another_service_than_the_one_asked_for_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="not asked for"):
-        Fed(with_service(none_as_client("bob"))).hear(ServiceAccept("ssh-connection"))
+        Fed(request_service()).hear(ServiceAccept("ssh-connection"))
 
 
 ANSWERS: Final = [

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from trio_ssh.core.auth_client import AuthAnswer, with_service
+from trio_ssh.core.auth_client import AuthAnswer, request_service
 from trio_ssh.core.auth_server import authenticate_as_server
 from trio_ssh.core.channel import CoreChannel, Source
 from trio_ssh.core.dialog import Conversation, Dialog
@@ -225,7 +225,7 @@ class Connection:
             raise LocalProtocolError(f"can't authenticate in phase {self.phase.value!r}")
         if self._auth is not None and not self._auth.is_done:
             raise LocalProtocolError("another authentication method is under way")
-        self._auth = Conversation(self._with_service(dialog), self._send, self._ask_auth, self._auth_answered)
+        self._auth = Conversation(self._request_service(dialog), self._send, self._ask_auth, self._auth_answered)
         self._auth.start()
         return self._take_events()
 
@@ -402,11 +402,11 @@ class Connection:
 
     # -- authentication
 
-    def _with_service(self, dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
-        if self._service_requested:
-            return (yield from dialog)
-        self._service_requested = True
-        return (yield from with_service(dialog))
+    def _request_service(self, dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
+        if not self._service_requested:
+            self._service_requested = True
+            yield from request_service()
+        return (yield from dialog)
 
     def _on_auth(self, payload: bytes) -> None:
         if self._auth is None:
