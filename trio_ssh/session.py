@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_ssh.core.channel import Half, Source
+from trio_ssh.runtime.block import leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.session_requests import ExitReport
@@ -257,10 +258,9 @@ def is_left_by_client(channel: Channel, error: Exception) -> bool:
     A stream of the handler's own may break too, and that one is not for us to overlook.
     """
     is_gone = channel.core.inbound is Half.CLOSED or not channel.get_transport().is_active()
-    if isinstance(error, ExceptionGroup):
-        _, others = error.split((trio.BrokenResourceError, trio.ClosedResourceError))
-        return is_gone and others is None
-    return is_gone and isinstance(error, trio.BrokenResourceError | trio.ClosedResourceError)
+    return is_gone and all(
+        isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)
+    )
 
 
 def _as_status(result: object) -> int:

@@ -58,7 +58,7 @@ class Block:
             nursery.cancel_scope.cancel()
             await manager.__aexit__(type(shown) if shown else None, shown, None)
         except BaseExceptionGroup as group:
-            found.extend(_leaves(group))
+            found.extend(leaves(group))
         finally:
             self._manager = self.nursery = None
         worst = max(found, key=badness, default=None)
@@ -81,7 +81,7 @@ async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
 
 def worst_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """Return the one exception of a group that tells most: an interrupt, else an error, else a cancellation."""
-    return max(_leaves(group), key=badness)
+    return max(leaves(group), key=badness)
 
 
 def badness(error: BaseException) -> int:
@@ -91,9 +91,10 @@ def badness(error: BaseException) -> int:
     return 0 if isinstance(error, trio.Cancelled) else 1 if isinstance(error, Exception) else 2
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(cast("BaseExceptionGroup[BaseException]", error))
-        else:
-            yield error
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Iterate over what is in a group, however deep, and is no group itself; another exception is its own leaf."""
+    if not isinstance(error, BaseExceptionGroup):
+        yield error
+        return
+    for inner in cast("BaseExceptionGroup[BaseException]", error).exceptions:
+        yield from leaves(inner)

@@ -102,7 +102,7 @@ class Engine:
         self._keys_expire_at = math.inf
         self._keys_expired = trio.Event()
         self._reads = 0
-        self.read_at = 0.0
+        self.read_at: float = 0.0
         self._round_trip = 0.0
         self._keepalive = trio.CancelScope()
         self._scheduler = trio.CancelScope()

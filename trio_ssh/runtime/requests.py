@@ -127,9 +127,9 @@ class PeerRequests:
 
     def question(self, question: Question) -> None:
         """Server: a request to authenticate has to be decided."""
-        answer = self._handler.answer_question(question)
+        # Both names are the same: the check below would leave the first with a type that is half unknown.
+        answer = decision = self._handler.answer_question(question)
         if isinstance(answer, Awaitable) or self._is_slowed(question):
-            decision: MaybeAwaitable[object] = answer
             self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
             self._engine.handle(self._engine.core.answer(answer))
