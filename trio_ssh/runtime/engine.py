@@ -3,17 +3,15 @@
 Theory of operation.  Three tasks live as long as the connection:
 
 * the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads
-  on.  It never
-  sends, takes no lock and waits for no channel.  (One exception: a peer that asks and asks without listening to the
-  answers has filled the outbox, so nothing more is read before that has drained; the writer doesn't depend on the
-  reader, so it will.)
+  on.  It never waits to send, takes no lock and waits for no channel.  (One exception: a peer that asks and asks
+  without listening to the answers has filled the outbox, so nothing more is read before that has drained; the writer
+  doesn't depend on the reader, so it will.)
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
-  has nothing to
-  do, whoever has sealed something may try to write it at once (`flush_now`): that saves two task switches a message,
-  and since nobody waits in it, it changes nothing of who may wait where.
+  has
+  nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
+  saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.
 * the rekey scheduler waits until traffic meets keys that are too old.  An idle connection has no timer; counts of bytes
-  and packets
-  are noticed where they are counted.
+  and packets are noticed where they are counted.
 
 Background tasks never raise into the nursery: a failure is recorded, every waiter wakes and raises `ConnectionLost`
 from it.
