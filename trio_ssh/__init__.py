@@ -15,6 +15,7 @@ from trio_ssh.client import SSHClient, connect
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
 from trio_ssh.errors import (
+    AgentException,
     AuthenticationException,
     BadAuthenticationType,
     BadHostKeyException,
@@ -45,6 +46,7 @@ from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
+from trio_ssh.keys.signer import Signer
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
@@ -95,6 +97,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "PKey",
     "PublicKey",
     "RSAKey",
+    "Signer",
     "AuthorizedKeys",
     # Serving
     "serve_listeners",
@@ -125,6 +128,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "OpenFailureReason",
     "TerminalMode",
     # Whatever goes wrong
+    "AgentException",
     "AuthenticationException",
     "BadAuthenticationType",
     "BadHostKeyException",

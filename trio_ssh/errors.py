@@ -160,6 +160,10 @@ class PasswordRequiredException(AuthenticationException):
     """A private key is encrypted, and no passphrase was given."""
 
 
+class AgentException(SSHException):
+    """There is no agent, it went away, or it refuses what it was asked.  The text says what to do."""
+
+
 class KeyFileException(SSHException):
     """A key file is missing, malformed, of an unknown kind, or too open.  The text names it and says what to do."""
 

@@ -6,6 +6,7 @@ Importing the package makes every kind of key known, whichever module was import
 ``container``        openssh-key-v1: the private part of a key, sealed under a passphrase
 ``formats``          any file that holds a private key, brought to the form of openssh-key-v1
 ``public_key``       `PublicKey`, from the wire and from a line of text
+``signer``           `Signer`, whatever signs for a public key
 ``private_key``      `PKey`, from files and to them
 ``ed25519``          RFC 8709: Ed25519
 ``ecdsa``            RFC 5656: the three NIST curves
@@ -14,6 +15,7 @@ Importing the package makes every kind of key known, whichever module was import
 ``patterns``         OpenSSH's host patterns
 ``known_hosts``      which host has which key
 ``authorized_keys``  which keys may log in
+``agent_protocol``   what is said to an agent, and what it says
 """
 
 from __future__ import annotations

@@ -1,0 +1,590 @@
+"""draft-ietf-sshm-ssh-agent: what a program and its agent say to each other, and OpenSSH's extensions of it.
+
+Each message is a length and a payload; each request has one reply, in order.  This module cuts the stream into payloads
+and turns them into values; who holds which key, and who may use it, is not known here.
+
+Source: draft-ietf-sshm-ssh-agent; OpenSSH PROTOCOL.agent for ``session-bind`` and ``restrict-destination``, whose
+reserved fields only OpenSSH's authfd.c tells of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import attrs
+
+from trio_ssh.errors import KeyFileException, RemoteProtocolError
+from trio_ssh.keys.container import PrivatePart
+from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey, parse_public_key
+from trio_ssh.wire.fields import (
+    STRING,
+    TEXT,
+    Boolean,
+    Byte,
+    DeclaredMessage,
+    Rest,
+    String,
+    Structure,
+    Text,
+    UInt32,
+    message,
+    structure,
+)
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.text import printable
+from trio_ssh.wire.userauth import UserauthRequest
+
+#: Bytes of the longest payload, as in OpenSSH's agent.
+PAYLOAD_BYTES: Final = 256 * 1024
+
+SESSION_BIND: Final = "session-bind@openssh.com"
+RESTRICT_DESTINATION: Final = "restrict-destination-v00@openssh.com"
+QUERY: Final = "query"
+
+#: Destinations of one key, and keys of one hop: more than anyone writes down, and few enough to be looked through.
+MAX_DESTINATIONS: Final = 256
+MAX_HOP_KEYS: Final = 64
+
+
+# -- framing
+
+
+class Frames:
+    """Cuts what arrives into payloads, however the stream has cut it."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def __len__(self) -> int:
+        """Bytes that belong to no whole payload yet, or to one that was not taken."""
+        return len(self._data)
+
+    def put(self, data: bytes) -> None:
+        """Take what has arrived."""
+        self._data += data
+
+    def take(self) -> bytes | None:
+        """Return the next whole payload, or None.
+
+        Raises:
+            RemoteProtocolError: the length is 0 or beyond `PAYLOAD_BYTES`; told before the payload is waited for.
+        """
+        data = self._data
+        if len(data) < 4:
+            return None
+        length = int.from_bytes(data[:4], "big")
+        if not 1 <= length <= PAYLOAD_BYTES:
+            raise RemoteProtocolError(f"a message of {length} bytes; 1 to {PAYLOAD_BYTES} are read")
+        if len(data) < 4 + length:
+            return None
+        payload = bytes(data[4 : 4 + length])
+        del data[: 4 + length]
+        return payload
+
+
+def frame(payload: bytes) -> bytes:
+    """Put the length in front of a payload.
+
+    Raises:
+        RemoteProtocolError: it is longer than any agent reads.
+    """
+    if len(payload) > PAYLOAD_BYTES:
+        raise RemoteProtocolError(f"a message of {len(payload)} bytes; at most {PAYLOAD_BYTES} are read")
+    return len(payload).to_bytes(4, "big") + payload
+
+
+# -- replies
+
+
+@message(5)
+class AgentFailure(DeclaredMessage):
+    """The request was refused."""
+
+
+@message(6)
+class AgentSuccess(DeclaredMessage):
+    """The request was granted.  Nothing follows, but for older agents' answers to extensions."""
+
+    details: Rest
+
+
+@message(28)
+class AgentExtensionFailure(DeclaredMessage):
+    """The extension is known, and refused the request."""
+
+
+@message(29)
+class AgentExtensionResponse(DeclaredMessage):
+    """The extension's own answer."""
+
+    name: Text
+    details: Rest
+
+
+@message(12)
+class IdentitiesAnswer(DeclaredMessage):
+    """So many keys; each its blob and its comment."""
+
+    count: UInt32
+    keys: Rest
+
+
+@message(14)
+class SignResponse(DeclaredMessage):
+    """The signature, as RFC 4253 s6.6 encodes it."""
+
+    signature: String
+
+
+# -- requests
+
+
+@message(11)
+class RequestIdentities(DeclaredMessage):
+    """Which keys are there?"""
+
+
+@message(13)
+class SignRequest(DeclaredMessage):
+    """Sign `data` with a key; `flags` choose the hash of an RSA key's signature."""
+
+    blob: String
+    data: String = attrs.field(repr=False)
+    flags: UInt32
+
+
+@message(17)
+class AddIdentity(DeclaredMessage):
+    """Hold this key: what its type prescribes, then a comment."""
+
+    key_type: Text
+    fields: Rest = attrs.field(repr=False)
+
+
+@message(18)
+class RemoveIdentity(DeclaredMessage):
+    """Forget this key."""
+
+    blob: String
+
+
+@message(19)
+class RemoveAllIdentities(DeclaredMessage):
+    """Forget all keys."""
+
+
+@message(22)
+class LockAgent(DeclaredMessage):
+    """Refuse everything until the same passphrase comes again."""
+
+    passphrase: String = attrs.field(repr=False)
+
+
+@message(23)
+class UnlockAgent(DeclaredMessage):
+    """Here is the passphrase."""
+
+    passphrase: String = attrs.field(repr=False)
+
+
+@message(25)
+class AddIdentityConstrained(DeclaredMessage):
+    """As `AddIdentity`, with constraints behind the comment."""
+
+    key_type: Text
+    fields: Rest = attrs.field(repr=False)
+
+
+@message(27)
+class AgentExtension(DeclaredMessage):
+    """A request that the draft leaves to others."""
+
+    name: Text
+    details: Rest
+
+
+@structure
+class SessionBind(Structure):
+    """OpenSSH PROTOCOL.agent s1: this connection serves the session with that host, which has signed its id."""
+
+    host_key: String
+    session_id: String
+    signature: String
+    is_forwarding: Boolean
+
+
+# -- keys in a list
+
+
+@attrs.frozen
+class ListedKey:
+    """A key that an agent holds, as it lists it."""
+
+    blob: bytes
+    comment: str
+
+
+def write_identities(keys: Sequence[ListedKey]) -> IdentitiesAnswer:
+    """Make the answer that lists `keys`."""
+    content = Message()
+    for key in keys:
+        content.add_string(key.blob).add_string(key.comment)
+    return IdentitiesAnswer(len(keys), content.asbytes())
+
+
+def read_identities(answer: IdentitiesAnswer) -> list[ListedKey]:
+    """Read the keys of a list.
+
+    Raises:
+        RemoteProtocolError: it holds more or fewer than it says.
+    """
+    data, offset = answer.keys, 0
+    # Two lengths are the least that a key takes: a count that can't be true costs nothing.
+    if answer.count > len(data) // 8:
+        raise RemoteProtocolError(f"a list of {answer.count} keys in {len(data)} bytes")
+    keys: list[ListedKey] = []
+    for _ in range(answer.count):
+        blob, offset = STRING.read(data, offset)
+        comment, offset = TEXT.read(data, offset)
+        keys.append(ListedKey(blob, comment))
+    if offset != len(data):
+        raise RemoteProtocolError("bytes behind the last key of a list")
+    return keys
+
+
+# -- constraints
+
+
+@attrs.frozen
+class AgentHop:
+    """A host on the way to a destination, as a key's constraint names it.
+
+    Attributes:
+        hostname: for people; what counts are the keys.
+        host_keys: the keys of which the host must own one.
+        authorities: keys whose host certificates for `hostname` will do as well.
+        username: as whom one may log in there, as a pattern; empty for anyone.
+    """
+
+    hostname: str
+    host_keys: Sequence[PublicKey] = ()
+    authorities: Sequence[PublicKey] = ()
+    username: str = ""
+
+
+@attrs.frozen
+class AgentDestination:
+    """Where a key may be used: to log in to `to` from `origin`, or from the agent's own host if that is None."""
+
+    to: AgentHop
+    origin: AgentHop | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Constraints:
+    """What a key that is added may be used for.
+
+    Attributes:
+        lifetime: seconds after which it is forgotten; None for never.
+        confirm: a person is asked before each signature.
+        max_signatures: after which it is forgotten; None for no limit.
+        destinations: where it may be used; None for everywhere.
+    """
+
+    lifetime: int | None = None
+    confirm: bool = False
+    max_signatures: int | None = None
+    destinations: tuple[AgentDestination, ...] | None = None
+
+
+NO_CONSTRAINTS: Final = Constraints()
+
+_LIFETIME, _CONFIRM, _MAX_SIGNATURES, _EXTENSION = 1, 2, 3, 255
+
+
+@structure
+class _ConstraintHop(Structure):
+    username: Text
+    hostname: Text
+    reserved: String
+    keys: Rest
+
+
+@structure
+class _Constraint(Structure):
+    origin: String
+    to: String
+    reserved: String
+
+
+@structure
+class _HopKey(Structure):
+    blob: String
+    is_authority: Byte
+
+
+def write_constraints(constraints: Constraints) -> bytes:
+    """Return what stands behind the comment of a key that is added."""
+    content = Message()
+    if constraints.lifetime is not None:
+        content.add_byte(_LIFETIME).add_int(constraints.lifetime)
+    if constraints.confirm:
+        content.add_byte(_CONFIRM)
+    if constraints.max_signatures is not None:
+        content.add_byte(_MAX_SIGNATURES).add_int(constraints.max_signatures)
+    if constraints.destinations is not None:
+        listed = Message()
+        for destination in constraints.destinations:
+            origin = destination.origin or AgentHop("")
+            listed.add_string(_Constraint(_write_hop(origin), _write_hop(destination.to), b"").encode())
+        content.add_byte(_EXTENSION).add_string(RESTRICT_DESTINATION).add_string(listed.asbytes())
+    return content.asbytes()
+
+
+def _write_hop(hop: AgentHop) -> bytes:
+    keys = b"".join(
+        _HopKey(key.blob, is_authority).encode()
+        for is_authority, listed in enumerate((hop.host_keys, hop.authorities))
+        for key in listed
+    )
+    return _ConstraintHop(hop.username, hop.hostname, b"", keys).encode()
+
+
+def read_constraints(data: bytes) -> Constraints:
+    """Read what stands behind the comment of a key that is added.
+
+    Raises:
+        RemoteProtocolError: it is malformed; or a constraint is unknown, and therefore can't be kept; or comes twice.
+    """
+    content = Message(data)
+    lifetime: int | None = None
+    max_signatures: int | None = None
+    destinations: tuple[AgentDestination, ...] | None = None
+    seen: set[int] = set()
+    while content.get_remainder():
+        kind = content.get_byte()[0]
+        if kind in seen:
+            raise RemoteProtocolError(f"the constraint {kind} comes twice")
+        seen.add(kind)
+        match kind:
+            case 1:
+                lifetime = content.get_int()
+            case 2:
+                pass
+            case 3:
+                max_signatures = content.get_int()
+            case 255:
+                name = content.get_text()
+                if name != RESTRICT_DESTINATION:
+                    raise RemoteProtocolError(f"the constraint {printable(name, 64)!r} is not supported")
+                destinations = _read_destinations(content.get_string())
+            case _:
+                raise RemoteProtocolError(f"the constraint {kind} is not supported")
+    return Constraints(
+        lifetime=lifetime, confirm=_CONFIRM in seen, max_signatures=max_signatures, destinations=destinations
+    )
+
+
+def _read_destinations(data: bytes) -> tuple[AgentDestination, ...]:
+    found: list[AgentDestination] = []
+    offset = 0
+    while offset < len(data):
+        if len(found) >= MAX_DESTINATIONS:
+            raise RemoteProtocolError(f"a key for more than {MAX_DESTINATIONS} destinations")
+        listed, offset = STRING.read(data, offset)
+        constraint = _Constraint.decode(listed)
+        if constraint.reserved:
+            raise RemoteProtocolError("a destination with something that is not known yet")
+        origin, to = _read_hop(constraint.origin), _read_hop(constraint.to)
+        if origin.username:
+            raise RemoteProtocolError("a destination that depends on the user whom one comes from")
+        has_origin_keys = bool(origin.host_keys or origin.authorities)
+        if bool(origin.hostname) != has_origin_keys:
+            raise RemoteProtocolError("an origin needs a name and keys, or neither")
+        if not to.hostname or not (to.host_keys or to.authorities):
+            raise RemoteProtocolError("a destination needs a name and keys")
+        found.append(AgentDestination(to, origin if has_origin_keys else None))
+    if not found:
+        raise RemoteProtocolError("a key for no destination at all")
+    return tuple(found)
+
+
+def _read_hop(data: bytes) -> AgentHop:
+    hop = _ConstraintHop.decode(data)
+    if hop.reserved:
+        raise RemoteProtocolError("a hop with something that is not known yet")
+    host_keys: list[PublicKey] = []
+    authorities: list[PublicKey] = []
+    offset = 0
+    while offset < len(hop.keys):
+        if len(host_keys) + len(authorities) >= MAX_HOP_KEYS:
+            raise RemoteProtocolError(f"a hop with more than {MAX_HOP_KEYS} keys")
+        blob, offset = STRING.read(hop.keys, offset)
+        if offset >= len(hop.keys):
+            raise RemoteProtocolError("a message ends inside a hop's key")
+        (authorities if hop.keys[offset] else host_keys).append(parse_public_key(blob))
+        offset += 1
+    return AgentHop(hop.hostname, tuple(host_keys), tuple(authorities), hop.username)
+
+
+# -- private keys on the wire
+
+#: Strings between a key's type and its comment: those of openssh-key-v1.
+_FIELD_COUNTS: Final = {
+    "ssh-ed25519": 2,
+    "ssh-ed448": 2,
+    "ssh-rsa": 6,
+    "ssh-dss": 5,
+    "ecdsa-sha2-nistp256": 3,
+    "ecdsa-sha2-nistp384": 3,
+    "ecdsa-sha2-nistp521": 3,
+}
+
+
+def write_added(key: PKey, comment: str, constraints: Constraints) -> AddIdentity | AddIdentityConstrained:
+    """Make the request that has an agent hold `key`."""
+    fields = Message(key._private_fields()).add_string(comment).asbytes()
+    behind = write_constraints(constraints)
+    if behind:
+        return AddIdentityConstrained(key.key_type, fields + behind)
+    return AddIdentity(key.key_type, fields)
+
+
+def read_added(added: AddIdentity | AddIdentityConstrained) -> tuple[PKey, Constraints]:
+    """Read the key of a request, with its comment, and what it may be used for.
+
+    Raises:
+        RemoteProtocolError: the key is of no kind that is known, or its numbers don't belong together; or the
+            constraints are not all known.
+    """
+    count = _FIELD_COUNTS.get(added.key_type)
+    if count is None:
+        raise RemoteProtocolError(f"a private key of the type {printable(added.key_type, 64)!r} is not supported")
+    offset = 0
+    for _ in range(count + 1):
+        _, offset = STRING.read(added.fields, offset)
+    behind = added.fields[offset:]
+    if behind and isinstance(added, AddIdentity):
+        raise RemoteProtocolError("bytes behind the comment of a key")
+    try:
+        key = PKey._from_part(PrivatePart(added.key_type, added.fields[:offset]), "the key")
+    except KeyFileException as error:
+        raise RemoteProtocolError(str(error)) from None
+    return key, read_constraints(behind)
+
+
+# -- signatures
+
+_RSA_FLAGS: Final = {"rsa-sha2-256": 2, "rsa-sha2-512": 4}
+
+_CERTIFICATE: Final = "-cert-v01@openssh.com"
+
+
+def plain_algorithm(algorithm: str) -> str:
+    """Return the name that a signature bears: a certificate's is that of its key."""
+    if not algorithm.endswith(_CERTIFICATE):
+        return algorithm
+    name = algorithm.removesuffix(_CERTIFICATE)
+    return f"{name}@openssh.com" if name.startswith("sk-") else name
+
+
+def sign_flags(algorithm: str) -> int:
+    """Return the flags that ask for signatures of this algorithm; RSA alone needs any."""
+    return _RSA_FLAGS.get(plain_algorithm(algorithm), 0)
+
+
+def flagged_algorithm(key_type: str, flags: int) -> str:
+    """Return the algorithm that the flags of a request ask for.
+
+    Raises:
+        RemoteProtocolError: they ask for what is not known, or for RSA with SHA-1.
+    """
+    if flags & ~6:
+        raise RemoteProtocolError(f"the flags {flags:#x} are not known")
+    if key_type != "ssh-rsa":
+        return key_type
+    # RFC 8332 came later than agents: no flag at all means SHA-1, which is not here.  Where both are set OpenSSH takes
+    # the first.
+    if flags & 2:
+        return "rsa-sha2-256"
+    if flags & 4:
+        return "rsa-sha2-512"
+    raise RemoteProtocolError("signatures by RSA with SHA-1 are not made")
+
+
+def signature_algorithm(signature: bytes) -> str:
+    """Return the algorithm that a signature names, or raise RemoteProtocolError."""
+    name, _ = TEXT.read(signature, 0)
+    return str(name)
+
+
+# -- what is signed, for keys that may be used for some destinations only
+
+
+@attrs.frozen
+class SignedRequest:
+    """RFC 4252 s7: a login that a signature is asked for.
+
+    Attributes:
+        host_key: the server's, where the request names it: OpenSSH's ``publickey-hostbound-v00@openssh.com``.
+    """
+
+    session_id: bytes
+    username: str
+    blob: bytes
+    host_key: bytes | None
+
+
+@structure
+class _Signed(Structure):
+    session_id: String
+    number: Byte
+    request: Rest
+
+
+@structure
+class _PublicKeyRequest(Structure):
+    is_signed: Byte
+    algorithm: Text
+    blob: String
+    host_key: Rest
+
+
+def read_signed_request(data: bytes) -> SignedRequest:
+    """Read what a client signs to log in.
+
+    Raises:
+        RemoteProtocolError: it is anything else.
+    """
+    signed = _Signed.decode(data)
+    if signed.number != UserauthRequest.NUMBER or not signed.session_id:
+        raise RemoteProtocolError("what is to be signed is no login")
+    request = UserauthRequest.decode(signed.request)
+    is_host_bound = request.method == "publickey-hostbound-v00@openssh.com"
+    if request.service != "ssh-connection" or not (is_host_bound or request.method == "publickey"):
+        raise RemoteProtocolError("what is to be signed is no login by a key")
+    details = _PublicKeyRequest.decode(request.details)
+    if details.is_signed != 1:
+        raise RemoteProtocolError("what is to be signed is a probe")
+    host_key: bytes | None = None
+    if is_host_bound:
+        host_key, end = STRING.read(details.host_key, 0)
+        if end != len(details.host_key):
+            raise RemoteProtocolError("bytes behind a login")
+    elif details.host_key:
+        raise RemoteProtocolError("bytes behind a login")
+    return SignedRequest(signed.session_id, request.username, details.blob, host_key)
+
+
+def read_names(data: bytes) -> tuple[str, ...]:
+    """Read the names of extensions that answer a query: strings up to the end."""
+    names: list[str] = []
+    offset = 0
+    while offset < len(data):
+        name, offset = TEXT.read(data, offset)
+        names.append(name)
+    return tuple(names)

@@ -1,0 +1,42 @@
+"""`Signer`: whatever can sign for a public key, here or elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Protocol
+
+from trio_ssh.keys.public_key import PublicKey
+
+
+class Signer(Protocol):
+    """What a client logs in with: a `PKey`, an `AgentKey`, or a class of yours that asks a vault or a card.
+
+    Attributes:
+        public_key: the public half.
+        comment: what a person calls the key.
+    """
+
+    public_key: PublicKey
+    comment: str
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The signature algorithms it can sign with, best first."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint of the public half, ``SHA256:...``."""
+        ...
+
+    def asbytes(self) -> bytes:
+        """Return the blob that is shown to the server."""
+        ...
+
+    def sign(self, data: bytes, algorithm: str | None = None) -> bytes | Awaitable[bytes]:
+        """Return the signature as on the wire; or an awaitable, where it takes its time.
+
+        Raises:
+            AgentException: it does not sign; the client goes on with the next key.
+        """
+        ...
