@@ -13,9 +13,9 @@ import attrs
 
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureWanted
+from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureRefused, SignatureWanted
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.signer import Signer
 from trio_ssh.wire import userauth
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
@@ -47,12 +47,14 @@ class AuthAnswer:
         allowed: after a failure, the methods that can continue.
         is_partial: the attempt itself succeeded and another method is wanted besides.
         remark: why it failed, where there is more to say than that.
+        is_decided: the server has decided; otherwise the attempt was given up here, and `allowed` says nothing.
     """
 
     is_success: bool
     allowed: tuple[str, ...] = ()
     is_partial: bool = False
     remark: str = ""
+    is_decided: bool = True
 
 
 def request_service() -> Dialog[None]:
@@ -83,7 +85,7 @@ def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
 
 
 def publickey_as_client(
-    username: str, key: PKey, algorithm: str, session_id: bytes, *, probe: bool = True
+    username: str, key: Signer, algorithm: str, session_id: bytes, *, probe: bool = True
 ) -> Dialog[AuthAnswer]:
     """RFC 4252 s7.
 
@@ -102,7 +104,9 @@ def publickey_as_client(
         if reply.blob != blob or reply.algorithm != algorithm:
             raise RemoteProtocolError("the server accepted a key that was not offered")
     signed = signed_data(session_id, username, algorithm, blob)
-    signature = yield from ask(SignatureWanted(key, signed, algorithm))
+    signature: bytes | SignatureRefused = yield from ask(SignatureWanted(key, signed, algorithm))
+    if isinstance(signature, SignatureRefused):
+        return AuthAnswer(False, remark=signature.reason, is_decided=False)
     details = PublicKeyDetails(True, algorithm, blob, signature).encode()
     yield from send(UserauthRequest(username, CONNECTION, "publickey", details))
     return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))

@@ -63,12 +63,13 @@ class Transcript:
 
 @attrs.frozen
 class SharedSecret:
-    """What an exchange yields: K as it is hashed, H, the hash's name, and the host key that signed H."""
+    """What an exchange yields: K as it is hashed, H, the hash's name, the host key that signed H, and how it did."""
 
     encoded: bytes = attrs.field(repr=False)
     digest: bytes = attrs.field(repr=False)
     hash_name: str
     host_key: PublicKey
+    signature: bytes = attrs.field(default=b"", repr=False)
 
 
 @attrs.frozen
@@ -160,7 +161,7 @@ def agree_as_client(
         raise RemoteProtocolError(
             "the host key changed during the connection", DisconnectReason.HOST_KEY_NOT_VERIFIABLE
         )
-    return SharedSecret(encoded_secret, digest, hash_name, host_key)
+    return SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature)
 
 
 def agree_as_server(negotiated: Negotiated, transcript: Transcript, host_keys: Sequence[PKey]) -> Dialog[SharedSecret]:

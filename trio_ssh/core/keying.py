@@ -72,6 +72,7 @@ class Keying:
         "negotiated",
         "our_version",
         "session_id",
+        "session_signature",
         "takes_ext_info",
         "their_version",
         "wants_delayed_compression",
@@ -111,6 +112,8 @@ class Keying:
         self.our_version: bytes = b""
         self.their_version: bytes = b""
         self.session_id: bytes = b""
+        #: Client: the host key's signature of the session id, by which an agent can tell whom it signs for.
+        self.session_signature: bytes = b""
         self.is_strict: bool = False
         #: The peer said that it understands EXT_INFO.
         self.takes_ext_info: bool = False
@@ -211,6 +214,7 @@ class Keying:
         """Our NEWKEYS is sealed: the next packet is under the new key."""
         if not self.session_id:
             self.session_id = secret.digest
+            self.session_signature = secret.signature
         keys = Keys(secret, self.session_id, negotiated)
         sender = self._role
         compressor = compression(negotiated, sender).new_compressor() if self.wants_delayed_compression else None

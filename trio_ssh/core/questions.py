@@ -11,8 +11,8 @@ from enum import Enum
 
 import attrs
 
-from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.signer import Signer
 
 
 class AuthResult(Enum):
@@ -38,11 +38,21 @@ class HostKeyOffered(Question):
 
 @attrs.frozen
 class SignatureWanted(Question):
-    """Sign `data` with `key` by `algorithm`.  Answer: the signature as it goes on the wire."""
+    """Sign `data` with `key` by `algorithm`.  Answer: the signature as it goes on the wire; a client's may be refused.
 
-    key: PKey
+    A server's host key signs at once; what a client logs in with may take its time.
+    """
+
+    key: Signer
     data: bytes = attrs.field(repr=False)
     algorithm: str
+
+
+@attrs.frozen
+class SignatureRefused:
+    """The answer where there is no signature: whoever holds the key doesn't sign, for this reason."""
+
+    reason: str
 
 
 @attrs.frozen

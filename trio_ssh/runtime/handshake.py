@@ -12,8 +12,15 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from trio_ssh.core.events import Asked, Ended, Event
-from trio_ssh.core.questions import HostKeyOffered, Prompt, PromptsArrived, Question
-from trio_ssh.errors import LocalProtocolError, SSHException
+from trio_ssh.core.questions import (
+    HostKeyOffered,
+    Prompt,
+    PromptsArrived,
+    Question,
+    SignatureRefused,
+    SignatureWanted,
+)
+from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError, SSHException
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.waiting import resolved
@@ -85,6 +92,11 @@ async def _answer(
                 raise LocalProtocolError("a host key came where none was due")
             await resolved(check_host_key(key))
             return None
+        case SignatureWanted(key, data, algorithm):
+            try:
+                return await resolved(key.sign(data, algorithm))
+            except (AgentException, RemoteProtocolError) as error:
+                return SignatureRefused(str(error))  # the server need not hear of an agent's trouble
         case PromptsArrived(name, instruction, prompts):
             if prompt_handler is None:
                 raise LocalProtocolError("prompts came where nobody answers them")

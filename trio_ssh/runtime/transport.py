@@ -60,6 +60,7 @@ from trio_ssh.errors import (
 )
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
@@ -352,8 +353,8 @@ class Transport(Link):
         """
         await self._authenticate(username, "password", password_as_client(username, password))
 
-    async def auth_publickey(self, username: str, key: PKey) -> None:
-        """Log in with a key.
+    async def auth_publickey(self, username: str, key: Signer) -> None:
+        """Log in with a key, of a file or of an agent.
 
         Raises:
             As `auth_password`.
@@ -374,12 +375,12 @@ class Transport(Link):
         dialog = interactive_as_client(username, submethods, self._limits)
         await self._authenticate(username, "keyboard-interactive", dialog, handler)
 
-    def publickey_dialog(self, username: str, key: PKey) -> Dialog[AuthAnswer]:
+    def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
         """Make the dialog that logs in with `key`, for `try_authenticate`."""
         session_id = self._engine.core.keying.session_id
         return publickey_as_client(username, key, self.choose_algorithm(key), session_id)
 
-    def choose_algorithm(self, key: PKey) -> str:
+    def choose_algorithm(self, key: Signer) -> str:
         """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes."""
         announced = self._engine.core.extensions.get("server-sig-algs")
         taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
@@ -420,7 +421,7 @@ class Transport(Link):
             raise PartialAuthentication(
                 f"{name} was accepted for {shown}, and another method is wanted", tried=[method], allowed=answer.allowed
             )
-        if name not in answer.allowed:
+        if answer.is_decided and name not in answer.allowed:
             raise BadAuthenticationType(f"{name} is not allowed for {shown}", tried=[method], allowed=answer.allowed)
         remark = f": {answer.remark}" if answer.remark else ""
         raise AuthenticationException(f"{name} failed for {shown}{remark}", tried=[method], allowed=answer.allowed)
@@ -609,7 +610,7 @@ class Transport(Link):
                 self._engine.answered(is_success, details)
             case BannerArrived(text):
                 self._banner += text
-            case Asked(SignatureWanted(key, data, algorithm)):
+            case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey):
                 self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
             case ExchangeStarted():
                 self._engine.exchanging()

@@ -55,7 +55,7 @@ Tamper = Callable[[bytes], bytes]
 _RESTLESS: Final = 100_000
 
 
-def _sign(question: SignatureWanted) -> bytes:
+def _sign(question: SignatureWanted) -> object:
     return question.key.sign(question.data, question.algorithm)
 
 
