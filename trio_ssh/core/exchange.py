@@ -174,7 +174,7 @@ def agree_as_server(negotiated: Negotiated, transcript: Transcript, host_keys: S
     digest = transcript.digest(hash_name, blob, init.share, our_share, encoded_secret)
     signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
     yield from send(KexEcdhReply(blob, our_share, signature))
-    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key)
+    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key, signature)
 
 
 def choose_host_key(host_keys: Sequence[PKey], algorithm: str) -> PKey:

@@ -112,7 +112,7 @@ class Keying:
         self.our_version: bytes = b""
         self.their_version: bytes = b""
         self.session_id: bytes = b""
-        #: Client: the host key's signature of the session id, by which an agent can tell whom it signs for.
+        #: The host key's signature of the session id, by which an agent can tell whom it signs for.
         self.session_signature: bytes = b""
         self.is_strict: bool = False
         #: The peer said that it understands EXT_INFO.
