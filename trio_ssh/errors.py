@@ -10,9 +10,10 @@ also a `trio.BrokenResourceError`, so that code written for any trio stream catc
 
 from __future__ import annotations
 
+import errno
 import subprocess
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import trio
 
@@ -168,6 +169,17 @@ class KeyFileException(SSHException):
     """A key file is missing, malformed, of an unknown kind, or too open.  The text names it and says what to do."""
 
 
+class CertificateException(SSHException):
+    """A certificate is no proof of what it is shown for: of another name, expired, by a stranger, ...
+
+    The text says which certificate, what is wrong with it, and what to do.
+    """
+
+
+class SignatureException(SSHException):
+    """A signature of data is malformed, wrong, made for another purpose, or by somebody who may not sign."""
+
+
 # -- the connection and its channels -----------------------------------------------------------------------------------
 
 
@@ -263,6 +275,49 @@ class ProcessError(SSHException, subprocess.CalledProcessError):
         if self.stderr:
             text += f"; its stderr ends: {printable(self.stderr[-400:])}"
         return text
+
+
+class SFTPError(SSHException, OSError):
+    """An SFTP server refused a request, or could not do it.  An `OSError`, whose `filename` is the remote path.
+
+    Attributes:
+        code: filexfer-02 s7 status code, as sent.
+        text: the server's words, escaped.
+    """
+
+    _NAMES: ClassVar[dict[int, tuple[int, str]]] = {
+        1: (0, "end of file"),
+        2: (errno.ENOENT, "no such file"),
+        3: (errno.EACCES, "permission denied"),
+        5: (errno.EBADMSG, "the server could not read the request"),
+        6: (errno.ENOTCONN, "no connection"),
+        7: (errno.ECONNRESET, "connection lost"),
+        8: (errno.EOPNOTSUPP, "the server doesn't support this"),
+    }
+
+    def __init__(self, code: int, text: str, filename: object = None, filename2: object = None) -> None:
+        self.code = code
+        self.text: str = printable(text)
+        number, name = self._NAMES.get(code, (errno.EIO, "failure"))
+        said = "" if self.text.lower() in ("", name) else f" (the server said: {self.text})"
+        # OSError shows a filename by its repr, which escapes; without one its text would be an error number alone.
+        OSError.__init__(self, number, name + said, filename, None, filename2)
+
+
+class SFTPNoSuchFile(SFTPError, FileNotFoundError):
+    """The path, or a directory on the way to it, doesn't exist."""
+
+
+class SFTPPermissionDenied(SFTPError, PermissionError):
+    """The server's user may not do this."""
+
+
+class SFTPFileExists(SFTPError, FileExistsError):
+    """Something has that name already.  The protocol has no code for it: it was looked for after a failure."""
+
+
+class SFTPUnsupported(SFTPError):
+    """The server doesn't know the request, or the extension."""
 
 
 class InternalError(SSHException):

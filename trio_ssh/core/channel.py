@@ -87,6 +87,10 @@ class Batch:
         for chunk in chunks:
             self.add(chunk if isinstance(chunk, memoryview) else memoryview(chunk))
 
+    def pieces(self) -> list[memoryview | bytearray]:
+        """Return the chunks in order, for whoever writes them without joining them."""
+        return list(self._chunks)
+
     def take(self, limit: int) -> bytes:
         """Remove and return the first bytes, `limit` of them or fewer; nothing only where the batch is empty."""
         chunks = self._chunks

@@ -9,11 +9,11 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
-from trio_ssh.core.channel import CoreChannel, Half, Source
+from trio_ssh.core.channel import Batch, CoreChannel, Half, Source
 from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
@@ -27,6 +27,26 @@ Data = bytes | bytearray | memoryview
 
 #: Bytes of an unread stream that are kept in memory while its sibling is read to the end.
 KEPT_BYTES: Final = 64 * 1024 * 1024
+
+
+class Tap(Protocol):
+    """Takes a channel's data in the reader's own step, and sends from the writer's, without a task between.
+
+    What it does is plain code and raises nothing; whoever taps a channel bounds by other means what the peer may make
+    it hold.
+    """
+
+    def on_data(self, batch: Batch) -> None:
+        """Data has arrived.  It is on the window until `Channel.credit` is called."""
+        ...
+
+    def on_end(self) -> None:
+        """No more data comes: EOF, the end of the channel, or of the connection.  May be called more than once."""
+        ...
+
+    def on_room(self) -> None:
+        """After `Channel.try_send` took less than all: there is room again."""
+        ...
 
 
 class StderrStream(EndingStream):
@@ -92,6 +112,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         self.request_pump: object = None
         self._server: trio.CancelScope | None = None
         self._stderr: StderrStream | None = None
+        self._tap: Tap | None = None
 
     def __repr__(self) -> str:
         state = "closed" if self._is_closed or self.core.inbound is Half.CLOSED else "open"
@@ -301,6 +322,51 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
             if not has_waited:
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
+    def attach(self, tap: Tap) -> None:
+        """Hand what arrives on stdout to `tap` from now on, instead of to `receive_some`."""
+        self._tap = tap
+        self._lanes[Source.DATA] = None
+
+    def credit(self, size: int) -> None:
+        """Let the peer send so many bytes more: for a tap, of what it was handed."""
+        self._pay(Source.DATA, size)
+
+    def try_send(self, data: memoryview) -> int:
+        """Seal as much of `data` as there is room for; `flush` sends it.  For a tap.
+
+        Returns:
+            Bytes taken.  If not all were, the tap's `on_room` is called when more may be.
+
+        Raises:
+            ConnectionLost, trio.BrokenResourceError, trio.ClosedResourceError: nothing can be sent any more.
+        """
+        self._check_sending()
+        taken = self._engine.core.send_data(self.core, data)
+        window = self.core.outbound_window
+        if taken < len(data) and self._tap is not None and window.left and window.maximum_packet:
+            self._engine.call_for_room(self._tap.on_room)
+        return taken
+
+    def call_before_rest(self) -> None:
+        """Have the tap's `on_room` called once before the writer rests, so that several may add to what it sends."""
+        if self._tap is not None:
+            self._engine.call_for_room(self._tap.on_room)
+
+    def close_later(self) -> None:
+        """Send EOF and CLOSE when the writer comes to it; `aclose` for those who can't wait."""
+        self._close()
+
+    def stderr_kept(self) -> bytes:
+        """Return what stderr has brought so far, without waiting."""
+        return self._lane(Source.STDERR).take_nowait(KEPT_BYTES)
+
+    def flush(self, *, now: bool) -> None:
+        """Send what `try_send` took: at once if nothing else will follow, or by the writer's task."""
+        if now:
+            self._engine.flush_now()
+        else:
+            self._engine.flush()
+
     def _check_sending(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this channel was closed")
@@ -434,6 +500,9 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         if batch is None or self._is_closed:
             return
         self._owed[source] += batch.size
+        if self._tap is not None and source is Source.DATA:
+            self._tap.on_data(batch)
+            return
         most = self._kept_at_most[source]
         if most is not None:
             unread = self._lane(source).unread_bytes
@@ -448,6 +517,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         lane.deliver(batch)
 
     def _on_eof(self) -> None:
+        if self._tap is not None:
+            self._tap.on_end()
         for lane in self._lanes:
             if lane is not None:
                 lane.end()
@@ -471,6 +542,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         self._replies.popleft().bring(is_success)
 
     def _on_window(self) -> None:
+        if self._tap is not None:
+            self._tap.on_room()
         if self._window is not None:
             self._window.unpark_all()
 

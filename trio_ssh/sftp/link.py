@@ -1,0 +1,302 @@
+"""The client's end of an SFTP session on a channel: who waits for which reply, and how much is under way.
+
+No task of its own.  Replies are dealt with in the connection's reader, which wakes whoever waits; requests are sealed
+by whoever asks or, where several ask at once, by the connection's writer in one piece.  Any number of tasks may ask.
+
+The channel's window is granted as data comes, since it bounds nothing here: a server can send only what was asked for,
+and what may be asked for is counted in bytes, for each file and for the session.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar, cast
+
+import trio
+
+from trio_ssh.core.channel import Batch
+from trio_ssh.errors import (
+    ConnectionLost,
+    RemoteProtocolError,
+    SFTPError,
+    SFTPNoSuchFile,
+    SFTPPermissionDenied,
+    SFTPUnsupported,
+)
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.sftp.messages import Close, Handle, Packet, Status
+from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
+from trio_ssh.sftp.session import ClientSession, Waiter
+from trio_ssh.wire.text import printable
+
+P = TypeVar("P", bound=Packet)
+
+#: Packets shorter than this are joined with their neighbours, up to so many bytes, and leave as one SSH packet.
+_JOINED_BELOW: Final = 4 * 1024
+_JOINED_BYTES: Final = 32 * 1024
+
+#: Bytes of stderr that are kept to explain a session which never began.
+_STDERR_BYTES: Final = 64 * 1024
+
+_ERRORS: Final[dict[int, type[SFTPError]]] = {
+    StatusCode.NO_SUCH_FILE: SFTPNoSuchFile,
+    StatusCode.PERMISSION_DENIED: SFTPPermissionDenied,
+    StatusCode.OP_UNSUPPORTED: SFTPUnsupported,
+}
+
+
+def as_error(status: Status, filename: object = None, filename2: object = None) -> SFTPError:
+    """Make the exception for a status that is no success."""
+    return _ERRORS.get(status.code, SFTPError)(status.code, status.text, filename, filename2)
+
+
+class Answer:
+    """The reply that one task waits for.
+
+    A task that is cancelled leaves its request behind; if that opens something, it is closed when it comes.
+    """
+
+    __slots__ = ("_is_left", "_link", "_reply", "_task", "asked", "expects")
+
+    def __init__(self, link: Link, expects: type[Packet]) -> None:
+        self.expects = expects
+        self.asked: int = 0
+        self._link = link
+        self._reply: Packet | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._is_left = False
+
+    def on_reply(self, reply: Packet) -> None:
+        """Wake the task."""
+        self._reply = reply
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+        elif self._is_left and isinstance(reply, Handle):
+            self._link.close_later(reply.handle)
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """Nothing was asked that brings data."""
+        raise AssertionError("an answer reads no file")
+
+    def on_lost(self) -> None:
+        """Nothing comes any more."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    async def wait(self) -> Packet:
+        """Return the reply.  A checkpoint, always."""
+        if self._reply is not None or self._link.failure is not None:
+            await trio.lowlevel.checkpoint()
+        else:
+            self._task = trio.lowlevel.current_task()
+
+            def leave(_: object) -> trio.lowlevel.Abort:
+                self._task = None
+                self._is_left = True
+                return trio.lowlevel.Abort.SUCCEEDED
+
+            await trio.lowlevel.wait_task_rescheduled(leave)
+        if self._reply is None:
+            raise self._link.lost()
+        return self._reply
+
+
+class Share:
+    """One file's part of what a session may have under way, in bytes.
+
+    A file that has nothing under way always gets its first block: others may hold the session's whole share for a
+    reader who never comes back.
+    """
+
+    __slots__ = ("_limit", "_link", "used")
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._limit = link.limits.file_bytes
+        self.used: int = 0
+
+    def take(self, size: int) -> bool:
+        """Take `size` bytes if they are free."""
+        link = self._link
+        if self.used and (self.used + size > self._limit or link.used_bytes + size > link.limits.session_bytes):
+            return False
+        self.used += size
+        link.used_bytes += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """The user took them, or they are written."""
+        self.used -= size
+        self._link.used_bytes -= size
+
+
+class Link:
+    """A session and its channel.
+
+    Attributes:
+        session: what is pending.
+        limits: what is held at the most.
+        used_bytes: of `SFTPLimits.session_bytes`.
+        read_bytes, write_bytes: what one READ and one WRITE carry.
+        failure: why the session has ended, or None.
+    """
+
+    def __init__(self, channel: Channel, limits: SFTPLimits) -> None:
+        self.channel = channel
+        self.limits = limits
+        self.session = ClientSession(limits)
+        self.used_bytes: int = 0
+        self.read_bytes: int = limits.plain_block_bytes
+        self.write_bytes: int = limits.plain_block_bytes
+        self.failure: Exception | None = None
+        self._is_closed = False
+        self._is_flushing = False
+        self._begun = trio.Event()
+        channel.keep_stderr(_STDERR_BYTES)
+        channel.attach(self)
+
+    async def begin(self) -> None:
+        """Agree on the version.
+
+        Raises:
+            RemoteProtocolError: what answers doesn't speak SFTP.
+            ConnectionLost: the session ended first.
+        """
+        self._flush(now=True)
+        if self.failure is None:
+            await self._begun.wait()
+        if self.failure is not None:
+            raise self.lost()
+
+    # -- asking
+
+    async def ask(self, packet: Packet, expects: type[P], filename: object = None, filename2: object = None) -> P:
+        """Make a request and return its reply; for `Status`, only OK is one.
+
+        Raises:
+            SFTPError: the server's status says so; the paths are in its text.
+            ConnectionLost: the session ended.
+            trio.ClosedResourceError: it was closed here.
+
+        Cancelled, the request may or may not have been carried out.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        answer = Answer(self, expects)
+        self.submit(packet, answer)
+        reply = await answer.wait()
+        if isinstance(reply, Status) and (expects is not Status or reply.code != StatusCode.OK):
+            raise as_error(reply, filename, filename2)
+        return cast("P", reply)
+
+    def submit(self, packet: Packet, waiter: Waiter) -> None:
+        """Make a request whose reply goes to `waiter`, and don't wait.
+
+        Raises:
+            ConnectionLost, trio.ClosedResourceError: the session is over.
+        """
+        if self.failure is not None:
+            raise self.lost()
+        self.session.request(packet, waiter)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what the session has sealed: at once if nothing is under way; else together with what others ask."""
+        if self.session.pending <= 1:
+            self._flush(now=True)
+        else:
+            self.channel.call_before_rest()
+
+    def close_later(self, handle: bytes) -> None:
+        """Give back a handle that nobody has any more, and don't wait."""
+        if self.failure is None:
+            self.submit(Close(handle), Answer(self, Status))
+
+    def _flush(self, *, now: bool) -> None:
+        if self._is_flushing or self.failure is not None:
+            return
+        self._is_flushing = True  # what is sent may wake others who send
+        try:
+            outgoing = self.session.outgoing
+            while outgoing:
+                if len(outgoing) > 1 and len(outgoing[0]) < _JOINED_BELOW:
+                    self._join()
+                packet = outgoing[0]
+                taken = self.channel.try_send(packet)
+                if taken < len(packet):
+                    outgoing[0] = packet[taken:]
+                    break
+                outgoing.popleft()
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.fail(error)
+            return
+        finally:
+            self._is_flushing = False
+        self.channel.flush(now=now)
+
+    def _join(self) -> None:
+        """Make one of the small packets that are to be sent next."""
+        outgoing = self.session.outgoing
+        joined = bytearray()
+        while outgoing and len(outgoing[0]) < _JOINED_BELOW and len(joined) < _JOINED_BYTES:
+            joined += outgoing.popleft()
+        outgoing.appendleft(memoryview(joined))
+
+    # -- what the channel tells: a `Tap`
+
+    def on_data(self, batch: Batch) -> None:
+        """Replies have arrived, or parts of some."""
+        self.channel.credit(batch.size)
+        if self.failure is not None:
+            return
+        try:
+            for piece in batch.pieces():
+                self.session.receive_data(memoryview(piece))
+        except RemoteProtocolError as error:
+            self.fail(error)
+            return
+        if self.session.has_begun:
+            self._begun.set()
+        self._flush(now=False)
+
+    def on_end(self) -> None:
+        """The server sends no more."""
+        if self.failure is None:
+            text = "the SFTP session ended"
+            if not self.session.has_begun:
+                said = printable(self.channel.stderr_kept(), 400)
+                text = "the server ended the SFTP session before it began" + (f": {said}" if said else "")
+            self.fail(ConnectionLost(text))
+
+    def on_room(self) -> None:
+        """There is room to send."""
+        self._flush(now=False)
+
+    # -- its end
+
+    def fail(self, error: Exception) -> None:
+        """End the session: everyone who waits hears why.  The connection goes on."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        self._begun.set()
+        for waiter in self.session.abandon():
+            waiter.on_lost()
+        self.channel.close_later()
+
+    def lost(self) -> Exception:
+        """Make the exception for whoever finds the session over."""
+        if self._is_closed:
+            return trio.ClosedResourceError("this SFTP session was closed here")
+        failure = self.failure
+        if isinstance(failure, RemoteProtocolError):
+            return RemoteProtocolError(str(failure))
+        lost = ConnectionLost(str(failure))
+        lost.__cause__ = failure
+        return lost
+
+    async def aclose(self) -> None:
+        """End the session; requests that are under way fail with `trio.ClosedResourceError`."""
+        self._is_closed = True
+        self.fail(trio.ClosedResourceError("this SFTP session was closed here"))
+        await self.channel.aclose()

@@ -1,0 +1,128 @@
+"""The numbers of SFTP, and the bounds on what a peer may make us hold.
+
+Version 3, as OpenSSH speaks it: draft-ietf-secsh-filexfer-02, and what OpenSSH's PROTOCOL file adds and changes.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final
+
+import attrs
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+#: The only version that is spoken.
+VERSION: Final = 3
+
+
+class PacketType(IntEnum):
+    """The first byte of a packet: filexfer-02 s3."""
+
+    INIT = 1
+    VERSION = 2
+    OPEN = 3
+    CLOSE = 4
+    READ = 5
+    WRITE = 6
+    LSTAT = 7
+    FSTAT = 8
+    SETSTAT = 9
+    FSETSTAT = 10
+    OPENDIR = 11
+    READDIR = 12
+    REMOVE = 13
+    MKDIR = 14
+    RMDIR = 15
+    REALPATH = 16
+    STAT = 17
+    RENAME = 18
+    READLINK = 19
+    SYMLINK = 20
+    STATUS = 101
+    HANDLE = 102
+    DATA = 103
+    NAME = 104
+    ATTRS = 105
+    EXTENDED = 200
+    EXTENDED_REPLY = 201
+
+
+class StatusCode(IntEnum):
+    """How a request ended: filexfer-02 s7."""
+
+    OK = 0
+    EOF = 1
+    NO_SUCH_FILE = 2
+    PERMISSION_DENIED = 3
+    FAILURE = 4
+    BAD_MESSAGE = 5
+    NO_CONNECTION = 6
+    CONNECTION_LOST = 7
+    OP_UNSUPPORTED = 8
+
+
+class OpenFlags(IntFlag):
+    """How a file is opened: filexfer-02 s6.3."""
+
+    READ = 0x01
+    WRITE = 0x02
+    APPEND = 0x04
+    CREATE = 0x08
+    TRUNCATE = 0x10
+    EXCLUSIVE = 0x20
+
+
+#: The extensions that both our roles know, and the version of each that they speak.  The order is OpenSSH's.
+EXTENSIONS: Final[dict[bytes, bytes]] = {
+    b"posix-rename@openssh.com": b"1",
+    b"statvfs@openssh.com": b"2",
+    b"fstatvfs@openssh.com": b"2",
+    b"hardlink@openssh.com": b"1",
+    b"fsync@openssh.com": b"1",
+    b"lsetstat@openssh.com": b"1",
+    b"limits@openssh.com": b"1",
+    b"expand-path@openssh.com": b"1",
+    b"copy-data": b"1",
+    b"home-directory": b"1",
+    b"users-groups-by-id@openssh.com": b"1",
+    b"check-file": b"1",
+}
+
+
+@attrs.frozen(kw_only=True)
+class SFTPLimits:
+    """What one SFTP session holds at the most.  All sizes are bytes.
+
+    The two ceilings, of a file and of a session, count what was asked for and not yet taken by the user or written to
+    the local disk, and what was given to be written and not yet acknowledged.
+    """
+
+    #: The ceiling of one file, and of all files of one session together.
+    file_bytes: int = 16 * MIB
+    session_bytes: int = 48 * MIB
+
+    #: The longest packet, as OpenSSH's SFTP_MAX_MSG_LENGTH; and what a READ or WRITE carries unless the server allows
+    #: less, which is what OpenSSH's server allows.
+    packet_bytes: int = 256 * KIB
+    block_bytes: int = 255 * KIB
+    #: The same with a server that states no limits: what every one takes.
+    plain_block_bytes: int = 32 * KIB
+
+    path_bytes: int = 4 * KIB
+    handle_bytes: int = 256
+    #: Extensions in a VERSION, and entries in one NAME.
+    extension_count: int = 256
+    name_count: int = 16 * KIB
+    #: Names in one listing, and directories below each other in a tree.
+    listing_names: int = 4 * MIB
+    depth: int = 64
+
+    #: Server: open handles, requests under way, and replies, in bytes, that the client has not taken.
+    handles: int = 1024
+    requests: int = 64
+    reply_bytes: int = 4 * MIB
+
+
+DEFAULT_SFTP_LIMITS: Final = SFTPLimits()
