@@ -19,6 +19,7 @@ from trio_ssh.errors import (
     AuthenticationException,
     BadAuthenticationType,
     BadHostKeyException,
+    CertificateException,
     ChannelClosed,
     ChannelException,
     ConnectionLost,
@@ -34,11 +35,15 @@ from trio_ssh.errors import (
     ProtocolError,
     RemoteProtocolError,
     RequestRefused,
+    SignatureException,
     SSHException,
     UnknownHostKeyException,
 )
 from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import CertificatePermissions
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.files import load_private_key, load_private_key_file
@@ -99,6 +104,10 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "RSAKey",
     "Signer",
     "AuthorizedKeys",
+    # Certificates, and signed files
+    "Certificate",
+    "CertificatePermissions",
+    "CertifiedKey",
     # Serving
     "serve_listeners",
     "serve_stream",
@@ -132,6 +141,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "AuthenticationException",
     "BadAuthenticationType",
     "BadHostKeyException",
+    "CertificateException",
     "ChannelClosed",
     "ChannelException",
     "ConnectionLost",
@@ -147,6 +157,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ProtocolError",
     "RemoteProtocolError",
     "RequestRefused",
+    "SignatureException",
     "SSHException",
     "UnknownHostKeyException",
 ]

@@ -7,12 +7,15 @@ Importing the package makes every kind of key known, whichever module was import
 ``formats``          any file that holds a private key, brought to the form of openssh-key-v1
 ``public_key``       `PublicKey`, from the wire and from a line of text
 ``signer``           `Signer`, whatever signs for a public key
+``patterns``         OpenSSH's host patterns
+``certification``    what a certificate says, and how it stands on the wire
+``certificate``      `Certificate`: a public key, and an authority's word on it
+``certified_key``    `CertifiedKey`: a private key that shows its certificate
 ``private_key``      `PKey`, from files and to them
 ``ed25519``          RFC 8709: Ed25519
 ``ecdsa``            RFC 5656: the three NIST curves
 ``rsa``              RFC 8332: RSA with SHA-2
 ``files``            private keys of any kind, from bytes and from files
-``patterns``         OpenSSH's host patterns
 ``known_hosts``      which host has which key
 ``authorized_keys``  which keys may log in
 ``agent_protocol``   what is said to an agent, and what it says
