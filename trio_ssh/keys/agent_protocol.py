@@ -14,7 +14,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.errors import KeyFileException, RemoteProtocolError
+from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys.container import PrivatePart
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
@@ -63,7 +63,7 @@ class Frames:
         """Bytes that belong to no whole payload yet, or to one that was not taken."""
         return len(self._data)
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: bytes | bytearray) -> None:
         """Take what has arrived."""
         self._data += data
 
@@ -90,10 +90,10 @@ def frame(payload: bytes) -> bytes:
     """Put the length in front of a payload.
 
     Raises:
-        RemoteProtocolError: it is longer than any agent reads.
+        LocalProtocolError: it is longer than any agent reads.
     """
     if len(payload) > PAYLOAD_BYTES:
-        raise RemoteProtocolError(f"a message of {len(payload)} bytes; at most {PAYLOAD_BYTES} are read")
+        raise LocalProtocolError(f"a message of {len(payload)} bytes is more than an agent takes: {PAYLOAD_BYTES}")
     return len(payload).to_bytes(4, "big") + payload
 
 
