@@ -14,8 +14,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
-from trio_ssh.keys.container import PrivatePart
+from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.wire.fields import (
@@ -470,10 +469,10 @@ def read_added(added: AddIdentity | AddIdentityConstrained) -> tuple[PKey, Const
     behind = added.fields[offset:]
     if behind and isinstance(added, AddIdentity):
         raise RemoteProtocolError("bytes behind the comment of a key")
-    try:
-        key = PKey._from_part(PrivatePart(added.key_type, added.fields[:offset]), "the key")
-    except KeyFileException as error:
-        raise RemoteProtocolError(str(error)) from None
+    kind = next((kind for kind in PKey.__subclasses__() if added.key_type in kind.KEY_TYPES), None)
+    if kind is None:
+        raise RemoteProtocolError(f"a private key of the type {added.key_type} is not supported")
+    key = kind._from_fields(added.key_type, added.fields[:offset])
     return key, read_constraints(behind)
 
 
