@@ -180,6 +180,45 @@ class SignatureException(SSHException):
     """A signature of data is malformed, wrong, made for another purpose, or by somebody who may not sign."""
 
 
+# -- the configuration, and the way to a host --------------------------------------------------------------------------
+
+
+class ConfigParseError(SSHException):
+    """A configuration file has a mistake.  The text names the file, the line, and what would be right."""
+
+
+class CouldNotCanonicalize(SSHException):
+    """``CanonicalizeFallbackLocal`` is ``no``, and no canonical domain knows the host."""
+
+
+class ProxyCommandFailure(SSHException, trio.BrokenResourceError):
+    """A ``ProxyCommand`` could not be started, or ended before the server said a word.
+
+    Attributes:
+        command: what was run.
+        returncode: its exit status, or None if it never ran.
+    """
+
+    def __init__(self, command: str, returncode: int | None, why: str) -> None:
+        self.command = command
+        self.returncode = returncode
+        super().__init__(f"the ProxyCommand '{printable(command, 200)}' {why}")
+
+
+class ProxyJumpFailure(SSHException):
+    """A jump host could not be used; the reason is this exception's ``__cause__``.
+
+    Attributes:
+        jump_host: the host, as ``ProxyJump`` names it.
+        hostname: the host behind it.
+    """
+
+    def __init__(self, jump_host: str, hostname: str, why: str) -> None:
+        self.jump_host = jump_host
+        self.hostname = hostname
+        super().__init__(f"no way to {printable(hostname, 64)} through {printable(jump_host, 64)}: {why}")
+
+
 # -- the connection and its channels -----------------------------------------------------------------------------------
 
 
