@@ -73,7 +73,7 @@ def test_a_later_line_does_not_take_back_what_the_first_gave() -> None:
         ("ssh-ed25519 !", "not base64"),
         (A[:-8], "not a usable public key"),
         (f"ssh-rsa {A.split()[1]}", "the line says ssh-rsa"),
-        ("ssh-dss AAAAB3NzaC1kc3MAAAAA", "unknown type 'ssh-dss'"),
+        ("ssh-xmss AAAACHNzaC14bXNzAAAA", "unknown type 'ssh-xmss'"),
         ("nonsense", "ends before a key"),
         (f'command="unterminated {A}', "an option goes on with"),
         (f'command="escaped\\" {A}', "an option goes on with"),

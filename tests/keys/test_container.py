@@ -87,7 +87,7 @@ def test_absurdly_many_rounds_are_refused_from_the_header(monkeypatch: pytest.Mo
         (container(sealed=b"1234567"), "check numbers differ"),
         (container(sealed=b"12341235"), "check numbers differ"),
         (container(sealed=b"12341234"), "ends inside"),
-        (container(sealed=b"12341234" + string(b"ssh-dss")), "of the type ssh-dss, which is not supported"),
+        (container(sealed=b"12341234" + string(b"ssh-xmss")), "of the type ssh-xmss, which is not supported"),
         (armoured("ed25519.openssh", b"openssh-key-v2\0"), "does not begin with openssh-key-v1"),
         (armoured("ed25519.openssh", b""), "does not begin with openssh-key-v1"),
         (content("ed25519.openssh").replace(b"b3Bl", b"b3B!"), "damaged"),

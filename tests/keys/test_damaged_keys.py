@@ -16,7 +16,7 @@ SLOW = ("ed25519.aes256-ctr", "ed25519.aes256-cbc", "ed25519.aes256-gcm", "ed255
 
 def attempt(data: bytes, passphrase: str | None = PASSPHRASE) -> PKey | None:
     try:
-        return load_private_key(data, passphrase)
+        return load_private_key(data, passphrase, minimum_rsa_bits=1024)
     except (KeyFileException, PasswordRequiredException):
         return None
 

@@ -4,7 +4,7 @@ import base64
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, ed448
+from cryptography.hazmat.primitives.asymmetric import ec, x448
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.keys.samples import COMMENT, ENCRYPTED, FILES, KINDS, PASSPHRASE, content, load
@@ -42,7 +42,7 @@ def test_a_wrong_passphrase_of_any_format_is_called_one(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(FILES) - set(ENCRYPTED)))
 def test_a_needless_passphrase_is_not_looked_at(name: str) -> None:
-    assert load_private_key(content(name), "needless") == load(name)
+    assert load_private_key(content(name), "needless", minimum_rsa_bits=1024) == load(name)
 
 
 def test_one_key_is_the_same_in_every_format() -> None:
@@ -92,10 +92,6 @@ def test_headers_that_do_not_speak_of_encryption_are_skipped() -> None:
     [
         (b"", "the file is empty"),
         (b"\xef\xbb\xbf \n", "the file is empty"),
-        (
-            b"PuTTY-User-Key-File-3: ssh-ed25519\n",
-            "a PuTTY key. Run `puttygen 'my key' -O private-openssh -o NEW_FILE`",
-        ),
         (b"SSH PRIVATE KEY FILE FORMAT 1.1\n\0", "a key of SSH 1"),
         (b"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----\n", "a key of ssh.com's"),
         (b"---- BEGIN SSH2 PUBLIC KEY ----\n", "this is a public key"),
@@ -105,7 +101,6 @@ def test_headers_that_do_not_speak_of_encryption_are_skipped() -> None:
         (PUBLIC, "this is a public key. .* without .pub"),
         (b"ssh-ed25519-cert-v01@openssh.com AAAAIH", "this is a public key"),
         (b"sk-ssh-ed25519@openssh.com AAAAGn", "this is a public key"),
-        (content("dsa.pem"), "a DSA key"),
         ("-----BEGIN".encode("utf-16"), "UTF-16"),
         (b"\x30\x82\x04\xa4", "a key in DER. Convert it: `openssl pkey -inform DER -in 'my key' "),
         (b"hello\n", "no private key in it"),
@@ -126,7 +121,7 @@ def test_what_is_no_usable_key_is_told_with_the_remedy(data: bytes, complaint: s
     ("key", "kind"),
     [
         (ec.derive_private_key(7, ec.SECP256K1()), "EC on secp256k1"),
-        (ed448.Ed448PrivateKey.from_private_bytes(bytes(57)), "Ed448PrivateKey"),
+        (x448.X448PrivateKey.from_private_bytes(bytes(56)), "X448PrivateKey"),
     ],
 )
 def test_a_key_of_a_kind_that_ssh_lacks_is_named(key: ec.EllipticCurvePrivateKey, kind: str) -> None:

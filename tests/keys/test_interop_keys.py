@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.keys.samples import COMMENT, ONE_OF_EACH, PASSPHRASE, armoured, load, string
+from tests.keys.samples import COMMENT, OPENSSHS, PASSPHRASE, armoured, load, string
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys.files import load_private_key_file
 from trio_ssh.keys.private_key import PKey
@@ -82,7 +82,7 @@ def test_a_key_under_a_cipher_that_is_not_supported_can_be_converted_as_the_erro
 
 
 @pytest.mark.parametrize("passphrase", [None, PASSPHRASE], ids=["plain", "encrypted"])
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", OPENSSHS)
 def test_ssh_keygen_reads_what_we_write(name: str, passphrase: str | None, path: Path) -> None:
     key = load(name)
     key.write_private_key_file(path, passphrase)
@@ -101,7 +101,7 @@ def signed_data(data: bytes) -> bytes:
     return b"SSHSIG" + string(b"file") + string(b"") + string(b"sha512") + string(hashlib.sha512(data).digest())
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", OPENSSHS)
 def test_a_signature_of_ssh_keygens_verifies(name: str, path: Path) -> None:
     key = load(name)
     key.write_private_key_file(path)
@@ -116,7 +116,7 @@ def test_a_signature_of_ssh_keygens_verifies(name: str, path: Path) -> None:
     public.verify(signed_data(b"data"), message.get_string(), key.algorithms[0])
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", OPENSSHS)
 def test_ssh_keygen_verifies_a_signature_of_ours(name: str, path: Path) -> None:
     key = load(name)
     for algorithm in key.algorithms:

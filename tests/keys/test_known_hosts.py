@@ -20,7 +20,7 @@ ECDSA = load("ecdsa256.openssh").public_key
 RSA = load("rsa2048.openssh").public_key
 SHORT_RSA = load("rsa1024.openssh").public_key
 A, B, C, R = (key.to_openssh() for key in (ED25519, OTHER_ED25519, ECDSA, RSA))
-DSA = "ssh-dss AAAAB3NzaC1kc3MAAAAA"
+FOREIGN = "ssh-xmss AAAACHNzaC14bXNzAAAA"
 SALT = bytes(range(20))
 
 
@@ -115,7 +115,7 @@ def test_entries_come_in_the_order_of_their_lines_with_their_places() -> None:
         ([f"host {C}"], CHANGED),
         ([f"host {C}", f"host {A}"], KNOWN),
         ([f"* {B}"], CHANGED),
-        ([f"host {DSA}"], UNKNOWN),
+        ([f"host {FOREIGN}"], UNKNOWN),
         ([f"@cert-authority host {A}"], UNKNOWN),
         ([f"@cert-authority host {B}"], UNKNOWN),
         ([f"@revoked host {A}"], REVOKED),
@@ -177,10 +177,10 @@ def test_the_types_on_record_come_each_once_and_without_authorities() -> None:
             f"host {A.replace('ssh-ed25519', 'ssh-rsa')}",
             "the line says ssh-rsa, but the key is of the type ssh-ed25519",
         ),
-        (f"host {A.replace('ssh-ed25519', 'ssh-dss')}", "the line says ssh-dss, but the key is of another type"),
+        (f"host {A.replace('ssh-ed25519', 'ssh-xmss')}", "the line says ssh-xmss, but the key is of another type"),
         ("host 2048 65537 1234567890", "a key of SSH 1"),
-        ("host ssh-dss AA=A", "not base64"),
-        ("host ssh-dss AAAA", "ends inside"),
+        ("host ssh-xmss AA=A", "not base64"),
+        ("host ssh-xmss AAAA", "ends inside"),
         (f"|1|x|y {A}", "hashed host name is not"),
         (f"|2|AAAA|AAAA {A}", "hashed host name is not |1|"),
         (f"|1|AAAA {A}", "hashed host name is not |1|"),
@@ -198,7 +198,7 @@ def test_a_malformed_line_is_named_and_the_others_protect_on(line: str, problem:
 
 
 @pytest.mark.parametrize(
-    "line", ["", " \t", "# comment", "\t#", f"host {DSA}", f"host {DSA} comment", f" host\t{A} \r"]
+    "line", ["", " \t", "# comment", "\t#", f"host {FOREIGN}", f"host {FOREIGN} comment", f" host\t{A} \r"]
 )
 def test_a_line_for_people_or_for_others_is_no_problem(line: str) -> None:
     assert known(line).problems == []
@@ -212,7 +212,7 @@ WEIRD = [
     "nonsense",
     f"  x\t{C}  c  c ",
     "\x00\x0b\x0c\u2028",
-    f"y {DSA}",
+    f"y {FOREIGN}",
 ]
 
 
@@ -224,7 +224,24 @@ def test_every_line_survives_as_it_was() -> None:
 
 
 words = strategies.sampled_from(
-    ["host", "*", "!x", ",", "|1|", "@revoked", "@cert-authority", A, B, DSA, " ", "\t", "#", "\r", "ssh-rsa", "AAAA"]
+    [
+        "host",
+        "*",
+        "!x",
+        ",",
+        "|1|",
+        "@revoked",
+        "@cert-authority",
+        A,
+        B,
+        FOREIGN,
+        " ",
+        "\t",
+        "#",
+        "\r",
+        "ssh-rsa",
+        "AAAA",
+    ]
 )
 lines = strategies.lists(words | strategies.text(max_size=8), max_size=8).map("".join)
 

@@ -4,9 +4,10 @@ from typing import Final
 
 import pytest
 
-from tests.keys.samples import load, opened, string
+from tests.keys.samples import content, load, opened, string
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
 from trio_ssh.keys.container import PrivatePart, seal
+from trio_ssh.keys.files import load_private_key
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import parse_public_key
 from trio_ssh.keys.rsa import RSAKey
@@ -70,8 +71,26 @@ def test_a_key_has_one_blob() -> None:
         parse_public_key(padded)
 
 
-def test_sha_1_is_no_signature_of_an_rsa_key() -> None:
-    assert KEY.algorithms == ("rsa-sha2-512", "rsa-sha2-256")
+def test_sha_1_signs_and_verifies_for_who_names_it_and_nobody_else() -> None:
+    assert KEY.algorithms == KEY.public_key.algorithms == ("rsa-sha2-512", "rsa-sha2-256")
+    assert KEY.legacy_algorithms == KEY.public_key.legacy_algorithms == ("ssh-rsa",)
+    assert KEY.sign(b"data").startswith(string(b"rsa-sha2-512"))
+    signature = KEY.sign(b"data", "ssh-rsa")
+    KEY.public_key.verify(b"data", signature, "ssh-rsa")
+    with pytest.raises(RemoteProtocolError, match="not of the agreed algorithm, rsa-sha2-512"):
+        KEY.public_key.verify(b"data", signature, "rsa-sha2-512")
+    with pytest.raises(RemoteProtocolError, match="is wrong"):
+        KEY.public_key.verify(b"other data", signature, "ssh-rsa")
+
+
+def test_a_short_key_is_read_only_for_who_takes_less() -> None:
+    data = content("rsa1024.openssh")
+    with pytest.raises(KeyFileException, match=r"my key: the RSA key has 1024 bits, and 2048 .* minimum_rsa_bits="):
+        PKey.from_bytes(data, name="my key")
+    with pytest.raises(KeyFileException, match="and 3072 are asked for"):
+        PKey.from_bytes(content("rsa2048.openssh"), minimum_rsa_bits=3072)
+    assert PKey.from_bytes(data, minimum_rsa_bits=1024).get_bits() == 1024
+    assert load_private_key(data, minimum_rsa_bits=0).get_bits() == 1024
 
 
 def test_a_signature_without_its_leading_zeros_is_accepted_as_by_openssh() -> None:

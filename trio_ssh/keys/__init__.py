@@ -4,8 +4,11 @@ Importing the package makes every kind of key known, whichever module was import
 
 ``disk``             reading key files with care; writing files so that they are whole or untouched
 ``container``        openssh-key-v1: the private part of a key, sealed under a passphrase
+``putty``            PuTTY's key files, brought to the form of openssh-key-v1
 ``formats``          any file that holds a private key, brought to the form of openssh-key-v1
-``public_key``       `PublicKey`, from the wire and from a line of text
+``randomart``        the picture of a key
+``rfc4716``          public keys in the armour of other programs
+``public_key``       `PublicKey`, from the wire and from text
 ``signer``           `Signer`, whatever signs for a public key
 ``patterns``         OpenSSH's host patterns
 ``certification``    what a certificate says, and how it stands on the wire
@@ -15,6 +18,10 @@ Importing the package makes every kind of key known, whichever module was import
 ``ed25519``          RFC 8709: Ed25519
 ``ecdsa``            RFC 5656: the three NIST curves
 ``rsa``              RFC 8332: RSA with SHA-2
+``ed448``            RFC 8709: Ed448
+``dsa``              RFC 4253: DSA, for what can't do better
+``security_key``     keys that live in hardware
+``mldsa``            Ed25519 beside ML-DSA-44
 ``files``            private keys of any kind, from bytes and from files
 ``known_hosts``      which host has which key
 ``authorized_keys``  which keys may log in
@@ -23,6 +30,6 @@ Importing the package makes every kind of key known, whichever module was import
 
 from __future__ import annotations
 
-from trio_ssh.keys import ecdsa, ed25519, rsa
+from trio_ssh.keys import dsa, ecdsa, ed448, ed25519, mldsa, rsa, security_key
 
-__all__ = ["ecdsa", "ed25519", "rsa"]
+__all__ = ["dsa", "ecdsa", "ed448", "ed25519", "mldsa", "rsa", "security_key"]

@@ -30,9 +30,9 @@ from trio_ssh.wire.text import printable
 LABEL: Final = b"OPENSSH PRIVATE KEY"
 _MAGIC: Final = b"openssh-key-v1\0"
 
-#: What `seal` uses: OpenSSH's own choice.
-_CIPHER: Final = "aes256-ctr"
-_ROUNDS: Final = 24
+#: What a key is sealed with unless the caller says otherwise: OpenSSH's own choice.
+CIPHER: Final = "aes256-ctr"
+ROUNDS: Final = 24
 
 #: bcrypt rounds beyond which a key isn't opened.  Measured: the usual 16 take 0.13 s, and 2,048 some 16 s.
 MAX_ROUNDS: Final = 2048
@@ -235,26 +235,44 @@ _CIPHERS: Final[dict[str, tuple[int, int, int, int, Decrypt]]] = {
 
 # -- sealing -------------------------------------------------------------------------------------------------
 
+#: What a private part can be sealed with: what OpenSSH seals with by itself, and what it would with a tag.
+SEALING_CIPHERS: Final = (CIPHER, "aes256-gcm@openssh.com")
 
-def seal(part: PrivatePart, passphrase: bytes | None) -> bytes:
+
+def seal(part: PrivatePart, passphrase: bytes | None, cipher: str = CIPHER, rounds: int = ROUNDS) -> bytes:
     """Return the key as a file's content, as `ssh-keygen` would write it.
 
     Args:
         part: the key, with its public blob and without padding.
-        passphrase: encrypts the private part with aes256-ctr; None or nothing leaves it readable.
+        passphrase: encrypts the private part; None or nothing leaves it readable.
+        cipher: one of `SEALING_CIPHERS`.
+        rounds: of bcrypt.
+
+    Raises:
+        ValueError: there is no such cipher, or not so many rounds.
     """
+    if cipher not in SEALING_CIPHERS:
+        raise ValueError(f"private keys are sealed with {' or '.join(SEALING_CIPHERS)}, not {cipher!r}")
+    if not 1 <= rounds <= MAX_ROUNDS:
+        raise ValueError(f"a passphrase goes through 1 to {MAX_ROUNDS} rounds of bcrypt, not {rounds}")
     opened = os.urandom(4) * 2 + OpenedPart(part.key_type, part.fields).encode()
-    key_length, iv_length, block_length, _, _ = _CIPHERS[_CIPHER]
+    key_length, iv_length, block_length, tag_length, _ = _CIPHERS[cipher]
     # PROTOCOL.key: the block length of no cipher is 8.
     opened += bytes(range(1, -len(opened) % (block_length if passphrase else 8) + 1))
+    kdf, options, sealed, tag = "none", b"", opened, b""
     if not passphrase:
-        cipher, kdf, options, sealed = "none", "none", b"", opened
+        cipher = "none"
     else:
         salt = os.urandom(16)
-        material = _derive(passphrase, salt, key_length + iv_length, _ROUNDS)
-        cipher, kdf, options = _CIPHER, "bcrypt", BcryptOptions(salt, _ROUNDS).encode()
-        sealed = _aes_ctr(material[:key_length], material[key_length:], opened, b"")  # a stream cipher undoes itself
-    container = Container(cipher, kdf, options, 1, part.public_blob or b"", sealed, b"")
+        kdf, options = "bcrypt", BcryptOptions(salt, rounds).encode()
+        material = _derive(passphrase, salt, key_length + iv_length, rounds)
+        key, iv = material[:key_length], material[key_length:]
+        if tag_length:
+            sealed = AESGCM(key).encrypt(iv, opened, None)
+            sealed, tag = sealed[:-tag_length], sealed[-tag_length:]
+        else:
+            sealed = _aes_ctr(key, iv, opened, b"")  # a stream cipher undoes itself
+    container = Container(cipher, kdf, options, 1, part.public_blob or b"", sealed, tag)
     encoded = binascii.b2a_base64(_MAGIC + container.encode(), newline=False)
     lines = [encoded[start : start + 70] for start in range(0, len(encoded), 70)]
     return b"\n".join((b"-----BEGIN " + LABEL + b"-----", *lines, b"-----END " + LABEL + b"-----", b""))

@@ -157,6 +157,9 @@ class ECDSAKey(PKey):
     def _sign_raw(self, data: bytes, algorithm: str) -> bytes:
         return ECDSASignature(*decode_dss_signature(self._key.sign(data, self._curve.scheme))).encode()
 
+    def _library_key(self) -> ec.EllipticCurvePrivateKey:
+        return self._key
+
     def _private_fields(self) -> bytes:
         fields = Message().add_string(self._curve.name).add_string(_encode_point(self._key.public_key()))
         return fields.add_mpint(self._key.private_numbers().private_value).asbytes()

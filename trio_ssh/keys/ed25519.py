@@ -5,7 +5,7 @@ Source: RFC 8709 (the SSH encodings), RFC 8032 (the signature); the private half
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Self
+from typing import TYPE_CHECKING, ClassVar, Final, Self
 
 import attrs
 from nacl import bindings as sodium
@@ -17,6 +17,9 @@ from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, public_kind
 from trio_ssh.wire.fields import Rest, String, Structure, Text, structure
 from trio_ssh.wire.message import Message
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ed25519
 
 KEY_TYPE: Final = "ssh-ed25519"
 
@@ -101,6 +104,11 @@ class Ed25519Key(PKey):
 
     def _sign_raw(self, data: bytes, algorithm: str) -> bytes:
         return sodium.crypto_sign(data, self._secret)[:64]
+
+    def _library_key(self) -> ed25519.Ed25519PrivateKey:
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+        return Ed25519PrivateKey.from_private_bytes(self._secret[:32])
 
     def _private_fields(self) -> bytes:
         return Message().add_string(self._secret[32:]).add_string(self._secret).asbytes()

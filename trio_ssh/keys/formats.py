@@ -1,8 +1,9 @@
 """Any file that holds a private key, brought to the form of openssh-key-v1.
 
-OpenSSH's own format needs nothing but its container opened.  PEM files (PKCS#1, SEC1, PKCS#8, encrypted or
-not) are read by cryptography, and their numbers written down as openssh-key-v1 has them, so that a kind of
-key reads one form only.  What is not a private key is told apart by its first words, and named in the error.
+OpenSSH's own format needs nothing but its container opened, and PuTTY's is read beside this.  PEM files (PKCS#1,
+SEC1, PKCS#8, encrypted or not) are read and written by cryptography, and their numbers written down as
+openssh-key-v1 has them, so that a kind of key reads one form only.  What is not a private key is told apart by its
+first words, and named in the error.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import math
 import re
 import shlex
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InternalError, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys.container import LABEL, PrivatePart, open_container, passphrase_required, wrong_passphrase
@@ -26,12 +27,22 @@ from trio_ssh.keys.disk import (
     refuse_open_permissions,
     shown_path,
 )
+from trio_ssh.keys.putty import BEGINNING, open_putty
 from trio_ssh.wire.message import Message
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 _BEGIN: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----")
 
 #: PEM files that cryptography is asked to read.
-_PEM_LABELS: Final = (b"RSA PRIVATE KEY", b"EC PRIVATE KEY", b"PRIVATE KEY", b"ENCRYPTED PRIVATE KEY")
+_PEM_LABELS: Final = (
+    b"RSA PRIVATE KEY",
+    b"EC PRIVATE KEY",
+    b"DSA PRIVATE KEY",
+    b"PRIVATE KEY",
+    b"ENCRYPTED PRIVATE KEY",
+)
 
 _DEK_INFO: Final = re.compile(rb"^DEK-Info: *([A-Za-z0-9-]+), *([0-9A-Fa-f]+)$", re.MULTILINE)
 
@@ -42,14 +53,12 @@ _CURVES: Final = {"secp256r1": "nistp256", "secp384r1": "nistp384", "secp521r1":
 
 #: How a file begins -> what it is, and what to do.  {name} is the file's name, quoted for a shell.
 _STRANGERS: Final[tuple[tuple[bytes, str], ...]] = (
-    (b"PuTTY-User-Key-File-", "this is a PuTTY key. Run `puttygen {name} -O private-openssh -o NEW_FILE`"),
     (b"SSH PRIVATE KEY FILE FORMAT 1.1", "this is a key of SSH 1. Make a new one: `ssh-keygen -t ed25519`"),
     (b"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY", "this is a key of ssh.com's. Convert it with puttygen"),
     (b"---- BEGIN SSH2 PUBLIC KEY", "this is a public key. Give the file that holds the private one"),
     (b"-----BEGIN PUBLIC KEY-----", "this is a public key. Give the file that holds the private one"),
     (b"-----BEGIN RSA PUBLIC KEY-----", "this is a public key. Give the file that holds the private one"),
     (b"-----BEGIN CERTIFICATE", "this is an X.509 certificate. Give the file that holds the private key"),
-    (b"-----BEGIN DSA PRIVATE KEY-----", "this is a DSA key. Make a new one: `ssh-keygen -t ed25519`"),
     (b"\xff\xfe", "this is UTF-16 text. Save it as plain ASCII"),
     (b"\xfe\xff", "this is UTF-16 text. Save it as plain ASCII"),
     (b"\x30\x82", "this is a key in DER. Convert it: `openssl pkey -inform DER -in {name} -out NEW_FILE`"),
@@ -111,6 +120,8 @@ def _open(label: bytes, body: bytes, passphrase: str | bytes | None, name: str) 
         passphrase = _passphrase_bytes(passphrase, name)
     if label == LABEL:
         return open_container(body, passphrase, name)
+    if label == BEGINNING:
+        return open_putty(body, passphrase, name)
     return _open_pem(label, body, passphrase, name)
 
 
@@ -122,7 +133,10 @@ def _passphrase_bytes(passphrase: str, name: str) -> bytes:
 
 
 def _find_private_key(data: bytes, name: str) -> tuple[bytes, bytes]:
-    """Return label and body of the first private key in PEM armour, whatever stands before it."""
+    """Return label and body of the first private key in PEM armour, whatever stands before it; or a PuTTY key."""
+    text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(BEGINNING):
+        return BEGINNING, text
     for begin in _BEGIN.finditer(data):
         label = begin[1]
         if label == LABEL or label in _PEM_LABELS:
@@ -227,10 +241,46 @@ def _part_of(key: object, name: str) -> PrivatePart:
             numbers.q,
         ):
             fields.add_mpint(number)
+    elif isinstance(key, ed448.Ed448PrivateKey):
+        key_type = "ssh-ed448"
+        public = key.public_key().public_bytes_raw()
+        fields.add_string(public).add_string(key.private_bytes_raw() + public)
+    elif isinstance(key, dsa.DSAPrivateKey):
+        key_type = "ssh-dss"
+        private = key.private_numbers()
+        parameters = private.public_numbers.parameter_numbers
+        for number in (parameters.p, parameters.q, parameters.g, private.public_numbers.y, private.x):
+            fields.add_mpint(number)
     else:
         kind = f"EC on {key.curve.name}" if isinstance(key, ec.EllipticCurvePrivateKey) else type(key).__name__
         raise KeyFileException(f"{name}: SSH has no keys of this kind ({kind}). Make another: `ssh-keygen -t ed25519`.")
     return PrivatePart(key_type, fields.add_string(b"").asbytes())
+
+
+def write_pem(key: PrivateKeyTypes, passphrase: bytes | None, *, is_pkcs8: bool) -> bytes:
+    """Return a key as PEM.
+
+    Args:
+        key: as cryptography has it.
+        passphrase: encrypts it; None or nothing leaves it readable.
+        is_pkcs8: write PKCS#8, rather than the older format of the key's kind.
+
+    Raises:
+        ValueError: the kind has no older format, or the passphrase is too long for one.
+    """
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    if not is_pkcs8 and not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | dsa.DSAPrivateKey):
+        raise ValueError("keys of this kind have no PEM format but PKCS#8: write that, or OpenSSH's format")
+    encryption = BestAvailableEncryption(passphrase) if passphrase else NoEncryption()
+    return key.private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8 if is_pkcs8 else PrivateFormat.TraditionalOpenSSL, encryption
+    )
 
 
 # -- the cost of a passphrase in PKCS#8 ----------------------------------------------------------------------

@@ -14,6 +14,8 @@ from abc import ABC, abstractmethod
 from typing import ClassVar, Final, Self, TypeVar
 
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
+from trio_ssh.keys.randomart import draw
+from trio_ssh.keys.rfc4716 import BEGIN, armour, unarmour
 from trio_ssh.wire.fields import STRING
 from trio_ssh.wire.text import printable
 
@@ -32,20 +34,30 @@ class PublicKey(ABC):
         key_type: its type on the wire, such as ``"ssh-ed25519"``.
         blob: the key as RFC 4253 s6.6 encodes it.  Two keys are equal if their blobs are.
         algorithms: the signature algorithms it verifies, best first.
+        legacy_algorithms: those that are broken, or about to be.  Nothing chooses them by itself: they verify
+            and sign only for who names them.
         bits: its size.
     """
 
-    __slots__ = ("_heads", "algorithms", "bits", "blob", "key_type")
+    __slots__ = ("_heads", "algorithms", "bits", "blob", "key_type", "legacy_algorithms")
 
     #: The types that are keys of this kind.
     KEY_TYPES: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, key_type: str, blob: bytes, algorithms: tuple[str, ...], bits: int) -> None:
+    def __init__(
+        self,
+        key_type: str,
+        blob: bytes,
+        algorithms: tuple[str, ...],
+        bits: int,
+        legacy_algorithms: tuple[str, ...] = (),
+    ) -> None:
         self.key_type: str = key_type
         self.blob: bytes = blob
         self.algorithms: tuple[str, ...] = algorithms
+        self.legacy_algorithms: tuple[str, ...] = legacy_algorithms
         self.bits: int = bits
-        self._heads = {algorithm: signature_head(algorithm) for algorithm in algorithms}
+        self._heads = {algorithm: signature_head(algorithm) for algorithm in (*algorithms, *legacy_algorithms)}
 
     @classmethod
     @abstractmethod
@@ -67,22 +79,32 @@ class PublicKey(ABC):
             data: what was signed.
             signature: as on the wire: the algorithm's name, and the signature proper, each a string.
             algorithm: the one that was agreed on or announced; the name in the signature must be the same.
+                Never take it from the signature alone: whoever made that could choose a legacy one.
 
         Raises:
             RemoteProtocolError: it is anything else.
 
         Source: RFC 4253 s6.6.
         """
-        head = self._heads.get(algorithm)
-        if head is None:
-            raise RemoteProtocolError(f"an {self.key_type} key can't sign with {printable(algorithm)}")
-        start = len(head) + 4
-        if not signature.startswith(head):
-            raise RemoteProtocolError(f"a signature is not of the agreed algorithm, {algorithm}")
-        if len(signature) < start or _U32.unpack_from(signature, len(head))[0] != len(signature) - start:
+        offset = self._past_head(signature, algorithm)
+        start = offset + 4
+        if len(signature) < start or _U32.unpack_from(signature, offset)[0] != len(signature) - start:
             raise RemoteProtocolError(f"an {algorithm} signature is not of the length it says")
         if not self._is_valid(signature[start:], data, algorithm):
             raise RemoteProtocolError(f"a signature by {self} is wrong")
+
+    def _past_head(self, signature: bytes, algorithm: str) -> int:
+        """Return where a signature goes on behind its algorithm's name, which must be this one."""
+        head = self._heads.get(algorithm)
+        if head is None:
+            raise RemoteProtocolError(f"an {self.key_type} key can't sign with {printable(algorithm)}")
+        if not signature.startswith(head):
+            raise RemoteProtocolError(f"a signature is not of the agreed algorithm, {algorithm}")
+        return len(head)
+
+    def can_verify(self, algorithm: str) -> bool:
+        """Whether it verifies signatures of this algorithm, be it a legacy one."""
+        return algorithm in self._heads
 
     def fingerprint(self, hash_name: str = "sha256") -> str:
         """Return the fingerprint as `ssh-keygen -l` shows it: ``SHA256:...``, or ``MD5:aa:bb:...``.
@@ -94,6 +116,19 @@ class PublicKey(ABC):
         if hash_name.lower() == "md5":
             return "MD5:" + digest.hex(":")
         return f"{hash_name.upper()}:{base64.b64encode(digest).decode('ascii').rstrip('=')}"
+
+    def randomart(self, hash_name: str = "sha256") -> str:
+        """Return the picture of the key that `ssh-keygen -lv` draws: eleven lines, the last one without its end.
+
+        Args:
+            hash_name: a hash that hashlib knows; ssh-keygen draws other pictures of other hashes.
+        """
+        digest = hashlib.new(hash_name, self.blob, usedforsecurity=False).digest()
+        return draw(digest, self.key_type, self.bits, hash_name)
+
+    def to_rfc4716(self, comment: str = "") -> str:
+        """Return the key in the armour of RFC 4716, as `ssh-keygen -e` writes it."""
+        return armour(self.blob, comment)
 
     def to_openssh(self, comment: str = "") -> str:
         """Return the line that stands in a ``.pub`` file, without its end; control characters are escaped."""
@@ -201,3 +236,25 @@ def load_public_key_line(text: str) -> tuple[PublicKey, str]:
     if not encoded:
         raise KeyFileException("a public key is one line of type, base64 and comment. Give the content of a .pub file.")
     return decode_public_key(key_type, encoded), comment.strip()
+
+
+def load_public_key_text(text: str) -> tuple[PublicKey, str]:
+    """Read a public key, be it a line or in the armour of RFC 4716; lines with comments may stand before it.
+
+    Returns:
+        The key and its comment.
+
+    Raises:
+        KeyFileException: there is no usable key in it.  The text names no file.
+    """
+    lines = text.removeprefix("\ufeff").split("\n")
+    while lines and (not lines[0].strip() or lines[0].lstrip().startswith("#")):
+        del lines[0]
+    text = "\n".join(lines)
+    if not text.startswith(BEGIN):
+        return load_public_key_line(text)
+    try:
+        blob, comment = unarmour(text)
+        return parse_public_key(blob), comment
+    except RemoteProtocolError as error:
+        raise KeyFileException(f"not a usable public key: {error}. Restore it from a copy.") from None

@@ -1,4 +1,4 @@
-"""RSA keys.  They sign and verify with SHA-2 only: SHA-1, the signature that ``ssh-rsa`` names, is not here.
+"""RSA keys.  They sign and verify with SHA-2; with SHA-1, which ``ssh-rsa`` names, only for who asks for it.
 
 Source: RFC 8332 (the signatures), RFC 4253 s6.6 (the blob); the private half as in OpenSSH PROTOCOL.key.
 """
@@ -35,6 +35,12 @@ _HASHES: Final[dict[str, hashes.HashAlgorithm]] = {
     "rsa-sha2-256": hashes.SHA256(),
 }
 
+#: RFC 4253 s6.6.  Who has a key sign something for him can make it a signature of something else besides: SHA-1
+#: collides for the price of a car.
+_LEGACY_HASHES: Final[dict[str, hashes.HashAlgorithm]] = {KEY_TYPE: hashes.SHA1()}
+
+_ALL_HASHES: Final = _HASHES | _LEGACY_HASHES
+
 
 @structure
 class RSABlob(Structure):
@@ -61,7 +67,7 @@ class RSAFields(Structure):
 
 @public_kind
 class RSAPublicKey(PublicKey):
-    """RFC 8332 s3: ``ssh-rsa``, with signatures ``rsa-sha2-512`` and ``rsa-sha2-256``."""
+    """RFC 8332 s3: ``ssh-rsa``, with signatures ``rsa-sha2-512`` and ``rsa-sha2-256``; ``ssh-rsa`` is a legacy."""
 
     __slots__ = ("_key",)
     KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
@@ -69,7 +75,8 @@ class RSAPublicKey(PublicKey):
     def __init__(self, key: rsa.RSAPublicKey) -> None:
         """Take a key of cryptography's."""
         numbers = key.public_numbers()
-        super().__init__(KEY_TYPE, RSABlob(KEY_TYPE, numbers.e, numbers.n).encode(), tuple(_HASHES), key.key_size)
+        blob = RSABlob(KEY_TYPE, numbers.e, numbers.n).encode()
+        super().__init__(KEY_TYPE, blob, tuple(_HASHES), key.key_size, tuple(_LEGACY_HASHES))
         self._key = key
 
     @classmethod
@@ -102,14 +109,14 @@ class RSAPublicKey(PublicKey):
         if len(raw) > length:
             return False
         try:
-            self._key.verify(raw.rjust(length, b"\0"), data, _PADDING, _HASHES[algorithm])
+            self._key.verify(raw.rjust(length, b"\0"), data, _PADDING, _ALL_HASHES[algorithm])
         except InvalidSignature:
             return False
         return True
 
 
 class RSAKey(PKey):
-    """An RSA key, which signs with SHA-2."""
+    """An RSA key, which signs with SHA-2; with SHA-1, as ``ssh-rsa``, where that is asked for by name."""
 
     __slots__ = ("_key",)
     KEY_TYPES: ClassVar[tuple[str, ...]] = (KEY_TYPE,)
@@ -127,7 +134,10 @@ class RSAKey(PKey):
         return cls(rsa.generate_private_key(65537, bits), comment)
 
     def _sign_raw(self, data: bytes, algorithm: str) -> bytes:
-        return self._key.sign(data, _PADDING, _HASHES[algorithm])
+        return self._key.sign(data, _PADDING, _ALL_HASHES[algorithm])
+
+    def _library_key(self) -> rsa.RSAPrivateKey:
+        return self._key
 
     def _private_fields(self) -> bytes:
         numbers = self._key.private_numbers()
