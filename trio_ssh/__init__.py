@@ -48,13 +48,17 @@ from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import CertificatePermissions
 from trio_ssh.keys.certified_key import CertifiedKey
+from trio_ssh.keys.dsa import DSSKey
 from trio_ssh.keys.ecdsa import ECDSAKey
+from trio_ssh.keys.ed448 import Ed448Key
 from trio_ssh.keys.ed25519 import Ed25519Key
-from trio_ssh.keys.files import load_private_key, load_private_key_file
+from trio_ssh.keys.files import load_private_key, load_private_key_file, load_public_key, load_public_key_file
 from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.keys.mldsa import MLDSA44Ed25519Key
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
+from trio_ssh.keys.security_key import SecurityKey, SecurityKeyDetails, SecurityPublicKey
 from trio_ssh.keys.signer import Signer
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
@@ -99,13 +103,21 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "WarningPolicy",
     "HostKeys",
     # Keys
+    "DSSKey",
     "ECDSAKey",
     "Ed25519Key",
+    "Ed448Key",
     "load_private_key",
     "load_private_key_file",
+    "load_public_key",
+    "load_public_key_file",
+    "MLDSA44Ed25519Key",
     "PKey",
     "PublicKey",
     "RSAKey",
+    "SecurityKey",
+    "SecurityKeyDetails",
+    "SecurityPublicKey",
     "Signer",
     "AuthorizedKeys",
     # Certificates, and signed files
