@@ -323,9 +323,15 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
 
     def attach(self, tap: Tap) -> None:
-        """Hand what arrives on stdout to `tap` from now on, instead of to `receive_some`."""
+        """Hand what arrives on stdout to `tap` from now on, and what has arrived, instead of to `receive_some`."""
+        lane, self._lanes[Source.DATA] = self._lanes[Source.DATA], None
         self._tap = tap
-        self._lanes[Source.DATA] = None
+        if lane is not None and lane.unread_bytes:
+            batch = Batch()
+            batch.add(memoryview(lane.take_nowait(lane.unread_bytes)))
+            tap.on_data(batch)
+        if self.core.inbound is not Half.OPEN or self._engine.is_over:
+            tap.on_end()
 
     def credit(self, size: int) -> None:
         """Let the peer send so many bytes more: for a tap, of what it was handed."""

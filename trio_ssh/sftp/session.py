@@ -66,6 +66,9 @@ _HEAD_BYTES: Final = 1024
 
 _EMPTY: Final = memoryview(b"")
 
+#: Replies are joined up to so many bytes: what one SSH packet carries of most clients.
+_JOINED_BYTES: Final = 32 * 1024
+
 
 class _PacketWalk(ABC):
     """Cuts a stream into packets.  Those of one type, the bulk, are passed on in parts as they come."""
@@ -82,17 +85,20 @@ class _PacketWalk(ABC):
         #: The version is agreed on.
         self.has_begun: bool = False
 
-    def receive_data(self, data: memoryview) -> None:
+    def receive_data(self, data: memoryview) -> memoryview:
         """Walk what has arrived.
+
+        Returns:
+            What was not walked, because enough has gathered for now; nothing, mostly.
 
         Raises:
             RemoteProtocolError: it is no packet, or none that may arrive now.
         """
-        while True:
+        while not self.is_full:
             if self._bulk_left:
                 part = data[: self._bulk_left]
                 if not part:
-                    return
+                    break
                 self._bulk_left -= len(part)
                 data = data[len(part) :]
                 self._on_bulk(part)
@@ -101,18 +107,24 @@ class _PacketWalk(ABC):
                 self._partial += data[:missing]
                 data = data[missing:]
                 if len(self._partial) < self._needed:
-                    return
+                    break
                 packet = memoryview(bytes(self._partial))
                 if self._take(packet):
                     self._partial = bytearray()
             else:
                 if not data:
-                    return
+                    break
                 taken = self._take(data)
                 if not taken:
                     self._partial = bytearray(data)
-                    return
+                    return _EMPTY
                 data = data[taken:]
+        return data
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether to stop walking: only a server has to."""
+        return False
 
     def _take(self, data: memoryview) -> int:
         """Deal with the packet, or the bulk packet's head, that `data` begins with.
@@ -398,16 +410,19 @@ class ServerSession(_PacketWalk):
 
     Attributes:
         arrived: (id, request), oldest first; whoever serves takes them out.
-        outgoing: what is to be sent, oldest first.
+        outgoing: what is to be sent, oldest first; `sent` tells what was taken of the first.
+        outgoing_bytes: of all that is in `outgoing`.
     """
 
-    __slots__ = ("_begin", "_writing", "arrived", "outgoing")
+    __slots__ = ("_begin", "_most", "_writing", "arrived", "outgoing", "outgoing_bytes")
 
     def __init__(self, limits: SFTPLimits, extensions: dict[bytes, bytes] = EXTENSIONS) -> None:
         super().__init__(limits, PacketType.WRITE)
+        self._most = limits.requests
         self._writing: tuple[int, WriteParts] | None = None
         self.arrived: deque[tuple[int, AnyRequest]] = deque()
-        self.outgoing: deque[memoryview] = deque()
+        self.outgoing: deque[bytearray | memoryview] = deque()
+        self.outgoing_bytes: int = 0
         self._begin: Conversation[None] | None = Conversation(
             begin_as_server(extensions), self._send_plain, _ask_nobody, self._begun
         )
@@ -415,7 +430,7 @@ class ServerSession(_PacketWalk):
 
     def _send_plain(self, message: DeclaredMessage) -> None:
         payload = message.encode()
-        self.outgoing.append(memoryview(_U32.pack(len(payload)) + payload))
+        self._add(bytearray(_U32.pack(len(payload)) + payload))
 
     def _begun(self, _: None) -> None:
         self.has_begun = True
@@ -423,11 +438,18 @@ class ServerSession(_PacketWalk):
 
     # -- what is answered
 
-    def reply(self, request_id: int, packet: Packet) -> int:
-        """Answer a request; return the bytes of the answer."""
-        frame = packet.frame(request_id)
-        self.outgoing.append(memoryview(frame))
-        return len(frame)
+    def reply(self, request_id: int, packet: Packet) -> None:
+        """Answer a request."""
+        self._add(packet.frame(request_id))
+
+    def _add(self, frame: bytearray) -> None:
+        self.outgoing_bytes += len(frame)
+        last = self.outgoing[-1] if self.outgoing else None
+        # A client that asks much and reads nothing must not cost an object for each reply of a few bytes.
+        if isinstance(last, bytearray) and len(last) + len(frame) <= _JOINED_BYTES:
+            last += frame
+        else:
+            self.outgoing.append(frame)
 
     #: Bytes that `data_in_place` needs before the data.
     DATA_HEAD_SIZE: Final = _DATA_HEAD.size
@@ -436,9 +458,32 @@ class ServerSession(_PacketWalk):
         """Answer a READ with data that stands in `packet` already, behind `DATA_HEAD_SIZE` bytes for its head."""
         size = len(packet) - _DATA_HEAD.size
         _DATA_HEAD.pack_into(packet, 0, size + 9, PacketType.DATA, request_id, size)
-        self.outgoing.append(packet)
+        if len(packet) <= _JOINED_BYTES // 4:
+            self._add(bytearray(packet))
+        else:
+            self.outgoing_bytes += len(packet)
+            self.outgoing.append(packet)
+
+    def sent(self, taken: int) -> object:
+        """Drop the first `taken` bytes of what `outgoing` begins with.
+
+        Returns:
+            The buffer that `data_in_place` was given a view of, if nothing of it is left to be sent; else None.
+        """
+        self.outgoing_bytes -= taken
+        first = self.outgoing[0]
+        if taken < len(first):
+            self.outgoing[0] = memoryview(first)[taken:]
+            return None
+        del self.outgoing[0]
+        return first.obj if isinstance(first, memoryview) else None
 
     # -- what arrives
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether so many requests wait that no more are read."""
+        return len(self.arrived) >= self._most
 
     def _begin_bulk(self, data: memoryview, length: int) -> int:
         if len(data) < _DATA_HEAD.size:
