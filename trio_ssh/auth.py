@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Final
 import attrs
 import trio
 
+from trio_ssh.agent import Agent, default_path
 from trio_ssh.core.auth_client import (
     AuthAnswer,
     interactive_as_client,
@@ -18,9 +21,20 @@ from trio_ssh.core.auth_client import (
 )
 from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.questions import Prompt
-from trio_ssh.errors import AuthenticationException, ConnectionLost, KeyFileException, PasswordRequiredException
+from trio_ssh.errors import (
+    AgentException,
+    AuthenticationException,
+    ConnectionLost,
+    KeyFileException,
+    PasswordRequiredException,
+    RemoteProtocolError,
+    SSHException,
+)
+from trio_ssh.keys.disk import read_key_file
 from trio_ssh.keys.files import load_private_key_file
 from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey, load_public_key_line
+from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.wire.text import printable
@@ -29,19 +43,48 @@ from trio_ssh.wire.text import printable
 DEFAULT_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
 
 
+@attrs.frozen
+class PublicHalf:
+    """A key of which only the public half could be read; an agent may hold the other.
+
+    Attributes:
+        source: the file that was named, or found.
+        problem: why the private half was not read.
+        is_named: the user asked for it, so that it must be usable.
+    """
+
+    key: PublicKey
+    source: str
+    problem: SSHException
+    is_named: bool
+
+    @property
+    def note(self) -> str:
+        """What to say of it in the end, unless the agent had it."""
+        return _note_on(self.source, self.problem)
+
+
 @attrs.frozen(kw_only=True)
 class Credentials:
     """What a user can prove who they are with.
 
     Attributes:
-        keys: each with where it came from.
+        keys: those that were given, each with where it came from.
+        found_keys: those of ``~/.ssh``, which are tried behind the agent's.
+        public_halves: keys that an agent may have.
+        agent_path: where the agent is; None for none.
+        identities_only: of the agent's keys, only those that are also given, named or found are tried.
         password: for ``password``, and for a single hidden prompt of ``keyboard-interactive``.
         prompt_handler: answers ``keyboard-interactive``.
         notes: why some keys that one might expect are not among `keys`.
         has_looked_for_keys: ``~/.ssh`` was searched.
     """
 
-    keys: Sequence[tuple[PKey, str]] = ()
+    keys: Sequence[tuple[Signer, str]] = ()
+    found_keys: Sequence[tuple[PKey, str]] = ()
+    public_halves: Sequence[PublicHalf] = ()
+    agent_path: str | None = None
+    identities_only: bool = False
     password: str | None = attrs.field(default=None, repr=False)
     prompt_handler: PromptHandler | None = None
     notes: Sequence[str] = ()
@@ -50,51 +93,111 @@ class Credentials:
 
 async def load_credentials(
     *,
-    pkey: PKey | Sequence[PKey] | None,
+    pkey: Signer | Sequence[Signer] | None,
     key_filename: str | Path | Sequence[str | Path] | None,
     passphrase: str | None,
     look_for_keys: bool,
+    allow_agent: bool | str | Path,
+    identities_only: bool,
     password: str | None,
     prompt_handler: PromptHandler | None,
 ) -> Credentials:
     """Read the keys that the user named, and those in ``~/.ssh``.
 
+    Args:
+        allow_agent: whether the user's agent may be asked, or where another is.
+
     Raises:
-        KeyFileException: a file that the user *named* can't be used.
-        PasswordRequiredException: it is encrypted, and there is no passphrase.
+        KeyFileException: a file that the user *named* can't be used, and the agent doesn't have its key.
+        PasswordRequiredException: it is encrypted, there is no passphrase, and the agent doesn't have its key.
     """
-    given = [pkey] if isinstance(pkey, PKey) else list(pkey or ())
+    given = list(pkey) if isinstance(pkey, Sequence) else [] if pkey is None else [pkey]
     names = [key_filename] if isinstance(key_filename, str | Path) else list(key_filename or ())
-    loaded: list[tuple[PKey, str]] = []
-    notes: list[str] = []
+    agent_path = _agent_path(allow_agent)
+    loaded = _Loaded()
     if names or look_for_keys:
-        loaded, notes = await trio.to_thread.run_sync(_load_keys, names, passphrase, look_for_keys)
+        await trio.to_thread.run_sync(loaded.load, names, passphrase, look_for_keys, agent_path is not None)
+    if agent_path is not None and any(half.is_named for half in loaded.public_halves):
+        await _demand_from_agent(agent_path, loaded.public_halves)
     return Credentials(
-        keys=[*((key, "given") for key in given), *loaded],
+        keys=[*((key, "given") for key in given), *loaded.keys],
+        found_keys=loaded.found_keys,
+        public_halves=loaded.public_halves,
+        agent_path=agent_path,
+        identities_only=identities_only,
         password=password,
         prompt_handler=prompt_handler,
-        notes=notes,
+        notes=loaded.notes,
         has_looked_for_keys=look_for_keys,
     )
 
 
-def _load_keys(
-    names: Sequence[str | Path], passphrase: str | None, look_for_keys: bool
-) -> tuple[list[tuple[PKey, str]], list[str]]:
-    """Read the named keys and, if wanted, those in ``~/.ssh``; return them, and notes on those that weren't usable."""
-    keys = [(load_private_key_file(name, passphrase), str(name)) for name in names]
-    notes: list[str] = []
-    for default in DEFAULT_KEYS if look_for_keys else ():
-        path = Path("~/.ssh").expanduser() / default
-        if not path.exists():
-            continue
+def _agent_path(allow_agent: bool | str | Path) -> str | None:
+    if isinstance(allow_agent, bool):
+        return default_path() if allow_agent else None
+    return os.path.expanduser(allow_agent)
+
+
+async def _demand_from_agent(path: str, halves: Sequence[PublicHalf]) -> None:
+    """Raise what is wrong with the first file that was named whose key the agent doesn't have either."""
+    async with Agent(path) as agent:
         try:
-            keys.append((load_private_key_file(path, passphrase), str(path)))
-        except PasswordRequiredException:
-            notes.append(f"{path} was not tried: it is encrypted, and no passphrase was given")
-        except KeyFileException as error:
-            notes.append(f"{path} was not tried: {error}")
-    return keys, notes
+            held = {key.asbytes() for key in await agent.get_keys()}
+        except (AgentException, RemoteProtocolError):
+            held = set[bytes]()
+    for half in halves:
+        if half.is_named and half.key.blob not in held:
+            raise half.problem
+
+
+class _Loaded:
+    """Keys from files."""
+
+    def __init__(self) -> None:
+        self.keys: list[tuple[PKey, str]] = []
+        self.found_keys: list[tuple[PKey, str]] = []
+        self.public_halves: list[PublicHalf] = []
+        self.notes: list[str] = []
+
+    def load(self, names: Sequence[str | Path], passphrase: str | None, look_for_keys: bool, has_agent: bool) -> None:
+        """Read the named keys and, if wanted, those in ``~/.ssh``; take notes on those that weren't usable."""
+        for name in names:
+            try:
+                self.keys.append((load_private_key_file(name, passphrase), str(name)))
+            except (PasswordRequiredException, KeyFileException) as error:
+                public = _public_key(name) if has_agent else None
+                if public is None:
+                    raise
+                self.public_halves.append(PublicHalf(public, str(name), error, is_named=True))
+        for default in DEFAULT_KEYS if look_for_keys else ():
+            path = Path("~/.ssh").expanduser() / default
+            if not path.exists():
+                continue
+            try:
+                self.found_keys.append((load_private_key_file(path, passphrase), str(path)))
+            except (PasswordRequiredException, KeyFileException) as error:
+                public = _public_key(path) if has_agent else None
+                if public is not None:
+                    self.public_halves.append(PublicHalf(public, str(path), error, is_named=False))
+                else:
+                    self.notes.append(_note_on(str(path), error))
+
+
+def _note_on(source: str, problem: SSHException) -> str:
+    if isinstance(problem, PasswordRequiredException):
+        return f"{source} was not tried: it is encrypted, and no passphrase was given"
+    return f"{source} was not tried: {problem}"
+
+
+def _public_key(name: str | Path) -> PublicKey | None:
+    """Return the public key in a file, or in the one of that name and ``.pub``, as ssh looks for it."""
+    for path in (Path(name).expanduser(), Path(f"{name}.pub").expanduser()):
+        try:
+            data, _ = read_key_file(path)
+            return load_public_key_line(data.decode("utf-8", "replace"))[0]
+        except KeyFileException:
+            continue
+    return None
 
 
 @attrs.frozen(eq=False)
@@ -107,18 +210,34 @@ class _Attempt:
     prompt_handler: PromptHandler | None = None
     #: Not tried where the server allows this method, which is another way to the same.
     unless: str = ""
+    #: Of a key.
+    blob: bytes = b""
 
 
-def _attempts(transport: Transport, username: str, credentials: Credentials) -> list[_Attempt]:
+class _AskAgent:
+    """Stands where the agent's keys will be tried: it is asked for them when their turn comes, and not before."""
+
+    method: Final = "publickey"
+    unless: Final = ""
+
+
+def _key_attempt(transport: Transport, username: str, key: Signer, source: str) -> _Attempt:
+    return _Attempt(
+        "publickey",
+        f"publickey {transport.choose_algorithm(key)} {key.fingerprint} ({source})",
+        partial(transport.publickey_dialog, username, key),
+        blob=key.asbytes(),
+    )
+
+
+def _attempts(transport: Transport, username: str, credentials: Credentials) -> list[_Attempt | _AskAgent]:
     """Return everything that can be tried, in order: keys, answers to prompts, the password."""
-    attempts = [
-        _Attempt(
-            "publickey",
-            f"publickey {transport.choose_algorithm(key)} {key.fingerprint} ({source})",
-            partial(transport.publickey_dialog, username, key),
-        )
-        for key, source in credentials.keys
+    attempts: list[_Attempt | _AskAgent] = [
+        _key_attempt(transport, username, key, source) for key, source in credentials.keys
     ]
+    if credentials.agent_path is not None:
+        attempts.append(_AskAgent())
+    attempts += [_key_attempt(transport, username, key, source) for key, source in credentials.found_keys]
     handler, password = credentials.prompt_handler, credentials.password
     interactive = partial(interactive_as_client, username, "", transport.limits)
     if handler is not None:
@@ -132,26 +251,39 @@ def _attempts(transport: Transport, username: str, credentials: Credentials) -> 
             attempts.append(
                 _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer, "password")
             )
-    return attempts or [_Attempt("none", "none", partial(none_as_client, username))]
+    return attempts
 
 
 class _Login:
     """Tries one thing after another, and keeps the account of it."""
 
-    def __init__(self, transport: Transport, username: str, credentials: Credentials) -> None:
+    def __init__(self, transport: Transport, username: str, credentials: Credentials, agent: Agent | None) -> None:
         self._transport = transport
         self._username = username
+        self._credentials = credentials
+        self._agent = agent
         self._left = _attempts(transport, username, credentials)
+        self._halves = list(credentials.public_halves)
+        self._agent_notes: list[str] = []
         self.tried: list[str] = []
         self.allowed: tuple[str, ...] | None = None
+        self.has_key: bool = bool(credentials.keys or credentials.found_keys)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was not tried, and why."""
+        return [*self._agent_notes, *self._credentials.notes, *(half.note for half in self._halves)]
 
     async def run(self) -> bool:
         """Tell whether the server is content in the end."""
-        refused: list[_Attempt] = []
-        while self._left:
-            attempt = self._left.pop(0)
+        refused: list[_Attempt | _AskAgent] = []
+        while self._left or self.allowed is None:
+            attempt = self._left.pop(0) if self._left else self._nothing()
             if self.allowed is not None and (attempt.method not in self.allowed or attempt.unless in self.allowed):
                 refused.append(attempt)
+                continue
+            if isinstance(attempt, _AskAgent):
+                await self._ask_agent()
                 continue
             answer = await self._transport.try_authenticate(self._username, attempt.dialog(), attempt.prompt_handler)
             if answer.is_success:
@@ -161,24 +293,72 @@ class _Login:
                 # Something else is wanted besides: what was refused, or not allowed, may be just that.
                 self._left = [*refused, *self._left]
                 refused = []
-            else:
+            elif answer.is_decided:
                 refused.append(attempt)
         return False
 
+    def _nothing(self) -> _Attempt:
+        """Return what is tried where there is nothing to try: a server tells by it what it would like."""
+        return _Attempt("none", "none", partial(none_as_client, self._username))
+
+    async def _ask_agent(self) -> None:
+        """Put the agent's keys in front of what is left, and drop files of the same keys."""
+        agent, credentials = self._agent, self._credentials
+        assert agent is not None, "where there is none, nobody asks it"
+        try:
+            # Keys that may be used for some hosts only want to know the host.  Most agents refuse; they have none such.
+            with contextlib.suppress(AgentException):
+                await agent.bind_session(self._transport)
+            keys = list(await agent.get_keys())
+        except (AgentException, RemoteProtocolError) as error:
+            self._agent_notes.append(str(error))
+            return
+        given = {key.asbytes() for key, _ in credentials.keys}
+        named = {half.key.blob for half in self._halves}
+        identities = given | named | {key.asbytes() for key, _ in credentials.found_keys}
+        if credentials.identities_only:
+            keys = [key for key in keys if key.asbytes() in identities]
+        keys = [key for key in keys if key.asbytes() not in given]
+        # A key that was asked for comes first: servers are patient with a few only.
+        keys.sort(key=lambda key: key.asbytes() not in named)
+        held = {key.asbytes() for key in keys}
+        self._halves = [half for half in self._halves if half.key.blob not in held]
+        self.has_key = self.has_key or bool(keys)
+        attempts = [
+            _key_attempt(
+                self._transport, self._username, key, f"of the agent, {printable(key.comment, 64) or 'nameless'}"
+            )
+            for key in keys
+        ]
+        left = [attempt for attempt in self._left if not isinstance(attempt, _Attempt) or attempt.blob not in held]
+        self._left = [*attempts, *left]
+
     def _note(self, attempt: _Attempt, answer: AuthAnswer) -> None:
-        self.allowed = answer.allowed
+        if answer.is_decided:
+            self.allowed = answer.allowed
         outcome = "accepted, but more is wanted" if answer.is_partial else "refused"
+        if not answer.is_decided:
+            outcome = "accepted, but not signed"
         self.tried.append(f"{attempt.what}: {outcome}" + (f" ({answer.remark})" if answer.remark else ""))
 
 
 async def log_in(transport: Transport, username: str, credentials: Credentials) -> None:
-    """Try keys, then prompts, then the password, until the server is content.
+    """Try keys, the agent's among them, then prompts, then the password, until the server is content.
 
     Raises:
         AuthenticationException: it never was; the text tells every attempt, what the server still allows, and what to
             do.
     """
-    login = _Login(transport, username, credentials)
+    if credentials.agent_path is None:
+        await _log_in(transport, username, credentials, None)
+        return
+    # A connection to the agent of its own: it is bound to this session.
+    async with Agent(credentials.agent_path) as agent:
+        await _log_in(transport, username, credentials, agent)
+
+
+async def _log_in(transport: Transport, username: str, credentials: Credentials, agent: Agent | None) -> None:
+    login = _Login(transport, username, credentials, agent)
     shown = printable(username, 64)
     try:
         if await login.run():
@@ -186,12 +366,12 @@ async def log_in(transport: Transport, username: str, credentials: Credentials) 
     except ConnectionLost as error:
         if not login.tried:
             raise
-        tried = [*login.tried, *credentials.notes]
+        tried = [*login.tried, *login.notes]
         raise AuthenticationException(f"could not log in as {shown}: {error}", tried=tried) from error
     allowed = login.allowed or ()
     raise AuthenticationException(
-        f"could not log in as {shown}{_hint(allowed, credentials)}",
-        tried=[*login.tried, *credentials.notes],
+        f"could not log in as {shown}{_hint(allowed, credentials, login.has_key)}",
+        tried=[*login.tried, *login.notes],
         allowed=allowed,
     )
 
@@ -203,8 +383,8 @@ def _answer_with(password: str) -> PromptHandler:
     return answer
 
 
-def _hint(allowed: Sequence[str], credentials: Credentials) -> str:
-    if "publickey" in allowed and not credentials.keys:
+def _hint(allowed: Sequence[str], credentials: Credentials, has_key: bool) -> str:
+    if "publickey" in allowed and not has_key:
         searched = " and none could be used from ~/.ssh" if credentials.has_looked_for_keys else ""
         return f": no key was given{searched}; pass pkey= or key_filename="
     if "password" in allowed and credentials.password is None:

@@ -19,8 +19,8 @@ from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.errors import BadHostKeyException, ConnectionLost, LocalProtocolError
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
 from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
-from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.signer import Signer
 from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
@@ -152,11 +152,13 @@ class SSHClient:
         port: int = 22,
         username: str | None = None,
         password: str | None = None,
-        pkey: PKey | Sequence[PKey] | None = None,
+        pkey: Signer | Sequence[Signer] | None = None,
         key_filename: str | Path | Sequence[str | Path] | None = None,
         *,
         passphrase: str | None = None,
         look_for_keys: bool = True,
+        allow_agent: bool | str | Path = True,
+        identities_only: bool = False,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
         sock: trio.abc.Stream | None = None,
@@ -175,7 +177,11 @@ class SSHClient:
             hostname: a name or address; the name under which the host's key is looked up.
             username: None for the local user's.
             password: also opens encrypted key files, unless `passphrase` is given.
-            pkey, key_filename: private keys to try first, loaded or by file.
+            pkey, key_filename: private keys to try first, loaded (or an agent's) or by file.  A file whose key can't be
+                read will do, if the agent has that key.
+            allow_agent: also try the keys of the user's agent, behind those that are given; or of the agent at this
+                path.
+            identities_only: of the agent's keys, try only those that are given, named or found besides.
             look_for_keys: also try id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``, unless a key is given.
             prompt_handler: answers keyboard-interactive prompts.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's
@@ -218,6 +224,8 @@ class SSHClient:
                     key_filename=key_filename,
                     passphrase=passphrase if passphrase is not None else password,
                     look_for_keys=look_for_keys and not pkey and not key_filename,
+                    allow_agent=allow_agent,
+                    identities_only=identities_only,
                     password=password,
                     prompt_handler=prompt_handler,
                 )
@@ -490,11 +498,13 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         port: int = 22,
         username: str | None = None,
         password: str | None = None,
-        pkey: PKey | Sequence[PKey] | None = None,
+        pkey: Signer | Sequence[Signer] | None = None,
         key_filename: str | Path | Sequence[str | Path] | None = None,
         *,
         passphrase: str | None = None,
         look_for_keys: bool = True,
+        allow_agent: bool | str | Path = True,
+        identities_only: bool = False,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
         policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy] = RejectPolicy,
@@ -521,6 +531,8 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 key_filename,
                 passphrase=passphrase,
                 look_for_keys=look_for_keys,
+                allow_agent=allow_agent,
+                identities_only=identities_only,
                 prompt_handler=prompt_handler,
                 known_hosts=known_hosts,
                 sock=sock,

@@ -14,6 +14,7 @@ from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.server import serve_stream
@@ -55,7 +56,7 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
         *,
         username: str = "user",
         password: str | None = None,
-        pkey: PKey | Sequence[PKey] | None = None,
+        pkey: Signer | Sequence[Signer] | None = None,
         prompt_handler: PromptHandler | None = None,
         host_key: PKey | None = None,
         streams: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
@@ -89,6 +90,7 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
                 password=password,
                 pkey=pkey,
                 look_for_keys=False,
+                allow_agent=False,
                 prompt_handler=prompt_handler,
                 known_hosts=known,
                 sock=ours,
