@@ -44,6 +44,7 @@ from trio_ssh.errors import (
     UnknownHostKeyException,
 )
 from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
+from trio_ssh.keys.allowed_signers import AllowedSigners
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import CertificatePermissions
@@ -54,12 +55,14 @@ from trio_ssh.keys.ed448 import Ed448Key
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.files import load_private_key, load_private_key_file, load_public_key, load_public_key_file
 from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.mldsa import MLDSA44Ed25519Key
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
 from trio_ssh.keys.security_key import SecurityKey, SecurityKeyDetails, SecurityPublicKey
 from trio_ssh.keys.signer import Signer
+from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
@@ -124,6 +127,11 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "Certificate",
     "CertificatePermissions",
     "CertifiedKey",
+    "KeyRevocationList",
+    "sign_data",
+    "verify_data",
+    "SSHSignature",
+    "AllowedSigners",
     # Serving
     "serve_listeners",
     "serve_stream",

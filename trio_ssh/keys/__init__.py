@@ -25,6 +25,9 @@ Importing the package makes every kind of key known, whichever module was import
 ``files``            private keys of any kind, from bytes and from files
 ``known_hosts``      which host has which key
 ``authorized_keys``  which keys may log in
+``krl``              which keys and certificates are revoked
+``allowed_signers``  whose signatures of data are believed
+``sshsig``           signatures of data
 ``agent_protocol``   what is said to an agent, and what it says
 """
 

@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import ClassVar, Final, Protocol, Self
+from typing import ClassVar, Final, Protocol, Self, runtime_checkable
 
 import attrs
 
@@ -80,6 +80,23 @@ class Authority(Protocol):
 
     def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
         """Sign, as `PKey.sign` does."""
+        ...
+
+
+@runtime_checkable
+class _Attended(Protocol):
+    """A key that can tell whether somebody was there when it signed, as those in tokens can."""
+
+    def verify_details(
+        self,
+        data: bytes,
+        signature: bytes,
+        algorithm: str,
+        *,
+        require_presence: bool = True,
+        require_verification: bool = False,
+    ) -> object:
+        """Verify a signature, and what is asked besides."""
         ...
 
 
@@ -232,33 +249,53 @@ class Certificate:
         """The names under which signatures by its key are negotiated, best first."""
         return tuple(map(certificate_name, self.public_key.algorithms))
 
+    @property
+    def legacy_algorithms(self) -> tuple[str, ...]:
+        """Those of them that are broken, or about to be: for who names them only."""
+        return tuple(map(certificate_name, self.public_key.legacy_algorithms))
+
     def plain_algorithm(self, algorithm: str) -> str:
-        """Return the algorithm that a signature names where `algorithm`, one of `algorithms`, was negotiated.
+        """Return the algorithm that a signature names where `algorithm`, a certificate's, was negotiated.
 
         The certificate is only shown; what signs is its key, in the key's own way.
 
         Raises:
-            RemoteProtocolError: it is none of `algorithms`.
+            RemoteProtocolError: it is none of `algorithms`, and none of `legacy_algorithms`.
         """
-        for plain in self.public_key.algorithms:
+        for plain in (*self.public_key.algorithms, *self.public_key.legacy_algorithms):
             if certificate_name(plain) == algorithm:
                 return plain
         raise RemoteProtocolError(f"an {self.key_type} can't be used with {printable(algorithm)}")
 
-    def verify(self, data: bytes, signature: bytes, algorithm: str) -> None:
+    def verify(self, data: bytes, signature: bytes, algorithm: str, *, allow_untouched: bool = False) -> None:
         """Do nothing if `signature` was made over `data` with the private half of `public_key`.
 
-        It tells who holds the key, and nothing about the authority.
+        It tells who holds the key, and nothing about the authority.  Where the certificate wants a security key to have
+        verified its user, no other signature will do.
 
         Args:
             data: what was signed.
             signature: as on the wire: the plain algorithm's name, and the signature proper, each a string.
             algorithm: the one that was agreed on or announced, one of `algorithms`.
+            allow_untouched: whether the certificate's ``no-touch-required`` is heeded.  OpenSSH heeds it where the
+                authority's own line says so too.
 
         Raises:
             RemoteProtocolError: it is anything else.
         """
-        self.public_key.verify(data, signature, self.plain_algorithm(algorithm))
+        plain = self.plain_algorithm(algorithm)
+        if isinstance(self.public_key, _Attended):
+            self.public_key.verify_details(
+                data,
+                signature,
+                plain,
+                require_presence=not (allow_untouched and self.permissions.no_touch_required),
+                require_verification=self.verify_required,
+            )
+        elif self.verify_required:
+            raise RemoteProtocolError(f"{self} wants a security key that verified its user, and its key is none")
+        else:
+            self.public_key.verify(data, signature, plain)
 
     # -- checking
 
@@ -289,17 +326,24 @@ class Certificate:
         Raises:
             CertificateException: it doesn't; the text says why.
         """
-        self._check_authority("user", authorities, authority_algorithms, now)
         names = (username,) if isinstance(username, str) else tuple(username)
-        if not (allow_any_principal and not self.principals) and not set(names) & set(self.principals):
-            raise CertificateException(
-                f"{self} is not for {printable(' or '.join(names) or 'nobody')}, but for {self._shown_principals()}. "
-                "Have one issued that names the user."
-            )
-        for name in self.critical_options:
-            if name not in CRITICAL_OPTIONS:
-                raise CertificateException(f"{self} has the critical option '{printable(name, 64)}', which is unknown")
+        self._check_user(names, authorities, authority_algorithms, now, allow_any_principal)
         self._check_address(address)
+
+    def check_for_signer(
+        self,
+        principal: str,
+        *,
+        authorities: Collection[PublicKey],
+        now: float,
+        authority_algorithms: Collection[str] = AUTHORITY_ALGORITHMS,
+    ) -> None:
+        """As `check_for_user`, of who signed data: nobody logs in, so that addresses and commands don't matter.
+
+        Raises:
+            CertificateException: the certificate is not `principal`'s.
+        """
+        self._check_user((principal,), authorities, authority_algorithms, now, False)
 
     def check_for_host(
         self,
@@ -350,6 +394,24 @@ class Certificate:
             )
         if now >= self.valid_before:
             raise CertificateException(f"{self} expired at {shown_time(self.valid_before)}. Have a new one issued.")
+
+    def _check_user(
+        self,
+        names: tuple[str, ...],
+        authorities: Collection[PublicKey],
+        algorithms: Collection[str],
+        now: float,
+        allow_any_principal: bool,
+    ) -> None:
+        self._check_authority("user", authorities, algorithms, now)
+        if not (allow_any_principal and not self.principals) and not set(names) & set(self.principals):
+            raise CertificateException(
+                f"{self} is not for {printable(' or '.join(names) or 'nobody')}, but for {self._shown_principals()}. "
+                "Have one issued that names the user."
+            )
+        for name in self.critical_options:
+            if name not in CRITICAL_OPTIONS:
+                raise CertificateException(f"{self} has the critical option '{printable(name, 64)}', which is unknown")
 
     def _check_address(self, address: str | None) -> None:
         if self.source_addresses is None:

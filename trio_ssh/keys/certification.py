@@ -27,6 +27,7 @@ SUFFIX: Final = "-cert-v01@openssh.com"
 KEY_FIELDS: Final = {
     "ssh-ed25519": 1,
     "ssh-ed448": 1,
+    "ssh-mldsa44-ed25519@openssh.com": 1,
     "ecdsa-sha2-nistp256": 2,
     "ecdsa-sha2-nistp384": 2,
     "ecdsa-sha2-nistp521": 2,

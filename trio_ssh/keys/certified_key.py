@@ -63,7 +63,7 @@ class CertifiedKey:
         Raises:
             LocalProtocolError: it is none of them.
         """
-        algorithm = algorithm or self.algorithms[0]
+        algorithm = algorithm or next(iter(self.algorithms), "")
         for plain in self.key.algorithms:
             if certificate_name(plain) == algorithm:
                 return self.key.sign(data, plain)
