@@ -409,6 +409,8 @@ class Engine:
                 return
             elif self._callers and not core.keying.is_running:
                 self._call()
+            elif core.has_data_to_send:
+                pass  # whoever was called for room has used it
             else:
                 self._is_writing = False
                 self._drained.unpark_all()

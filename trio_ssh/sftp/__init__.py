@@ -5,6 +5,7 @@
 ``messages``    the packets, declared
 ``session``     both ends of a session, sealed
 ``link``        the client's end on a channel: who waits, who is woken, and how much is under way
+``pipeline``    many READs or WRITEs of one file under way at once
 """
 
 from __future__ import annotations

@@ -1,0 +1,360 @@
+"""Many READs or WRITEs of one open file under way at once, and in order for whoever reads or writes.
+
+Requests are made, and replies taken, in the connection's reader; the one task that uses a pipeline only takes what is
+ready, or waits for it.  What is under way counts against the file's `Share`.
+
+A READ may bring less than was asked for; then the rest is asked for again, and later READs ask for what the server is
+willing to give.  A size is a claim: reading ends where the server says EOF, and not before.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import trio
+
+from trio_ssh.core.channel import Batch
+from trio_ssh.errors import LocalProtocolError
+from trio_ssh.sftp.link import Link, Share, as_error
+from trio_ssh.sftp.messages import Data, Packet, Status
+from trio_ssh.sftp.protocol import StatusCode
+
+#: Blocks that are asked for at first; each that comes lets one more be asked for.
+FIRST_BLOCKS: Final = 4
+
+#: The least that a READ asks for where a server gave less than was asked for.
+_LEAST_BYTES: Final = 4 * 1024
+
+
+class Block:
+    """A piece of a file that is being read.
+
+    Attributes:
+        offset, size: where it lies in the file, and how much is wanted.
+        parts: what has come.
+        is_done: nothing more comes: it is complete, or the file ends in it, or `status` is an error.
+        is_last: the file ends in it, or before it.
+    """
+
+    __slots__ = ("_pipeline", "asked", "expects", "is_done", "is_last", "offset", "parts", "size", "status")
+
+    def __init__(self, pipeline: ReadPipeline, offset: int, size: int) -> None:
+        self._pipeline = pipeline
+        self.expects: type[Packet] = Data
+        self.asked: int = size
+        self.offset = offset
+        self.size = size
+        self.parts: Batch = Batch()
+        self.is_done: bool = False
+        self.is_last: bool = False
+        self.status: Status | None = None
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """A part has come."""
+        pipeline = self._pipeline
+        if part and not pipeline.is_closed:
+            self.parts.add(part)
+        if left:
+            return
+        if pipeline.is_closed:
+            self._finish()
+        elif not part:
+            # No bytes and no EOF: to ask again might go on for ever.
+            self.is_last = True
+            self._finish()
+        elif self.parts.size < self.size:
+            pipeline.note_short(self.parts.size)
+            self.asked = self.size - self.parts.size
+            pipeline.ask(self, self.offset + self.parts.size)
+        else:
+            self._finish()
+
+    def on_reply(self, reply: Packet) -> None:
+        """No more data: EOF, or an error."""
+        assert isinstance(reply, Status), "a READ is answered by data or a status"
+        if reply.code == StatusCode.EOF:
+            self.is_last = True
+        else:
+            self.status = reply
+        self._finish()
+
+    def on_lost(self) -> None:
+        """The session has ended."""
+        self._finish()
+
+    def _finish(self) -> None:
+        self.is_done = True
+        self._pipeline.on_done(self)
+
+
+class ReadPipeline:
+    """Reads a file from `offset` on.
+
+    Args:
+        known_end: the file's size, as far as it is known.  Beyond it one block at a time is asked for.
+        ahead_bytes: what is asked for at once in the beginning; it grows with every block that comes.
+        grows: whether it does.
+
+    Attributes:
+        is_closed: nobody reads any more.
+        is_ended: the end of the file was seen.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        share: Share,
+        handle: bytes,
+        offset: int,
+        known_end: int = 0,
+        *,
+        ahead_bytes: int | None = None,
+        grows: bool = True,
+    ) -> None:
+        self._link = link
+        self._share = share
+        self._handle = handle
+        self._next = offset
+        self._known_end = known_end
+        self._block_bytes = link.read_bytes
+        self.ahead_bytes: int = ahead_bytes or FIRST_BLOCKS * link.read_bytes
+        self._grows = grows
+        self._blocks: deque[Block] = deque()
+        self._under_way = 0
+        self._beyond = 0
+        self._task: trio.lowlevel.Task | None = None
+        self.is_closed: bool = False
+        self.is_ended: bool = False
+        self.fill()
+
+    @property
+    def next_offset(self) -> int:
+        """Where the first block lies that was not taken."""
+        return self._blocks[0].offset if self._blocks else self._next
+
+    # -- in the reader's step
+
+    def fill(self) -> None:
+        """Ask for as much as may be under way."""
+        if self.is_closed or self.is_ended or self._link.failure is not None:
+            return
+        has_asked = False
+        while self._under_way < self.ahead_bytes or not self._blocks:
+            left = self._known_end - self._next
+            if left <= 0 and self._beyond:
+                break
+            size = min(self._block_bytes, left) if left > 0 else self._block_bytes
+            if not self._share.take(size):
+                break
+            block = Block(self, self._next, size)
+            self._blocks.append(block)
+            self._next += size
+            self._under_way += size
+            self._beyond += left <= 0
+            self._link.session.read(self._handle, block.offset, size, block)
+            has_asked = True
+        if has_asked:
+            self._link.flush()
+
+    def ask(self, block: Block, offset: int) -> None:
+        """Ask for what a short reply left out."""
+        if self._link.failure is None:
+            self._link.session.read(self._handle, offset, block.asked, block)
+            self._link.flush()
+        else:
+            block.on_lost()
+
+    def note_short(self, size: int) -> None:
+        """The server gave only `size` bytes: later blocks ask for no more."""
+        if _LEAST_BYTES <= size < self._block_bytes:
+            self._block_bytes = size
+
+    def on_done(self, block: Block) -> None:
+        """Nothing more comes for `block`."""
+        if self.is_closed:
+            self._share.give_back(block.size)
+            return
+        if block.offset >= self._known_end:
+            self._beyond -= 1
+            if not block.is_last:
+                self._known_end = max(self._known_end, block.offset + block.size)
+        self._under_way -= block.size
+        if block.is_last or block.status is not None:
+            self.is_ended = True
+        elif self._grows:
+            self.ahead_bytes += self._block_bytes
+        self.fill()
+        if self._task is not None and self._blocks and self._blocks[0].is_done:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    # -- the user's task
+
+    async def wait(self) -> None:
+        """Wait until the next block is there.  A checkpoint only if it isn't; cancelled, it loses nothing."""
+        self.fill()
+        if not self._blocks or self._blocks[0].is_done:
+            return
+        if self._link.failure is not None:
+            raise self._link.lost()
+        self._task = trio.lowlevel.current_task()
+
+        def leave(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(leave)
+
+    def take(self, limit: int) -> list[Block]:
+        """Take the blocks that are there, one at least if the first is, up to about `limit` bytes.
+
+        They count as under way until `give_back`.  After the last one of the file nothing comes.
+
+        Raises:
+            SFTPError: the server could not read on; what was read before has been taken already.
+            ConnectionLost: the session ended.
+        """
+        taken: list[Block] = []
+        size = 0
+        while self._blocks and self._blocks[0].is_done and size < limit:
+            block = self._blocks[0]
+            if not block.is_last and block.parts.size < block.size:
+                if taken or block.parts.size:
+                    break
+                raise self._link.lost() if block.status is None else as_error(block.status)
+            self._blocks.popleft()
+            taken.append(block)
+            size += block.parts.size
+            if block.is_last:
+                self._drop()
+        return taken
+
+    def give_back(self, block: Block) -> None:
+        """The block's bytes were taken or written: as many may be asked for."""
+        self._share.give_back(block.size)
+        self.fill()
+
+    def _drop(self) -> None:
+        """The file has ended: whatever was asked for beyond is of no use."""
+        self.is_ended = self.is_closed = True
+        for block in self._blocks:
+            if block.is_done:
+                self._share.give_back(block.size)
+        self._blocks.clear()
+
+    def close(self) -> None:
+        """Stop: what still comes is dropped.  Blocks that were taken are to be given back all the same."""
+        if not self.is_closed:
+            self._drop()
+
+
+class Ack:
+    """The reply to one WRITE."""
+
+    __slots__ = ("_pipeline", "_size", "asked", "expects")
+
+    def __init__(self, pipeline: WritePipeline, size: int) -> None:
+        self._pipeline = pipeline
+        self._size = size
+        self.expects: type[Packet] = Status
+        self.asked: int = 0
+
+    def on_reply(self, reply: Packet) -> None:
+        """Written, or not."""
+        assert isinstance(reply, Status), "a WRITE is answered by a status"
+        self._pipeline.on_done(self._size, reply)
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """Nothing was asked that brings data."""
+        raise AssertionError("a WRITE brings no data")
+
+    def on_lost(self) -> None:
+        """The session has ended."""
+        self._pipeline.on_done(self._size, None)
+
+
+class WritePipeline:
+    """Writes to a file, in any order.
+
+    Attributes:
+        under_way: bytes that are not acknowledged.
+        failure: the first error that the server answered.
+    """
+
+    def __init__(self, link: Link, share: Share, handle: bytes) -> None:
+        self._link = link
+        self._share = share
+        self._handle = handle
+        self._room = trio.lowlevel.ParkingLot()
+        self.under_way: int = 0
+        self.failure: Status | None = None
+
+    @property
+    def head_size(self) -> int:
+        """Bytes of room that `write` needs before the data."""
+        return self._link.session.write_head_size(self._handle)
+
+    def on_done(self, size: int, status: Status | None) -> None:
+        """`size` bytes are written, or never will be."""
+        self.under_way -= size
+        self._share.give_back(size)
+        if status is not None and status.code != StatusCode.OK and self.failure is None:
+            self.failure = status
+        self._room.unpark_all()
+
+    def check(self) -> None:
+        """Raise what went wrong so far.
+
+        Raises:
+            SFTPError: the server could not write.
+            ConnectionLost: the session ended.
+        """
+        if self.failure is not None:
+            raise as_error(self.failure)
+        if self._link.failure is not None:
+            raise self._link.lost()
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` bytes may be written now without passing a ceiling; if so, they count as under way."""
+        if not self._share.take(size):
+            return False
+        self.under_way += size
+        return True
+
+    async def wait_room(self, size: int) -> None:
+        """Wait until `size` bytes may be under way besides.  A checkpoint only if it waits.
+
+        Raises:
+            SFTPError, ConnectionLost: see `check`.
+        """
+        while True:
+            self.check()
+            if self.has_room(size):
+                return
+            await self._room.park()
+
+    def write(self, packet: memoryview, offset: int) -> None:
+        """Write, after `wait_room` of the data's size.
+
+        Args:
+            packet: `head_size` bytes of room, then the data, `Link.write_bytes` at the most.  It must not change before
+                it is acknowledged.
+            offset: of the data in the file.
+        """
+        if self._link.failure is not None:
+            raise LocalProtocolError("nothing is written after the session's end")
+        size = len(packet) - self.head_size
+        self._link.session.write_in_place(packet, self._handle, offset, Ack(self, size))
+        self._link.flush()
+
+    async def wait_below(self, under_way: int) -> None:
+        """Wait until no more than so many bytes are unacknowledged; 0 waits for all.  A checkpoint only if it waits.
+
+        Raises:
+            SFTPError, ConnectionLost: see `check`.
+        """
+        while self.under_way > under_way:
+            self.check()
+            await self._room.park()
+        self.check()
