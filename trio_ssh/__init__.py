@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import sys
 
+from trio_ssh.agent import Agent, AgentKey
+from trio_ssh.agent_forwarding import agent_socket, forwarded_agent
+from trio_ssh.agent_server import AgentServer
 from trio_ssh.client import SSHClient, connect
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
@@ -44,6 +47,7 @@ from trio_ssh.errors import (
     UnknownHostKeyException,
 )
 from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
+from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop
 from trio_ssh.keys.allowed_signers import AllowedSigners
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
@@ -132,6 +136,14 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "verify_data",
     "SSHSignature",
     "AllowedSigners",
+    # Agents
+    "Agent",
+    "AgentDestination",
+    "AgentHop",
+    "AgentKey",
+    "AgentServer",
+    "agent_socket",
+    "forwarded_agent",
     # Serving
     "serve_listeners",
     "serve_stream",

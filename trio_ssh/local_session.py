@@ -24,6 +24,7 @@ from typing import Final
 
 import trio
 
+from trio_ssh.agent_forwarding import agent_socket
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.session import Pty, ServerProcess
 from trio_ssh.wire.numbers import TerminalMode
@@ -57,6 +58,8 @@ async def run_local_session(
         env: the environment below what the client set; None for a small one of a login.
         cwd: where to start; None for the home directory.
 
+    A client that forwards its agent, and may, finds it at ``$SSH_AUTH_SOCK``.
+
     A process that can't be started is told of on stderr, with status 126.  The process is gone when this returns,
     however it returns: cancelled, or left by its client, it gets HUP, and KILL a second later.
     """
@@ -75,9 +78,12 @@ async def run_local_session(
     environment.update(process.environment)
     directory = cwd or (account.pw_dir if await trio.Path(account.pw_dir).is_dir() else "/")
     try:
-        if process.pty is None:
-            return await _run_with_pipes(process, arguments, shell, environment, directory)
-        return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
+        async with contextlib.AsyncExitStack() as stack:
+            if process.forwards_agent:
+                environment["SSH_AUTH_SOCK"] = await stack.enter_async_context(agent_socket(process))
+            if process.pty is None:
+                return await _run_with_pipes(process, arguments, shell, environment, directory)
+            return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
     except _CannotStart as error:
         # A command that is too long is its client's affair, and no failure of the server's.
         await process.stderr.write(f"{name}: {error}\n")

@@ -191,7 +191,7 @@ class ServerInterface(PeerHandler):
         return False
 
     def check_channel_forward_agent_request(self, channel: Channel) -> MaybeAwaitable[bool]:
-        """Decide whether the session may open agent channels."""
+        """Decide whether the session may use the client's agent; `ServerProcess.open_agent` then does."""
         return False
 
     def check_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[int | bool]:
@@ -344,7 +344,7 @@ class ServerInterface(PeerHandler):
             case "x11-req":
                 return self._check_x11(channel, X11Request.decode(details))
             case "auth-agent-req@openssh.com":
-                return after(self.check_channel_forward_agent_request(channel), _granted)
+                return self._check_forward_agent(channel, state)
             case _:
                 return REFUSED
 
@@ -433,6 +433,13 @@ class ServerInterface(PeerHandler):
             return _granted(decision)
 
         return after(self.check_channel_env_request(channel, request.name, request.value), take)
+
+    def _check_forward_agent(self, channel: Channel, state: SessionState) -> MaybeAwaitable[Answer]:
+        def take(decision: bool) -> Answer:
+            state.forwards_agent |= decision is True
+            return _granted(decision)
+
+        return after(self.check_channel_forward_agent_request(channel), take)
 
     def _check_x11(self, channel: Channel, request: X11Request) -> MaybeAwaitable[Answer]:
         return after(

@@ -13,10 +13,12 @@ import attrs
 import trio
 
 from trio_ssh.core.channel import Half, Source
+from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.block import leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.session_requests import ExitReport
+from trio_ssh.runtime.transport import Transport
 from trio_ssh.wire.connection import PtyRequest
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
@@ -118,6 +120,7 @@ class SessionState:
         self.environment: dict[str, str] = {}
         self.pty: Pty | None = None
         self.is_started = False
+        self.forwards_agent = False
         self.signals: Inbox[str] = Inbox(keeps_newest=False)
         self.sizes: Inbox[Pty] = Inbox(keeps_newest=True)
 
@@ -182,6 +185,25 @@ class ServerProcess:
     def pty(self) -> Pty | None:
         """The terminal, with its newest size, or None."""
         return self._state.pty
+
+    @property
+    def forwards_agent(self) -> bool:
+        """Whether the client lets the session use its agent, and the server let it."""
+        return self._state.forwards_agent
+
+    async def open_agent(self) -> Channel:
+        """Open a channel to the client's agent; ``Agent(stream=...)`` speaks with it.
+
+        Raises:
+            LocalProtocolError: the client didn't offer its agent, or the server refused it.
+            ChannelException: the client refuses now.
+        """
+        if not self.forwards_agent:
+            await trio.lowlevel.checkpoint()
+            raise LocalProtocolError("this session has no agent: its client did not ask for it to be forwarded")
+        transport = self.channel.get_transport()
+        assert isinstance(transport, Transport), "there is no other link"
+        return await transport.open_channel("auth-agent@openssh.com")
 
     def exit(self, status: int) -> None:
         """Report an exit status; the first report counts.  The session goes on until its handler returns."""

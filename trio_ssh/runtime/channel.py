@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 import trio
@@ -528,6 +528,25 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         for lane in self._lanes:
             if lane is not None:
                 lane.end()
+
+    async def request_forward_agent(self, handler: Callable[[Channel], Awaitable[None]] | None = None) -> None:
+        """Ask the server to let the session use an agent of ours.
+
+        The server then opens channels whenever a program there wants the agent, as long as the connection lasts.
+        Whoever is root there can use it too, and so have signed what they like: forward to hosts that you trust.
+
+        Args:
+            handler: serves each of these channels until it returns: `forwarded_agent`, for the user's agent;
+                `AgentServer.serve_stream`, for keys of this process; or any async function of a channel.  Without one
+                they come from `Transport.accept`, if the transport's own handler grants them.
+
+        Raises:
+            RequestRefused: the server doesn't forward agents.
+        """
+        if handler is not None:
+            # Before the request: a channel may come along with the answer.
+            self._transport._serve_channels("auth-agent@openssh.com", handler)
+        await self._request("auth-agent-req@openssh.com", b"", "it does not forward agents")
 
     def end_with_channel(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` when the peer closes this channel: what serves it has nobody to serve any more."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 
 class Link(ABC):
@@ -19,6 +21,10 @@ class Link(ABC):
     @abstractmethod
     def get_username(self) -> str | None:
         """Return the user's name, once there is one."""
+
+    @abstractmethod
+    def _serve_channels(self, kind: str, serve: Callable[[Any], Awaitable[None]]) -> None:
+        """Grant channels of this kind from now on, and serve each with a function of it, the latest that was given."""
 
     @abstractmethod
     def getpeername(self) -> object:

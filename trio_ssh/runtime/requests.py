@@ -17,6 +17,7 @@ import trio
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AllowedAuths, Question
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.runtime.block import leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.handler import REFUSED, Answer, PeerHandler
@@ -123,6 +124,8 @@ class PeerRequests:
         self._limits = limits
         self._accept = accept
         self._forget = forget
+        #: Channels that were asked for here: kind -> what serves them.
+        self.served: dict[str, Callable[[Channel], Awaitable[None]]] = {}
         self._global = RequestPump(engine, handler.global_requested, self._reply_global)
 
     def question(self, question: Question) -> None:
@@ -173,6 +176,10 @@ class PeerRequests:
 
     def open_request(self, channel: Channel, details: bytes) -> None:
         """The peer wants a channel."""
+        if channel.kind in self.served:
+            serve = self.served[channel.kind]
+            self._carry_out(channel, Answer(True, then=lambda: self._serve(channel, serve), is_served=True))
+            return
         decision = _attempt(
             self._engine,
             channel.kind,
@@ -183,6 +190,18 @@ class PeerRequests:
             self._carry_out(channel, decision)
         else:
             self._engine.spawn(lambda: self._decide(channel, decision), name="trio_ssh channel open")
+
+    async def _serve(self, channel: Channel, serve: Callable[[Channel], Awaitable[None]]) -> None:
+        try:
+            with trio.CancelScope() as scope:
+                channel.end_with_channel(scope)
+                await serve(channel)
+        except Exception as error:
+            # A peer that goes away is nobody's mistake.
+            if not all(isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)):
+                _log.exception("what serves a %s channel failed", printable(channel.kind, 64))
+        finally:
+            channel._close()
 
     async def _decide(self, channel: Channel, decision: MaybeAwaitable[Answer | OpenFailureReason]) -> None:
         self._carry_out(channel, await _decided(channel.kind, decision, _PROHIBITED))

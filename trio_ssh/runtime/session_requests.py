@@ -138,10 +138,6 @@ class SessionRequests(ABC):
         details = X11Request(single_connection, auth_protocol, auth_cookie, screen_number).encode()
         await self._request("x11-req", details)
 
-    async def request_forward_agent(self) -> None:
-        """Ask the server to forward our agent; the channels that it then opens come from `Transport.accept`."""
-        await self._request("auth-agent-req@openssh.com", b"")
-
     def send_signal(self, signum: signal.Signals | str) -> None:
         """Send the command a signal: a `signal.Signals` member, or a name without ``SIG``.  There is no answer."""
         name = signum.name.removeprefix("SIG") if isinstance(signum, signal.Signals) else signum.removeprefix("SIG")

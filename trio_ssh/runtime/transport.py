@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Self
 
@@ -632,6 +633,9 @@ class Transport(Link):
                 pass
             case _:
                 raise AssertionError(f"an event that nobody handles: {event!r}")
+
+    def _serve_channels(self, kind: str, serve: Callable[[Channel], Awaitable[None]]) -> None:
+        self._peer.served[kind] = serve
 
     @property
     def _peer(self) -> PeerRequests:
