@@ -15,6 +15,7 @@ from trio_ssh.agent import Agent, AgentKey
 from trio_ssh.agent_forwarding import agent_socket, forwarded_agent
 from trio_ssh.agent_server import AgentServer
 from trio_ssh.client import SSHClient, connect
+from trio_ssh.config import SSHConfig, SSHOptions
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
 from trio_ssh.errors import (
@@ -103,6 +104,9 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ExitReport",
     "ChannelFile",
     "Prompt",
+    # The user's configuration
+    "SSHConfig",
+    "SSHOptions",
     # Trusting a host
     "AutoAddPolicy",
     "MissingHostKeyPolicy",
