@@ -89,6 +89,7 @@ class Evaluation:
             self._is_final = True
             self._host = host
             self._values["hostname"] = [host.replace("%", "%%")]
+            self._places.setdefault("hostname", _GIVEN)
             await self._read(self._lines, is_active=True)
         return self._filled_in(self._options(host))
 
@@ -126,6 +127,8 @@ class Evaluation:
         if attribute == "proxy_command" and self._first("proxy_jump"):
             return
         if attribute == "proxy_jump" and "proxy_command" in self._values:
+            return
+        if value is None:  # "none", which sets nothing
             return
         if keyword.clears and isinstance(value, str) and value.strip().lower() == "none":
             value = None

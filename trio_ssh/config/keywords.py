@@ -121,6 +121,9 @@ def _compression(words: Sequence[str]) -> bool:
 _YES_NO_ASK: Final = choices("yes", "no", "ask", true="yes", false="no")
 _CONTROL_MASTER: Final = choices("yes", "no", "ask", "auto", "autoask", true="yes", false="no")
 _TUNNEL: Final = choices("no", "ethernet", "point-to-point", yes="point-to-point", true="point-to-point", false="no")
+_SYSLOG_FACILITIES: Final = choice(
+    {name.lower(): name for name in ("DAEMON", "USER", "AUTH", "AUTHPRIV", *(f"LOCAL{number}" for number in range(8)))}
+)
 _LOG_LEVELS: Final = choice(
     {
         level.lower(): level
@@ -228,12 +231,12 @@ _KEYWORDS: Final = (
     Keyword("PermitLocalCommand", "permit_local_command", flag),
     Keyword("StdinNull", "stdin_null", flag),
     Keyword("ForkAfterAuthentication", "fork_after_authentication", flag),
-    Keyword("EscapeChar", "escape_char"),
+    Keyword("EscapeChar", "escape_char", values.escape_character),
     Keyword("EnableEscapeCommandline", "enable_escape_commandline", flag),
     Keyword("ObscureKeystrokeTiming", "obscure_keystroke_timing"),
     Keyword("LogLevel", "log_level", _LOG_LEVELS),
     Keyword("LogVerbose", "log_verbose", several),
-    Keyword("SyslogFacility", "syslog_facility"),
+    Keyword("SyslogFacility", "syslog_facility", _SYSLOG_FACILITIES),
     Keyword("VersionAddendum", "version_addendum", is_raw=True),
     # Forwarding
     Keyword("LocalForward", "local_forward", values.local_forward, Rule.EACH, Expansion.FORWARDING),

@@ -146,6 +146,14 @@ def seconds_or_none(words: Sequence[str]) -> int | None:
     return None if one(words).lower() == "none" else seconds(words)
 
 
+def escape_character(words: Sequence[str]) -> str:
+    """Take a character, ``^`` and a letter, or ``none``."""
+    word = one(words)
+    if word.lower() != "none" and len(word) != 1 and not re.fullmatch(r"\^[@-_a-z]", word):
+        raise ValueError(f"'{printable(word, 64)}' is neither a character nor ^ and a letter nor none")
+    return word
+
+
 def comma_list(words: Sequence[str]) -> tuple[str, ...]:
     """Take one word of names that are divided by commas."""
     return tuple(name for name in one(words).split(",") if name)
@@ -231,11 +239,11 @@ class Forwarding:
 
 
 def _fields(spec: str) -> list[str]:
-    """Split at ``:``, or at ``/`` as IPv6 addresses need it; what is in brackets is whole."""
+    """Split at ``:``, but not in brackets, where IPv6 addresses stand."""
     fields = [""]
     is_whole = False
     for character in spec:
-        if character in ":/" and not is_whole:
+        if character == ":" and not is_whole:
             fields.append("")
             continue
         if character in "[]":
@@ -256,10 +264,9 @@ def _listen_port(word: str, smallest: int) -> int:
 
 def listen(spec: str, *, smallest: int = 1) -> Listen:
     """Read where to listen: ``[address:]port``, or the path of a UNIX socket."""
-    if spec.startswith("/"):
-        return Listen(None, 0, spec)
-    fields = _fields(spec)
-    match fields:
+    match _fields(spec):
+        case [path] if "/" in path:
+            return Listen(None, 0, path)
         case [port_word]:
             return Listen(None, _listen_port(port_word, smallest))
         case [host, port_word]:
@@ -273,9 +280,9 @@ def _forwarding(words: Sequence[str], smallest: int) -> Forwarding:
         raise ValueError("two values are expected: [address:]port, and host:port")
     source = listen(words[0], smallest=smallest)
     target = words[1]
-    if target.startswith("/"):
-        return Forwarding(source, path=target)
     match _fields(target):
+        case [path] if "/" in path:
+            return Forwarding(source, path=path)
         case [host, port_word] if _bare(host):
             return Forwarding(source, _bare(host), port_number(port_word))
         case _:
