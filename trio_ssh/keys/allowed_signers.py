@@ -182,6 +182,8 @@ def _parse_line(content: str, source: str) -> AllowedSigner:
     found = _PRINCIPALS.match(content)
     if found is None:
         raise KeyFileException("the line is not principals, options, and a key")
+    if is_known_type(found[2] or ""):
+        raise KeyFileException("the line begins with a key. Put in front of it for whom it may sign.")
     principals = _pattern_list(found[1] or found[2] or "", "principals")
     rest = content[found.end() :]
     options: dict[str, str | None] = {}

@@ -55,10 +55,13 @@ from trio_ssh.wire.fields import TEXT
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
 
-#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``.
+#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``, and the two kinds
+#: of keys that it lacks or has of late.
 AUTHORITY_ALGORITHMS: Final = frozenset(
     {
         "ssh-ed25519",
+        "ssh-ed448",
+        "ssh-mldsa44-ed25519@openssh.com",
         "ecdsa-sha2-nistp256",
         "ecdsa-sha2-nistp384",
         "ecdsa-sha2-nistp521",
