@@ -136,3 +136,28 @@ def test_a_passphrase_hides_the_secret() -> None:
 def test_the_same_passphrase_is_salted_each_time() -> None:
     key = load("ed25519.pkcs8")
     assert key.to_openssh("passphrase") != key.to_openssh("passphrase")
+
+
+@pytest.mark.parametrize("cipher", ["aes256-ctr", "aes256-gcm@openssh.com"])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_what_is_sealed_says_with_what(cipher: str, rounds: int) -> None:
+    key = load("ed25519.openssh")
+    data = key.to_openssh("passphrase", cipher=cipher, rounds=rounds)
+    inside = bytes(unarmoured(data))
+    assert inside.startswith(MAGIC + string(cipher.encode()) + string(b"bcrypt"))
+    assert rounds.to_bytes(4, "big") in inside[: len(MAGIC) + 100]
+    assert load_private_key(data, "passphrase") == key
+    with pytest.raises(KeyFileException, match="wrong passphrase"):
+        load_private_key(data, "passphrasf")
+
+
+@pytest.mark.parametrize("cipher", ["aes128-ctr", "3des-cbc", "none", ""])
+def test_a_key_is_sealed_with_what_is_strong_only(cipher: str) -> None:
+    with pytest.raises(ValueError, match=r"sealed with aes256-ctr or aes256-gcm@openssh\.com, not"):
+        load("ed25519.openssh").to_openssh("passphrase", cipher=cipher)
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 2049])
+def test_a_key_is_sealed_so_that_it_can_be_opened(rounds: int) -> None:
+    with pytest.raises(ValueError, match=f"1 to 2048 rounds of bcrypt, not {rounds}"):
+        load("ed25519.openssh").to_openssh("passphrase", rounds=rounds)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.keys.samples import COMMENT, ONE_OF_EACH, content, load
 from trio_ssh.errors import KeyFileException, LocalProtocolError
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
-from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.private_key import KeyFormat, PKey
 from trio_ssh.keys.rsa import RSAKey
 
 KEY = load("ed25519.openssh")
@@ -152,3 +153,57 @@ def test_a_new_key_is_of_the_kind_that_was_asked_for(key: PKey, key_type: str, b
     assert (key.get_name(), key.get_bits()) == (key_type, bits)
     assert PKey.from_bytes(key.to_openssh()) == key
     key.verify(b"data", key.sign(b"data"))
+
+
+@pytest.mark.parametrize("passphrase", [None, "", "passphrase", "Grüße"])
+@pytest.mark.parametrize("name", ONE_OF_EACH)
+def test_a_key_is_written_to_pkcs8_and_read_again(name: str, passphrase: str | None) -> None:
+    key = load(name)
+    data = key.to_pkcs8(passphrase)
+    head = b"-----BEGIN ENCRYPTED PRIVATE KEY-----" if passphrase else b"-----BEGIN PRIVATE KEY-----"
+    assert data.startswith(head)
+    assert type(key).from_bytes(data, passphrase) == key
+
+
+@pytest.mark.parametrize("passphrase", [None, "passphrase"])
+@pytest.mark.parametrize(("name", "label"), [("rsa2048.openssh", b"RSA"), ("ecdsa384.openssh", b"EC")])
+def test_a_key_is_written_to_the_format_of_its_kind(name: str, label: bytes, passphrase: str | None) -> None:
+    key = load(name)
+    data = key.to_pem(passphrase)
+    assert data.startswith(b"-----BEGIN " + label + b" PRIVATE KEY-----")
+    assert (b"ENCRYPTED" in data) == bool(passphrase)
+    assert type(key).from_bytes(data, passphrase) == key
+
+
+def test_a_kind_without_an_older_format_says_what_to_write() -> None:
+    with pytest.raises(ValueError, match="no PEM format but PKCS#8: write that, or OpenSSH's"):
+        KEY.to_pem()
+
+
+@pytest.mark.parametrize("file_format", ["openssh", "pem", "pkcs8"])
+def test_a_file_is_written_in_the_format_that_was_asked_for(file_format: KeyFormat, tmp_path: Path) -> None:
+    key = load("ecdsa256.openssh")
+    file, text = tmp_path / "id", io.StringIO()
+    key.write_private_key_file(file, "passphrase", file_format=file_format)
+    key.write_private_key(text, "passphrase", file_format=file_format)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    first = file.read_text().split("\n", 1)[0]
+    assert text.getvalue().startswith(first)
+    assert ("OPENSSH" in first, "EC" in first.split(), "ENCRYPTED" in first) == tuple(
+        file_format == name for name in ("openssh", "pem", "pkcs8")
+    )
+    assert PKey.from_private_key_file(file, "passphrase") == key
+
+
+def test_a_format_that_there_is_not_is_the_callers_mistake_and_writes_nothing(tmp_path: Path) -> None:
+    wrong: Any = "ppk"
+    with pytest.raises(ValueError, match="'openssh', 'pem' or 'pkcs8', not 'ppk'"):
+        KEY.write_private_key_file(tmp_path / "id", file_format=wrong)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_legacy_algorithms_of_a_key_are_its_public_half_s() -> None:
+    assert KEY.legacy_algorithms == KEY.public_key.legacy_algorithms == ()
+    assert KEY.public_key.can_verify("ssh-ed25519")
+    assert not KEY.public_key.can_verify("ssh-rsa")
+    assert load("rsa2048.openssh").public_key.can_verify("ssh-rsa")
