@@ -51,6 +51,13 @@ def test_a_key_signs_for_whom_its_line_names() -> None:
     assert repr(read) == "<AllowedSigners: 2 keys, 0 problems>"
 
 
+def test_an_empty_name_is_nobodys() -> None:
+    read = signers(f"alice,,bob {A}")
+    assert may(read, "bob", ALICE)
+    assert not may(read, "", ALICE)
+    assert read.find_principals(ALICE, now=NOON) == ("alice", "bob")
+
+
 def test_names_may_stand_in_quotes() -> None:
     read = signers(f'"alice liddell,al" {A}')
     assert may(read, "alice liddell", ALICE)
@@ -146,8 +153,8 @@ def test_principals_of_a_certificate_are_its_own_names() -> None:
         (A, "begins with a key. Put in front of it"),
         ("alice", "not principals, options, and a key"),
         (f'"alice {A}', "not principals"),
-        (f'""  {A}', "one of its principals is empty"),
-        (f"alice,,bob {A}", "one of its principals is empty"),
+        (f'""  {A}', "there is nothing among its principals"),
+        (f", {A}", "there is nothing among its principals"),
         (f"{'x' * 1024} {A}", "more than 1023 characters"),
         ("alice ssh-ed25519", "ends before a key"),
         ("alice ssh-ed25519 AAAA", "not a usable public key"),
@@ -157,7 +164,7 @@ def test_principals_of_a_certificate_are_its_own_names() -> None:
         (f'alice cert-authority="yes" {A}', "cert-authority has no value"),
         (f"alice namespaces {A}", "namespaces has no value"),
         (f'alice namespaces="" {A}', "namespaces has no value"),
-        (f'alice namespaces="git," {A}', "one of its namespaces is empty"),
+        (f'alice namespaces="," {A}', "there is nothing among its namespaces"),
         (f'alice namespaces="a",namespaces="b" {A}', "stands there twice"),
         (f'alice valid-after="tomorrow" {A}', "valid-after is no time such as"),
         (f'alice valid-after="2030" {A}', "no time such as"),

@@ -46,7 +46,7 @@ def test_what_any_key_signed_verifies(name: str, hash_name: str) -> None:
     signature = SSHSignature.from_text(sign_data(key, DATA, namespace="file", hash_name=hash_name).to_openssh())
     signature.check(DATA, namespace="file")
     assert (signature.signer, signature.namespace, signature.hash_name) == (key.public_key, "file", hash_name)
-    with pytest.raises(SignatureException, match="does not fit the data: .* is wrong"):
+    with pytest.raises(SignatureException, match=r"does not fit the data: .* is wrong"):
         signature.check(DATA + b".", namespace="file")
 
 
@@ -84,7 +84,7 @@ def test_a_revoked_key_is_not_believed() -> None:
     revoked = KeyRevocationList()
     believe(revoked=revoked)
     revoked.revoke(KEY.public_key)
-    with pytest.raises(SignatureException, match="by <ssh-ed25519 .*>, which was revoked"):
+    with pytest.raises(SignatureException, match=r"by <ssh-ed25519 .*>, which was revoked"):
         believe(revoked=revoked)
 
 

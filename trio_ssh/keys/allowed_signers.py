@@ -233,9 +233,11 @@ def _value(options: dict[str, str | None], name: str) -> str | None:
 
 
 def _pattern_list(text: str, what: str) -> tuple[str, ...]:
-    every = tuple(text.split(","))
-    if not all(every) or max(map(len, every)) > patterns.LONGEST:
-        raise KeyFileException(f"one of its {what} is empty, or has more than {patterns.LONGEST} characters")
+    every = tuple(filter(None, text.split(",")))
+    if not every:
+        raise KeyFileException(f"there is nothing among its {what}")
+    if max(map(len, every)) > patterns.LONGEST:
+        raise KeyFileException(f"one of its {what} has more than {patterns.LONGEST} characters")
     return every
 
 

@@ -55,8 +55,8 @@ from trio_ssh.wire.fields import TEXT
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
 
-#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``, and the two kinds
-#: of keys that it lacks or has of late.
+#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``, and what it has
+#: not, or of late only.
 AUTHORITY_ALGORITHMS: Final = frozenset(
     {
         "ssh-ed25519",
