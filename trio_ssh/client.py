@@ -30,6 +30,8 @@ from trio_ssh.runtime.security_options import checked_algorithms
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
+from trio_ssh.sftp.client import SFTPClient
+from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.wire.text import printable
 
 USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
@@ -317,6 +319,19 @@ class SSHClient:
             ChannelException: the server refuses, or can't connect.
         """
         return await self._connected().open_tcp_stream(host, port)
+
+    async def open_sftp(self, *, limits: SFTPLimits = DEFAULT_SFTP_LIMITS) -> SFTPClient:
+        """Open an SFTP session; close it when you are done: it is an async context manager.
+
+        Args:
+            limits: bounds on what the server may make us hold, and on what is under way.
+
+        Raises:
+            RequestRefused: the server has no SFTP.
+            ChannelException: the server refuses a session.
+            RemoteProtocolError: what answers doesn't speak SFTP.
+        """
+        return await SFTPClient.from_transport(self._connected(), limits=limits)
 
     async def exec_command(
         self,

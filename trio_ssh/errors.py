@@ -354,6 +354,8 @@ class SFTPPermissionDenied(SFTPError, PermissionError):
 class SFTPFileExists(SFTPError, FileExistsError):
     """Something has that name already.  The protocol has no code for it: it was looked for after a failure."""
 
+    _NAMES: ClassVar[dict[int, tuple[int, str]]] = {4: (errno.EEXIST, "file exists")}
+
 
 class SFTPUnsupported(SFTPError):
     """The server doesn't know the request, or the extension."""

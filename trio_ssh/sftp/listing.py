@@ -1,0 +1,161 @@
+"""The names in a directory, as they come."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+import trio
+
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.sftp.attributes import SFTPAttributes
+from trio_ssh.sftp.link import Link, as_error
+from trio_ssh.sftp.messages import Name, NamedFile, Packet, Readdir, Status
+from trio_ssh.sftp.protocol import StatusCode
+from trio_ssh.sftp.pure_path import decoded
+from trio_ssh.wire.text import printable
+
+#: READDIRs that are under way or answered and not taken: two at first, more once a directory proves to be large.
+_FIRST_AHEAD: Final = 2
+_MOST_AHEAD: Final = 4
+
+#: Replies without a name that one listing may bring.
+_EMPTY_REPLIES: Final = 64
+
+
+def checked_name(name: bytes, longest: int) -> bytes:
+    """Return a name that a server gave, if it is one: what is joined to a path must not lead elsewhere.
+
+    Raises:
+        RemoteProtocolError: it is empty, or too long, or has a ``/`` or a NUL in it.
+    """
+    if not name or b"/" in name or b"\0" in name:
+        raise RemoteProtocolError(f"the server lists a file by the name '{printable(name)}', which is no name")
+    if len(name) > longest:
+        raise RemoteProtocolError(f"the server lists a file whose name has {len(name)} bytes")
+    return name
+
+
+def as_attributes(entry: NamedFile) -> SFTPAttributes:
+    """Return an entry's attributes, with its name."""
+    attributes = entry.attributes
+    attributes.filename = decoded(entry.filename)
+    attributes.longname = decoded(entry.longname)
+    return attributes
+
+
+class DirectoryReader:
+    """Reads an open directory, several READDIRs at a time.  It is what waits for their replies.
+
+    Attributes:
+        expects, asked: see `Waiter`.
+    """
+
+    def __init__(self, link: Link, handle: bytes, filename: str | bytes) -> None:
+        self.expects: type[Packet] = Name
+        self.asked: int = 0
+        self._link = link
+        self._handle = handle
+        self._filename = filename
+        self._arrived: deque[tuple[NamedFile, ...]] = deque()
+        self._ahead = _FIRST_AHEAD
+        self._under_way = 0
+        self._names_left = link.limits.listing_names
+        self._empty_left = _EMPTY_REPLIES
+        self._is_ended = False
+        self._is_closed = False
+        self._status: Status | None = None
+        self._task: trio.lowlevel.Task | None = None
+        self._fill()
+
+    def _fill(self) -> None:
+        while not self._is_ended and self._under_way + len(self._arrived) < self._ahead:
+            self._under_way += 1
+            self._link.submit(Readdir(self._handle), self)
+
+    # -- in the reader's step
+
+    def on_reply(self, reply: Packet) -> None:
+        """Names, or the end of them."""
+        self._under_way -= 1
+        if isinstance(reply, Name):
+            self._ahead = _MOST_AHEAD
+            if not self._is_closed:
+                self._arrived.append(reply.names)
+        else:
+            assert isinstance(reply, Status), "a READDIR is answered by names or a status"
+            self._is_ended = True
+            if reply.code != StatusCode.EOF and self._status is None:
+                self._status = reply
+        self._wake()
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """Nothing was asked that brings data."""
+        raise AssertionError("a listing brings no data")
+
+    def on_lost(self) -> None:
+        """The session has ended."""
+        self._under_way -= 1
+        self._is_ended = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._task is not None and (self._arrived or not self._under_way):
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    # -- in the user's task
+
+    async def next_names(self) -> list[NamedFile]:
+        """Return the next names, without ``.`` and ``..``; none at the end.  A checkpoint, always.
+
+        Raises:
+            SFTPError: the server can't read on.
+            RemoteProtocolError: a name is none, or there are too many.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        has_waited = False
+        names: list[NamedFile] = []
+        while not names:
+            if not self._is_ended:
+                self._fill()
+            if not self._arrived and self._under_way:
+                self._task = trio.lowlevel.current_task()
+                has_waited = True
+                await trio.lowlevel.wait_task_rescheduled(self._leave)
+            if not self._arrived:
+                if self._link.failure is not None:
+                    raise self._link.lost()
+                if self._status is not None:
+                    raise as_error(self._status, self._filename)
+                break
+            names = self._checked(self._arrived.popleft())
+        if not has_waited:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        return names
+
+    def _leave(self, _: object) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _checked(self, names: tuple[NamedFile, ...]) -> list[NamedFile]:
+        limits = self._link.limits
+        if len(names) > limits.name_count:
+            raise RemoteProtocolError(f"the server lists {len(names)} files in one reply")
+        # Neither a reply without names nor one that repeats what was listed brings the end nearer.
+        self._empty_left -= not names
+        self._names_left -= len(names)
+        if self._names_left < 0 or self._empty_left < 0:
+            raise RemoteProtocolError(f"a listing that does not end: more than {limits.listing_names} names, or none")
+        return [
+            entry
+            for entry in names
+            if entry.filename not in (b".", b"..") and checked_name(entry.filename, limits.path_bytes)
+        ]
+
+    def close(self) -> None:
+        """Give the directory back, and don't wait."""
+        if not self._is_closed:
+            self._is_closed = self._is_ended = True
+            self._arrived.clear()
+            self._link.close_later(self._handle)

@@ -1,0 +1,371 @@
+"""What an SFTP client asks of its server, one request or a few at a time.
+
+Files, paths, trees and transfers are built on it; `SFTPClient` is it, and they.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import Final, TypeVar
+
+from trio_ssh.errors import RemoteProtocolError, SFTPError, SFTPFileExists
+from trio_ssh.sftp.attributes import SFTPAttributes
+from trio_ssh.sftp.link import Link
+from trio_ssh.sftp.listing import DirectoryReader, as_attributes
+from trio_ssh.sftp.messages import (
+    Attrs,
+    Extended,
+    ExtendedReply,
+    Handle,
+    Lsetstat,
+    Lstat,
+    Mkdir,
+    Name,
+    NamedFile,
+    Open,
+    Opendir,
+    Packet,
+    Readlink,
+    Realpath,
+    Remove,
+    Rename,
+    Rmdir,
+    ServerLimits,
+    Setstat,
+    Stat,
+    Status,
+    Symlink,
+    TwoPaths,
+)
+from trio_ssh.sftp.protocol import KIB, OpenFlags, StatusCode
+from trio_ssh.sftp.pure_path import RemotePath, as_bytes, decoded, shown
+
+P = TypeVar("P", bound=Packet)
+
+_U32: Final = 0xFFFFFFFF
+_U64: Final = 0xFFFFFFFFFFFFFFFF
+
+#: The least that a READ or WRITE carries, whatever a server claims to allow: filexfer-02 s3 wants eight times as much.
+_LEAST_BLOCK: Final = 4 * KIB
+
+
+def checked_number(what: str, value: int, most: int = _U32) -> int:
+    """Return a number that the protocol can carry.
+
+    Raises:
+        ValueError: it can't.
+    """
+    if not 0 <= value <= most:
+        raise ValueError(f"{what} is between 0 and {most}, and not {value}")
+    return value
+
+
+def times_attributes(times: tuple[float, float] | None) -> SFTPAttributes:
+    """Return access and modification time as attributes; without any, those of now."""
+    atime, mtime = times if times is not None else (time.time(),) * 2
+    return SFTPAttributes(st_atime=checked_number("a time", int(atime)), st_mtime=checked_number("a time", int(mtime)))
+
+
+def owner_attributes(uid: int, gid: int) -> SFTPAttributes:
+    """Return an owner as attributes."""
+    return SFTPAttributes(st_uid=checked_number("a uid", uid), st_gid=checked_number("a gid", gid))
+
+
+def mode_attributes(mode: int) -> SFTPAttributes:
+    """Return permissions as attributes."""
+    return SFTPAttributes(st_mode=checked_number("a mode", mode))
+
+
+def size_attributes(size: int) -> SFTPAttributes:
+    """Return a size as attributes."""
+    return SFTPAttributes(st_size=checked_number("a size", size, _U64))
+
+
+class Operations:
+    """Requests about paths.  Any number of tasks may make them.
+
+    A path is a str, bytes or an `SFTPPath`; a relative one begins where the server lets its users begin, or where
+    `chdir` went.  What fails raises an `SFTPError`, which is an `OSError`.  A request that is cancelled may or may not
+    have been carried out; the session goes on.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._cwd: bytes | None = None
+        self._server_limits = ServerLimits(0, 0, 0, 0)
+
+    # -- what others build on
+
+    def _wire(self, path: RemotePath) -> bytes:
+        """Return a path as it is sent.
+
+        Raises:
+            TypeError, ValueError: it is no path, or has a NUL in it.
+            OSError: it is too long.
+        """
+        name = as_bytes(path)
+        if self._cwd is not None and name and not name.startswith(b"/"):
+            name = self._cwd.rstrip(b"/") + b"/" + name
+        if len(name) > self._link.limits.path_bytes:
+            text = f"a path has {self._link.limits.path_bytes} bytes at the most (SFTPLimits.path_bytes)"
+            raise OSError(errno.ENAMETOOLONG, text, shown(path))
+        return name
+
+    async def _open_handle(self, path: RemotePath, flags: OpenFlags, attributes: SFTPAttributes | None = None) -> bytes:
+        """Open a file, and return its handle, which has to be given back.
+
+        Args:
+            attributes: of the file, if it is made by this.
+
+        Raises:
+            SFTPFileExists: it was to be made, and is there.
+        """
+        packet = Open(self._wire(path), flags, attributes or SFTPAttributes())
+        name = shown(path)
+        try:
+            return (await self._link.ask(packet, Handle, name)).handle
+        except SFTPError as error:
+            if flags & OpenFlags.EXCLUSIVE:
+                await self._explain(error, path, name)
+            raise
+
+    async def _explain(self, error: SFTPError, path: RemotePath, *names: str | bytes) -> None:
+        """Raise `SFTPFileExists` if that is why something could not be made: the protocol has no code for it."""
+        if error.code != StatusCode.FAILURE:
+            return
+        try:
+            await self.lstat(path)
+        except SFTPError:
+            return
+        raise SFTPFileExists(error.code, error.text, *names) from error
+
+    async def _extended(
+        self,
+        name: str,
+        details: bytes,
+        expects: type[P],
+        filename: str | bytes | None = None,
+        filename2: str | bytes | None = None,
+    ) -> P:
+        """Make an extension's request."""
+        return await self._link.ask(Extended(name, details), expects, filename, filename2)
+
+    async def _one_name(self, reply: Name) -> bytes:
+        """Return the only name of a NAME."""
+        if len(reply.names) != 1:
+            raise RemoteProtocolError(f"{len(reply.names)} names where one was due")
+        name = reply.names[0].filename
+        if b"\0" in name or len(name) > self._link.limits.path_bytes:
+            raise RemoteProtocolError("a path with a NUL in it, or too long to be one")
+        return name
+
+    async def _read_directory(self, path: RemotePath) -> DirectoryReader:
+        """Open a directory.  Whoever calls it closes it."""
+        name = shown(path)
+        handle = (await self._link.ask(Opendir(self._wire(path)), Handle, name)).handle
+        return DirectoryReader(self._link, handle, name)
+
+    async def _entries(self, path: RemotePath) -> list[NamedFile]:
+        """Return all that is in a directory."""
+        reader = await self._read_directory(path)
+        try:
+            entries: list[NamedFile] = []
+            while names := await reader.next_names():
+                entries += names
+            return entries
+        finally:
+            reader.close()
+
+    async def _ask_limits(self) -> None:
+        """Learn what the server carries in one READ and one WRITE."""
+        if b"limits@openssh.com" not in self._link.session.extensions:
+            return
+        try:
+            reply = await self._extended("limits@openssh.com", b"", ExtendedReply)
+        except SFTPError:
+            return  # it says that it does and it doesn't: what every server takes is enough
+        limits = ServerLimits.decode(reply.details)
+        most = self._link.limits.block_bytes
+        self._server_limits = limits
+        if limits.read_bytes:
+            self._link.read_bytes = max(_LEAST_BLOCK, min(most, limits.read_bytes))
+        if limits.write_bytes:
+            self._link.write_bytes = max(_LEAST_BLOCK, min(most, limits.write_bytes))
+
+    # -- looking
+
+    async def stat(self, path: RemotePath, *, follow_symlinks: bool = True) -> SFTPAttributes:
+        """Return a file's attributes.
+
+        Args:
+            follow_symlinks: of a symbolic link, those of what it leads to.
+        """
+        request = Stat(self._wire(path)) if follow_symlinks else Lstat(self._wire(path))
+        return (await self._link.ask(request, Attrs, shown(path))).attributes
+
+    async def lstat(self, path: RemotePath) -> SFTPAttributes:
+        """Return a file's attributes; of a symbolic link, its own."""
+        return await self.stat(path, follow_symlinks=False)
+
+    async def listdir(self, path: RemotePath = ".") -> list[str]:
+        """Return the names in a directory, in the server's order, without ``.`` and ``..``."""
+        return [decoded(entry.filename) for entry in await self._entries(path)]
+
+    async def listdir_attr(self, path: RemotePath = ".") -> list[SFTPAttributes]:
+        """Return the files in a directory: attributes, with ``filename`` and ``longname``."""
+        return [as_attributes(entry) for entry in await self._entries(path)]
+
+    async def readlink(self, path: RemotePath) -> str:
+        """Return what a symbolic link leads to, as it stands there."""
+        reply = await self._link.ask(Readlink(self._wire(path)), Name, shown(path))
+        return decoded(await self._one_name(reply))
+
+    async def normalize(self, path: RemotePath) -> str:
+        """Return the absolute path, without symbolic links and ``..``."""
+        return decoded(await self._real_path(path))
+
+    async def _real_path(self, path: RemotePath) -> bytes:
+        reply = await self._link.ask(Realpath(self._wire(path) or b"."), Name, shown(path))
+        return await self._one_name(reply)
+
+    # -- changing
+
+    async def mkdir(self, path: RemotePath, mode: int = 0o777) -> None:
+        """Make a directory.
+
+        Args:
+            mode: permissions, from which the server takes away what its umask says.
+
+        Raises:
+            SFTPFileExists: the name is taken.
+        """
+        name = shown(path)
+        try:
+            await self._link.ask(Mkdir(self._wire(path), mode_attributes(mode)), Status, name)
+        except SFTPError as error:
+            await self._explain(error, path, name)
+            raise
+
+    async def rmdir(self, path: RemotePath) -> None:
+        """Remove an empty directory.
+
+        Raises:
+            SFTPError: whose ``errno`` is ``ENOTEMPTY`` if it isn't empty.
+        """
+        name = shown(path)
+        try:
+            await self._link.ask(Rmdir(self._wire(path)), Status, name)
+        except SFTPError as error:
+            if error.code == StatusCode.FAILURE and await self._has_entries(path):
+                # The protocol has no code for it.
+                error.errno, error.strerror = errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)
+            raise
+
+    async def _has_entries(self, path: RemotePath) -> bool:
+        try:
+            reader = await self._read_directory(path)
+        except SFTPError:
+            return False
+        try:
+            return bool(await reader.next_names())
+        except SFTPError:
+            return False
+        finally:
+            reader.close()
+
+    async def remove(self, path: RemotePath) -> None:
+        """Remove a file, or a symbolic link."""
+        await self._link.ask(Remove(self._wire(path)), Status, shown(path))
+
+    async def unlink(self, path: RemotePath) -> None:
+        """Remove a file: `remove`, as `os` has both."""
+        await self.remove(path)
+
+    async def rename(self, oldpath: RemotePath, newpath: RemotePath) -> None:
+        """Rename, unless the new name is taken.
+
+        Raises:
+            SFTPFileExists: it is; `posix_rename` would replace it.
+        """
+        names = shown(oldpath), shown(newpath)
+        try:
+            await self._link.ask(Rename(self._wire(oldpath), self._wire(newpath)), Status, *names)
+        except SFTPError as error:
+            await self._explain(error, newpath, *names)
+            raise
+
+    async def posix_rename(self, oldpath: RemotePath, newpath: RemotePath) -> None:
+        """Rename, and replace in one step what has the new name: ``posix-rename@openssh.com``."""
+        details = TwoPaths(self._wire(oldpath), self._wire(newpath)).encode()
+        await self._extended("posix-rename@openssh.com", details, Status, shown(oldpath), shown(newpath))
+
+    async def symlink(self, source: RemotePath, dest: RemotePath) -> None:
+        """Make a symbolic link.
+
+        Args:
+            source: what it leads to, as it is to stand there; it need not exist.
+            dest: the link.
+
+        Raises:
+            SFTPFileExists: the link's name is taken.
+        """
+        names = shown(source), shown(dest)
+        try:
+            await self._link.ask(Symlink(as_bytes(source), self._wire(dest)), Status, *names)
+        except SFTPError as error:
+            await self._explain(error, dest, *names)
+            raise
+
+    async def link(self, source: RemotePath, dest: RemotePath) -> None:
+        """Give a file a second name, `dest`: ``hardlink@openssh.com``.
+
+        Raises:
+            SFTPFileExists: the name is taken.
+        """
+        details = TwoPaths(self._wire(source), self._wire(dest)).encode()
+        names = shown(source), shown(dest)
+        try:
+            await self._extended("hardlink@openssh.com", details, Status, *names)
+        except SFTPError as error:
+            await self._explain(error, dest, *names)
+            raise
+
+    async def _set(self, path: RemotePath, attributes: SFTPAttributes, *, follow_symlinks: bool = True) -> None:
+        """Set those attributes that are there."""
+        name = shown(path)
+        if follow_symlinks:
+            await self._link.ask(Setstat(self._wire(path), attributes), Status, name)
+        else:
+            details = Lsetstat(self._wire(path), attributes).encode()
+            await self._extended("lsetstat@openssh.com", details, Status, name)
+
+    async def setstat(self, path: RemotePath, attributes: SFTPAttributes, *, follow_symlinks: bool = True) -> None:
+        """Set those attributes that are not None, in one request.
+
+        Args:
+            follow_symlinks: False for those of a symbolic link itself: ``lsetstat@openssh.com``.
+        """
+        await self._set(path, attributes, follow_symlinks=follow_symlinks)
+
+    async def chmod(self, path: RemotePath, mode: int, *, follow_symlinks: bool = True) -> None:
+        """Change permissions.  `follow_symlinks` as for `setstat`."""
+        await self._set(path, mode_attributes(mode), follow_symlinks=follow_symlinks)
+
+    async def chown(self, path: RemotePath, uid: int, gid: int, *, follow_symlinks: bool = True) -> None:
+        """Change the owner; both numbers, as the protocol has it.  `follow_symlinks` as for `setstat`."""
+        await self._set(path, owner_attributes(uid, gid), follow_symlinks=follow_symlinks)
+
+    async def utime(
+        self, path: RemotePath, times: tuple[float, float] | None = None, *, follow_symlinks: bool = True
+    ) -> None:
+        """Set access and modification time, in seconds since 1970; None is now.  `follow_symlinks` as for `setstat`.
+
+        The protocol has whole seconds, from 1970 to 2106.
+        """
+        await self._set(path, times_attributes(times), follow_symlinks=follow_symlinks)
+
+    async def truncate(self, path: RemotePath, size: int) -> None:
+        """Cut a file to `size` bytes, or fill it up with zeros."""
+        await self._set(path, size_attributes(size))
