@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import attrs
@@ -29,12 +30,8 @@ OTHER: Final = trio_ssh.Ed25519Key(bytes(range(32)), "second")
 async def asked(server: trio_ssh.AgentServer, *, allow_changes: bool = True) -> AsyncGenerator[trio_ssh.Agent]:
     """A connection to the agent."""
     ours, theirs = memory_pair()
-
-    async def serve() -> None:
-        await server.serve_stream(theirs, allow_changes=allow_changes)
-
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(serve)  # noqa: ASYNC113  (a stream keeps what is said before)
+        nursery.start_soon(partial(server.serve_stream, theirs, allow_changes=allow_changes))
         async with trio_ssh.Agent(stream=ours) as agent:
             yield agent
 
