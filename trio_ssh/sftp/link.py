@@ -107,19 +107,22 @@ class Share:
 
     A file that has nothing under way always gets its first block: others may hold the session's whole share for a
     reader who never comes back.
+
+    Attributes:
+        limit: of `used`; a reader that has little use for more sets it lower.
     """
 
-    __slots__ = ("_limit", "_link", "used")
+    __slots__ = ("_link", "limit", "used")
 
     def __init__(self, link: Link) -> None:
         self._link = link
-        self._limit = link.limits.file_bytes
+        self.limit: int = link.limits.file_bytes
         self.used: int = 0
 
     def take(self, size: int) -> bool:
         """Take `size` bytes if they are free."""
         link = self._link
-        if self.used and (self.used + size > self._limit or link.used_bytes + size > link.limits.session_bytes):
+        if self.used and (self.used + size > self.limit or link.used_bytes + size > link.limits.session_bytes):
             return False
         self.used += size
         link.used_bytes += size

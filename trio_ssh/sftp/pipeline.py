@@ -10,7 +10,7 @@ willing to give.  A size is a claim: reading ends where the server says EOF, and
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Final, Protocol
 
 import trio
 
@@ -27,24 +27,59 @@ FIRST_BLOCKS: Final = 4
 _LEAST_BYTES: Final = 4 * 1024
 
 
+class Asker(Protocol):
+    """Whose a block is.
+
+    Attributes:
+        is_closed: nobody wants the blocks any more.
+    """
+
+    is_closed: bool
+
+    def note_short(self, size: int) -> None:
+        """The server gave only `size` bytes of a block."""
+        ...
+
+    def ask(self, block: Block, offset: int) -> None:
+        """Ask for what a short reply left out."""
+        ...
+
+    def on_done(self, block: Block) -> None:
+        """Nothing more comes for `block`."""
+        ...
+
+
 class Block:
     """A piece of a file that is being read.
 
     Attributes:
         offset, size: where it lies in the file, and how much is wanted.
+        is_beyond: it lies behind the end of the file, as far as that was known.
         parts: what has come.
         is_done: nothing more comes: it is complete, or the file ends in it, or `status` is an error.
         is_last: the file ends in it, or before it.
     """
 
-    __slots__ = ("_pipeline", "asked", "expects", "is_done", "is_last", "offset", "parts", "size", "status")
+    __slots__ = (
+        "_pipeline",
+        "asked",
+        "expects",
+        "is_beyond",
+        "is_done",
+        "is_last",
+        "offset",
+        "parts",
+        "size",
+        "status",
+    )
 
-    def __init__(self, pipeline: ReadPipeline, offset: int, size: int) -> None:
+    def __init__(self, pipeline: Asker, offset: int, size: int, *, is_beyond: bool = False) -> None:
         self._pipeline = pipeline
         self.expects: type[Packet] = Data
         self.asked: int = size
         self.offset = offset
         self.size = size
+        self.is_beyond: bool = is_beyond
         self.parts: Batch = Batch()
         self.is_done: bool = False
         self.is_last: bool = False
@@ -95,8 +130,10 @@ class ReadPipeline:
         known_end: the file's size, as far as it is known.  Beyond it one block at a time is asked for.
         ahead_bytes: what is asked for at once in the beginning; it grows with every block that comes.
         grows: whether it does.
+        block_bytes: what one READ asks for; None for as much as the server gives.
 
     Attributes:
+        block_bytes: what the next READ asks for.
         is_closed: nobody reads any more.
         is_ended: the end of the file was seen.
     """
@@ -111,19 +148,21 @@ class ReadPipeline:
         *,
         ahead_bytes: int | None = None,
         grows: bool = True,
+        block_bytes: int | None = None,
     ) -> None:
         self._link = link
         self._share = share
         self._handle = handle
         self._next = offset
         self._known_end = known_end
-        self._block_bytes = link.read_bytes
+        self.block_bytes: int = block_bytes or link.read_bytes
         self.ahead_bytes: int = ahead_bytes or FIRST_BLOCKS * link.read_bytes
         self._grows = grows
         self._blocks: deque[Block] = deque()
         self._under_way = 0
         self._beyond = 0
         self._task: trio.lowlevel.Task | None = None
+        self._is_shut = False
         self.is_closed: bool = False
         self.is_ended: bool = False
         self.fill()
@@ -144,14 +183,14 @@ class ReadPipeline:
             left = self._known_end - self._next
             if left <= 0 and self._beyond:
                 break
-            size = min(self._block_bytes, left) if left > 0 else self._block_bytes
+            size = min(self.block_bytes, left) if left > 0 else self.block_bytes
             if not self._share.take(size):
                 break
-            block = Block(self, self._next, size)
+            block = Block(self, self._next, size, is_beyond=left <= 0)
             self._blocks.append(block)
             self._next += size
             self._under_way += size
-            self._beyond += left <= 0
+            self._beyond += block.is_beyond
             self._link.session.read(self._handle, block.offset, size, block)
             has_asked = True
         if has_asked:
@@ -167,15 +206,20 @@ class ReadPipeline:
 
     def note_short(self, size: int) -> None:
         """The server gave only `size` bytes: later blocks ask for no more."""
-        if _LEAST_BYTES <= size < self._block_bytes:
-            self._block_bytes = size
+        if _LEAST_BYTES <= size < self.block_bytes:
+            self.block_bytes = size
+
+    def expect_size(self, size: int) -> None:
+        """The file is said to have `size` bytes."""
+        self._known_end = max(self._known_end, size)
+        self.fill()
 
     def on_done(self, block: Block) -> None:
         """Nothing more comes for `block`."""
         if self.is_closed:
             self._share.give_back(block.size)
             return
-        if block.offset >= self._known_end:
+        if block.is_beyond:
             self._beyond -= 1
             if not block.is_last:
                 self._known_end = max(self._known_end, block.offset + block.size)
@@ -183,18 +227,27 @@ class ReadPipeline:
         if block.is_last or block.status is not None:
             self.is_ended = True
         elif self._grows:
-            self.ahead_bytes += self._block_bytes
+            self.ahead_bytes += self.block_bytes
         self.fill()
-        if self._task is not None and self._blocks and self._blocks[0].is_done:
+        if self._blocks and self._blocks[0].is_done:
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)
 
     # -- the user's task
 
     async def wait(self) -> None:
-        """Wait until the next block is there.  A checkpoint only if it isn't; cancelled, it loses nothing."""
+        """Wait until the next block is there, or the end.  A checkpoint only if it isn't; cancelled, it loses nothing.
+
+        Raises:
+            ConnectionLost: the session ended before the file did.
+            trio.ClosedResourceError: `close` was called meanwhile.
+        """
         self.fill()
-        if not self._blocks or self._blocks[0].is_done:
+        if self._blocks[0].is_done if self._blocks else self.is_ended:
             return
         if self._link.failure is not None:
             raise self._link.lost()
@@ -205,6 +258,10 @@ class ReadPipeline:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(leave)
+        if self._is_shut:
+            raise trio.ClosedResourceError("this file was closed")
+        if not self._blocks and not self.is_ended and self._link.failure is not None:
+            raise self._link.lost()
 
     def take(self, limit: int) -> list[Block]:
         """Take the blocks that are there, one at least if the first is, up to about `limit` bytes.
@@ -234,19 +291,25 @@ class ReadPipeline:
         """The block's bytes were taken or written: as many may be asked for."""
         self._share.give_back(block.size)
         self.fill()
+        if self._link.failure is not None:
+            # Whoever waits until there is room to ask would wait for a reply that was never asked for.
+            self._wake()
 
     def _drop(self) -> None:
         """The file has ended: whatever was asked for beyond is of no use."""
         self.is_ended = self.is_closed = True
         for block in self._blocks:
+            block.parts = Batch()
             if block.is_done:
                 self._share.give_back(block.size)
         self._blocks.clear()
 
     def close(self) -> None:
         """Stop: what still comes is dropped.  Blocks that were taken are to be given back all the same."""
+        self._is_shut = True
         if not self.is_closed:
             self._drop()
+        self._wake()
 
 
 class Ack:
