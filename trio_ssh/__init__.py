@@ -88,11 +88,17 @@ from trio_ssh.server_interface import (
     ServerInterface,
 )
 from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
+from trio_ssh.sftp.attributes import SFTPAttributes
+from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
+from trio_ssh.sftp.messages import StatVFS
+from trio_ssh.sftp.protocol import SFTPLimits
+from trio_ssh.sftp.server import SFTPServer
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
 
 if sys.platform != "win32":
     from trio_ssh.local_session import run_local_session  # it needs POSIX's terminals
+    from trio_ssh.sftp.filesystem import LocalSFTPServer  # and this its descriptors of directories
 
 __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting keeps
     # Connecting, and running commands
@@ -168,6 +174,14 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ServerProcess",
     "SubsystemHandler",
     "run_local_session",
+    # Serving files
+    "LocalSFTPServer",
+    "SFTPServer",
+    "SFTPServerInterface",
+    "SFTPHandle",
+    "SFTPAttributes",
+    "SFTPLimits",
+    "StatVFS",
     # Below: the connection itself
     "Transport",
     "SecurityOptions",

@@ -18,7 +18,7 @@
 ``server``      `SFTPServer`: an interface on a channel, each request in a task
 ``beneath``     opening files beneath a directory and never outside of it
 ``local_file``  an open file of this machine as a handle, and system calls on descriptors
-``local_files`` a directory of this machine as an interface whose methods never wait
+``directory``   a directory of this machine as an interface whose methods never wait
 ``filesystem``  `LocalSFTPServer`: such a directory, served by threads
 """
 

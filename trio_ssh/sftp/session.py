@@ -440,7 +440,11 @@ class ServerSession(_PacketWalk):
 
     def reply(self, request_id: int, packet: Packet) -> None:
         """Answer a request."""
-        self._add(packet.frame(request_id))
+        self.reply_in_frame(packet.frame(request_id))
+
+    def reply_in_frame(self, frame: bytearray) -> None:
+        """Answer a request with a packet that is made already; it isn't yours any more."""
+        self._add(frame)
 
     def _add(self, frame: bytearray) -> None:
         self.outgoing_bytes += len(frame)

@@ -38,7 +38,10 @@ FAILURE: Final = Status(StatusCode.FAILURE, "Failure", "")
 
 
 def status_of(error: OSError | EOFError) -> Status:
-    """Return what a client is told of an exception.  An `SFTPError`, as a server has it that passes requests on, stays."""
+    """Return what a client is told of an exception.
+
+    An `SFTPError` stays what it is: a server that passes requests on to another has it from there.
+    """
     if isinstance(error, EOFError):
         return END_OF_FILE
     if isinstance(error, SFTPError):
