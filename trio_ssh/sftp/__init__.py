@@ -1,25 +1,29 @@
 """SFTP: a sealed codec for both roles, and the files, transfers and servers that are built on it.
 
-``protocol``    numbers, and the bounds on what a peer may make us hold
-``attributes``  a file's attributes
-``messages``    the packets, declared
-``session``     both ends of a session, sealed
-``link``        the client's end on a channel: who waits, who is woken, and how much is under way
-``pipeline``    many READs or WRITEs of one file under way at once
-``pure_path``   remote paths as text alone
-``listing``     the names in a directory, as they come
-``operations``  requests about paths: what files, trees, transfers and `SFTPClient` are built on
-``client``      the public `SFTPClient`
-``status``      which status an exception becomes
-``interface``   what a server decides and does: `SFTPServerInterface`, `SFTPHandle`
-``longname``    the line that ``ls -l`` would show
-``order``       which of a session's requests may run at the same time
-``dispatch``    from a request to its reply, by way of an interface
-``server``      `SFTPServer`: an interface on a channel, each request in a task
-``beneath``     opening files beneath a directory and never outside of it
-``local_file``  an open file of this machine as a handle, and system calls on descriptors
-``directory``   a directory of this machine as an interface whose methods never wait
-``filesystem``  `LocalSFTPServer`: such a directory, served by threads
+``protocol``       numbers, and the bounds on what a peer may make us hold
+``attributes``     a file's attributes
+``messages``       the packets, declared
+``session``        both ends of a session, sealed
+``link``           the client's end on a channel: who waits, who is woken, and how much is under way
+``pipeline``       many READs or WRITEs of one file under way at once
+``pure_path``      remote paths as text alone
+``listing``        the names in a directory, as they come
+``operations``     requests about paths: what files, trees, transfers and `SFTPClient` are built on
+``round``          one round trip: requests that leave in one piece
+``local``          files of this machine as transfers read and write them, in threads
+``remote_writer``  a file on the server while a transfer writes it
+``transfer``       single files, from the server and to it
+``client``         the public `SFTPClient`
+``status``         which status an exception becomes
+``interface``      what a server decides and does: `SFTPServerInterface`, `SFTPHandle`
+``longname``       the line that ``ls -l`` would show
+``order``          which of a session's requests may run at the same time
+``dispatch``       from a request to its reply, by way of an interface
+``server``         `SFTPServer`: an interface on a channel, each request in a task
+``beneath``        opening files beneath a directory and never outside of it
+``local_file``     an open file of this machine as a handle, and system calls on descriptors
+``directory``      a directory of this machine as an interface whose methods never wait
+``filesystem``     `LocalSFTPServer`: such a directory, served by threads
 """
 
 from __future__ import annotations
