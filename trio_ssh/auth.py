@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from trio_ssh.agent import Agent, default_path
+from trio_ssh.config.applied import Applied
 from trio_ssh.core.auth_client import (
     AuthAnswer,
     interactive_as_client,
@@ -26,6 +27,7 @@ from trio_ssh.errors import (
     AuthenticationException,
     ConnectionLost,
     KeyFileException,
+    LocalProtocolError,
     PasswordRequiredException,
     RemoteProtocolError,
     SSHException,
@@ -41,6 +43,7 @@ from trio_ssh.wire.text import printable
 
 #: What is looked for in ``~/.ssh``, as ssh does.
 DEFAULT_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
+_USUAL_KEYS: Final = tuple(f"~/.ssh/{name}" for name in DEFAULT_KEYS)
 
 
 @attrs.frozen
@@ -78,6 +81,8 @@ class Credentials:
         prompt_handler: answers ``keyboard-interactive``.
         notes: why some keys that one might expect are not among `keys`.
         has_looked_for_keys: ``~/.ssh`` was searched.
+        methods: what is tried, in this order; None for everything.
+        accepts_algorithm: whether a key may sign by this algorithm; None for all.
     """
 
     keys: Sequence[tuple[Signer, str]] = ()
@@ -89,6 +94,8 @@ class Credentials:
     prompt_handler: PromptHandler | None = None
     notes: Sequence[str] = ()
     has_looked_for_keys: bool = False
+    methods: Sequence[str] | None = None
+    accepts_algorithm: Callable[[str], bool] | None = None
 
 
 async def load_credentials(
@@ -101,11 +108,13 @@ async def load_credentials(
     identities_only: bool,
     password: str | None,
     prompt_handler: PromptHandler | None,
+    applied: Applied,
 ) -> Credentials:
-    """Read the keys that the user named, and those in ``~/.ssh``.
+    """Read the keys that the user named, and those of the configuration or in ``~/.ssh``.
 
     Args:
         allow_agent: whether the user's agent may be asked, or where another is.
+        applied: what a configuration says: where keys are, and how to log in.
 
     Raises:
         KeyFileException: a file that the user *named* can't be used, and the agent doesn't have its key.
@@ -116,7 +125,8 @@ async def load_credentials(
     agent_path = _agent_path(allow_agent)
     loaded = _Loaded()
     if names or look_for_keys:
-        await trio.to_thread.run_sync(loaded.load, names, passphrase, look_for_keys, agent_path is not None)
+        places = () if not look_for_keys else applied.key_files if applied.key_files is not None else _USUAL_KEYS
+        await trio.to_thread.run_sync(loaded.load, names, passphrase, places, agent_path is not None)
     if agent_path is not None and any(half.is_named for half in loaded.public_halves):
         await _demand_from_agent(agent_path, loaded.public_halves)
     return Credentials(
@@ -127,8 +137,10 @@ async def load_credentials(
         identities_only=identities_only,
         password=password,
         prompt_handler=prompt_handler,
-        notes=loaded.notes,
+        notes=[*loaded.notes, *applied.method_notes],
         has_looked_for_keys=look_for_keys,
+        methods=applied.methods,
+        accepts_algorithm=applied.accepts_algorithm,
     )
 
 
@@ -159,8 +171,8 @@ class _Loaded:
         self.public_halves: list[PublicHalf] = []
         self.notes: list[str] = []
 
-    def load(self, names: Sequence[str | Path], passphrase: str | None, look_for_keys: bool, has_agent: bool) -> None:
-        """Read the named keys and, if wanted, those in ``~/.ssh``; take notes on those that weren't usable."""
+    def load(self, names: Sequence[str | Path], passphrase: str | None, places: Sequence[str], has_agent: bool) -> None:
+        """Read the named keys, and those that may be at `places`; take notes on those that weren't usable."""
         for name in names:
             try:
                 self.keys.append((load_private_key_file(name, passphrase), str(name)))
@@ -169,8 +181,8 @@ class _Loaded:
                 if public is None:
                     raise
                 self.public_halves.append(PublicHalf(public, str(name), error, is_named=True))
-        for default in DEFAULT_KEYS if look_for_keys else ():
-            path = Path("~/.ssh").expanduser() / default
+        for place in places:
+            path = Path(place).expanduser()
             if not path.exists():
                 continue
             try:
@@ -210,8 +222,9 @@ class _Attempt:
     prompt_handler: PromptHandler | None = None
     #: Not tried where the server allows this method, which is another way to the same.
     unless: str = ""
-    #: Of a key.
+    #: Of a key, and what it would sign by.
     blob: bytes = b""
+    algorithm: str = ""
 
 
 class _AskAgent:
@@ -227,17 +240,31 @@ def _key_attempt(transport: Transport, username: str, key: Signer, source: str) 
         f"publickey {transport.choose_algorithm(key)} {key.fingerprint} ({source})",
         partial(transport.publickey_dialog, username, key),
         blob=key.asbytes(),
+        algorithm=transport.choose_algorithm(key),
     )
 
 
-def _attempts(transport: Transport, username: str, credentials: Credentials) -> list[_Attempt | _AskAgent]:
+def _key_attempts(
+    transport: Transport, username: str, keys: Sequence[tuple[Signer, str]], notes: list[str]
+) -> list[_Attempt]:
+    """Return an attempt for each key; and take a note of each that signs with nothing that is enabled."""
+    attempts: list[_Attempt] = []
+    for key, source in keys:
+        try:
+            attempts.append(_key_attempt(transport, username, key, source))
+        except LocalProtocolError as error:
+            notes.append(f"{key.fingerprint} ({source}) was not tried: {error}")
+    return attempts
+
+
+def _attempts(
+    transport: Transport, username: str, credentials: Credentials, notes: list[str]
+) -> list[_Attempt | _AskAgent]:
     """Return everything that can be tried, in order: keys, answers to prompts, the password."""
-    attempts: list[_Attempt | _AskAgent] = [
-        _key_attempt(transport, username, key, source) for key, source in credentials.keys
-    ]
+    attempts: list[_Attempt | _AskAgent] = [*_key_attempts(transport, username, credentials.keys, notes)]
     if credentials.agent_path is not None:
         attempts.append(_AskAgent())
-    attempts += [_key_attempt(transport, username, key, source) for key, source in credentials.found_keys]
+    attempts += _key_attempts(transport, username, credentials.found_keys, notes)
     handler, password = credentials.prompt_handler, credentials.password
     interactive = partial(interactive_as_client, username, "", transport.limits)
     if handler is not None:
@@ -254,6 +281,28 @@ def _attempts(transport: Transport, username: str, credentials: Credentials) -> 
     return attempts
 
 
+def _wanted(
+    attempts: Sequence[_Attempt | _AskAgent], credentials: Credentials, notes: list[str]
+) -> list[_Attempt | _AskAgent]:
+    """Return the attempts that a configuration leaves, in its order; and take a note of each key that it doesn't."""
+    methods, accepts = credentials.methods, credentials.accepts_algorithm
+    wanted: list[_Attempt | _AskAgent] = []
+    for attempt in attempts:
+        if methods is not None and attempt.method not in methods:
+            continue
+        if isinstance(attempt, _AskAgent):
+            wanted.append(attempt)
+        elif accepts is not None and attempt.algorithm and not accepts(attempt.algorithm):
+            notes.append(f"{attempt.what} was not tried: PubkeyAcceptedAlgorithms leaves its algorithm out")
+        elif methods is not None and attempt.unless not in methods:
+            wanted.append(attrs.evolve(attempt, unless=""))
+        else:
+            wanted.append(attempt)
+    if methods is not None:
+        wanted.sort(key=lambda attempt: methods.index(attempt.method))
+    return wanted
+
+
 class _Login:
     """Tries one thing after another, and keeps the account of it."""
 
@@ -262,7 +311,9 @@ class _Login:
         self._username = username
         self._credentials = credentials
         self._agent = agent
-        self._left = _attempts(transport, username, credentials)
+        self._key_notes: list[str] = []
+        attempts = _attempts(transport, username, credentials, self._key_notes)
+        self._left = _wanted(attempts, credentials, self._key_notes)
         self._halves = list(credentials.public_halves)
         self._agent_notes: list[str] = []
         self.tried: list[str] = []
@@ -272,7 +323,7 @@ class _Login:
     @property
     def notes(self) -> list[str]:
         """What was not tried, and why."""
-        return [*self._agent_notes, *self._credentials.notes, *(half.note for half in self._halves)]
+        return [*self._agent_notes, *self._key_notes, *self._credentials.notes, *(half.note for half in self._halves)]
 
     async def run(self) -> bool:
         """Tell whether the server is content in the end."""
@@ -324,14 +375,10 @@ class _Login:
         held = {key.asbytes() for key in keys}
         self._halves = [half for half in self._halves if half.key.blob not in held]
         self.has_key = self.has_key or bool(keys)
-        attempts = [
-            _key_attempt(
-                self._transport, self._username, key, f"of the agent, {printable(key.comment, 64) or 'nameless'}"
-            )
-            for key in keys
-        ]
+        sources = [(key, f"of the agent, {printable(key.comment, 64) or 'nameless'}") for key in keys]
+        attempts = _key_attempts(self._transport, self._username, sources, self._key_notes)
         left = [attempt for attempt in self._left if not isinstance(attempt, _Attempt) or attempt.blob not in held]
-        self._left = [*attempts, *left]
+        self._left = [*_wanted(attempts, credentials, self._key_notes), *left]
 
     def _note(self, attempt: _Attempt, answer: AuthAnswer) -> None:
         if answer.is_decided:

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import getpass
-import ipaddress
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn, Self
 
-import attrs
 import trio
 
 from trio_ssh.auth import load_credentials, log_in
+from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorithms, prefer_known, read_config
+from trio_ssh.config.options import SSHOptions
+from trio_ssh.config.ssh_config import ConfigSource
+from trio_ssh.config.trust import HostCheck, load_known_hosts, load_revoked, name_on_record, policy_of
+from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
-from trio_ssh.core.negotiation import Algorithms
-from trio_ssh.errors import BadHostKeyException, ConnectionLost, LocalProtocolError
+from trio_ssh.errors import ConnectionLost, LocalProtocolError
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
-from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
-from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.signer import Signer
 from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
+from trio_ssh.proxy import JumpClient, JumpRoute, OpenJump, open_direct, open_proxy_command
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import PromptHandler
-from trio_ssh.runtime.security_options import checked_algorithms
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
 from trio_ssh.sftp.client import SFTPClient
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
+from trio_ssh.wire.connection import EnvironmentRequest
 from trio_ssh.wire.text import printable
-
-USER_KNOWN_HOSTS = Path("~/.ssh/known_hosts")
-SYSTEM_KNOWN_HOSTS = Path("/etc/ssh/ssh_known_hosts")
 
 KnownHosts = HostKeys | str | Path | Sequence[str | Path]
 
@@ -56,7 +55,7 @@ class SSHClient:
     def __init__(self) -> None:
         self._block = Block()
         self._transport: Transport | None = None
-        self._policy: MissingHostKeyPolicy = RejectPolicy()
+        self._policy: MissingHostKeyPolicy | None = None
         self._system_host_keys = HostKeys()
         self._host_keys = HostKeys()
         self._host_keys_filename: Path | None = None
@@ -64,6 +63,9 @@ class SSHClient:
         self._address = ""
         self._conflict = OneAtATime("another task is connecting this client")
         self._log_channel = "trio_ssh.transport"
+        self._options: SSHOptions | None = None
+        self._environment: Mapping[str, str] = {}
+        self._route: JumpRoute | None = None
 
     def __repr__(self) -> str:
         transport = self._transport
@@ -89,15 +91,26 @@ class SSHClient:
     async def aclose(self) -> None:
         """Disconnect.  The client may connect again within its block."""
         transport, self._transport = self._transport, None
-        if transport is not None:
-            await transport.aclose()
-        else:
-            await trio.lowlevel.checkpoint()
+        try:
+            if transport is not None:
+                await transport.aclose()
+            else:
+                await trio.lowlevel.checkpoint()
+        finally:
+            await self._leave_route()  # noqa: ASYNC102 -- cancelled, it is left at once
+
+    async def _leave_route(self) -> None:
+        route, self._route = self._route, None
+        if route is not None:
+            await route.aclose()
 
     # -- host keys
 
     def set_missing_host_key_policy(self, policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy]) -> None:
-        """Decide what happens with servers whose key is unknown; the default refuses."""
+        """Decide what happens with servers whose key is unknown.
+
+        The default refuses, unless the configuration says otherwise (``StrictHostKeyChecking``).
+        """
         self._policy = policy() if isinstance(policy, type) else policy
 
     def get_host_keys(self) -> HostKeys:
@@ -119,7 +132,7 @@ class SSHClient:
         if filename is not None:
             await trio.to_thread.run_sync(self._system_host_keys.load, filename)
         else:
-            await trio.to_thread.run_sync(_load_usual_host_keys, self._system_host_keys)
+            self._system_host_keys.merge(await load_known_hosts(None))
 
     async def load_host_keys(self, filename: str | Path) -> None:
         """Read host keys, and remember the file for `save_host_keys`.
@@ -151,7 +164,7 @@ class SSHClient:
     async def connect(
         self,
         hostname: str,
-        port: int = 22,
+        port: int | None = None,
         username: str | None = None,
         password: str | None = None,
         pkey: Signer | Sequence[Signer] | None = None,
@@ -160,42 +173,53 @@ class SSHClient:
         passphrase: str | None = None,
         look_for_keys: bool = True,
         allow_agent: bool | str | Path = True,
-        identities_only: bool = False,
+        identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
         sock: trio.abc.Stream | None = None,
-        compress: bool = False,
+        via: JumpClient | None = None,
+        compress: bool | None = None,
         kex: Sequence[str] | None = None,
         host_key_algorithms: Sequence[str] | None = None,
         ciphers: Sequence[str] | None = None,
         macs: Sequence[str] | None = None,
         compressions: Sequence[str] | None = None,
-        keepalive: float = 0,
+        keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        config: Config | None = ConfigSource.DEFAULT,
     ) -> None:
         """Connect, check the host's key, and log in.
 
+        What is not given, the user's configuration says, as for ssh; what is given wins.  See `SSHConfig`.
+
         Args:
-            hostname: a name or address; the name under which the host's key is looked up.
-            username: None for the local user's.
+            hostname: a name, an address, or an alias that the configuration knows.
+            port: None for the configuration's, or 22.
+            username: None for the configuration's, or the local user's.
             password: also opens encrypted key files, unless `passphrase` is given.
             pkey, key_filename: private keys to try first, loaded (or an agent's) or by file.  A file whose key can't be
                 read will do, if the agent has that key.
             allow_agent: also try the keys of the user's agent, behind those that are given; or of the agent at this
                 path.
             identities_only: of the agent's keys, try only those that are given, named or found besides.
-            look_for_keys: also try id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``, unless a key is given.
+            look_for_keys: also try the configuration's keys, or else id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``,
+                unless a key is given.
             prompt_handler: answers keyboard-interactive prompts.
-            known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, the user's
-                and the system's known_hosts are read.
-            sock: any connected stream, instead of TCP to `hostname` and `port`; the client's from now on.
+            known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, those of the
+                configuration, or the user's and the system's known_hosts, are read.
+            sock: any connected stream, instead of a way to `hostname` and `port`; the client's from now on.
+            via: a client of a host that connects to `hostname` and `port` in our place; it stays connected.
             compress: offer zlib first.
             kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
             keepalive: seconds of silence after which the server is asked for a sign of life; 0 for never.
             limits: bounds on what the server may choose.
+            config: an `SSHConfig`, or a file; by default the user's and the system's.  None for none.
 
         Raises:
             OSError: no connection.
+            ProxyJumpFailure, ProxyCommandFailure: no way to the host.
+            ConfigParseError, CouldNotCanonicalize: the configuration is at fault.
+            ValueError: no host has such a name, no algorithm is called so, or two ways are given.
             UnknownHostKeyException, BadHostKeyException: the key is not known, or not the known one.
             AuthenticationException: nothing that was tried will do.
             KeyFileException: a key file that was named can't be used.
@@ -208,47 +232,81 @@ class SSHClient:
             raise LocalProtocolError("connect inside the client's block: `async with client:`")
         if self._transport is not None:
             raise LocalProtocolError("this client is connected: aclose() first")
+        if sock is not None and via is not None:
+            raise ValueError("sock= and via= are two ways to one host: give one of them")
         with self._conflict:
             try:
-                algorithms = checked_algorithms(
-                    kex=kex,
-                    host_key_algorithms=host_key_algorithms,
-                    ciphers=ciphers,
-                    macs=macs,
-                    compressions=("zlib@openssh.com", "none") if compress and compressions is None else compressions,
-                )
-                known = await self._known_hosts(known_hosts)
-                name = known_hosts_name(hostname, port)
-                if host_key_algorithms is None:
-                    algorithms = _prefer_known(algorithms, known, name)
+                config = await read_config(config)
+                options = None if config is None else await config.lookup(hostname, port=port, user=username)
+                applied = apply(options)
+                target = options.hostname if options is not None else hostname
+                if port is None:
+                    port = (options.port if options is not None else None) or 22
+                if username is None:
+                    username = (options.user if options is not None else None) or getpass.getuser()
+                if limits is DEFAULT_LIMITS:
+                    limits = apply_limits(options, limits)
+                algorithms = choose_algorithms(applied, compress, kex, host_key_algorithms, ciphers, macs, compressions)
+                known = await self._known_hosts(known_hosts, options)
+                name = name_on_record(options, target, port)
+                if host_key_algorithms is None and not applied.keeps_host_key_order:
+                    algorithms = prefer_known(algorithms, known, name)
                 credentials = await load_credentials(
                     pkey=pkey,
                     key_filename=key_filename,
                     passphrase=passphrase if passphrase is not None else password,
                     look_for_keys=look_for_keys and not pkey and not key_filename,
-                    allow_agent=allow_agent,
-                    identities_only=identities_only,
+                    allow_agent=applied.allow_agent if allow_agent is True else allow_agent,
+                    identities_only=applied.identities_only if identities_only is None else identities_only,
                     password=password,
                     prompt_handler=prompt_handler,
+                    applied=applied,
                 )
-
-                async def check_host_key(key: PublicKey) -> None:
-                    await self._check_host_key(known, name, key)
-
-                if username is None:
-                    username = getpass.getuser()
-            except BaseException:
+                check_host_key = HostCheck(
+                    self, known, name, self._policy_for(known_hosts, options), await load_revoked(options)
+                )
                 if sock is not None:
-                    await trio.aclose_forcefully(sock)  # it is ours, whatever becomes of the connection
+                    stream = sock
+                elif via is not None:
+                    stream = await via.open_tcp_stream(target, port)
+                else:
+
+                    def open_jump(jump: JumpHost, before: JumpClient | None) -> connect:
+                        block = connect(
+                            jump.host,
+                            jump.port,
+                            jump.user,
+                            look_for_keys=look_for_keys,
+                            allow_agent=allow_agent,
+                            known_hosts=known_hosts,
+                            via=before,
+                            limits=limits,
+                            config=config,
+                        )
+                        block._client._trust_as(self)
+                        return block
+
+                    stream = await self._open_stream(hostname, target, port, options, open_jump)
+            except BaseException:
+                with trio.CancelScope(shield=True) as closing:
+                    closing.deadline = trio.current_time() + 1
+                    await self._leave_route()
+                    if sock is not None:
+                        await trio.aclose_forcefully(sock)  # it is ours, whatever becomes of the connection
                 raise
-            stream = sock if sock is not None else await _open_stream(hostname, port)
-            self._address = f"{hostname}:{port}"
+            self._address = f"{target}:{port}"
             transport = Transport(
                 stream, limits=limits, algorithms=algorithms, log_channel=self._log_channel, nursery=self._block.nursery
             )
             try:
                 with trio.move_on_after(limits.login_seconds) as login:
-                    await transport.start_client(check_host_key=check_host_key)
+                    with trio.move_on_after(applied.connect_timeout) as patience:
+                        await transport.start_client(check_host_key=check_host_key)
+                    if patience.cancelled_caught:
+                        raise TimeoutError(
+                            f"{self._address} did not exchange keys within {applied.connect_timeout:g} seconds: "
+                            "ConnectTimeout"
+                        )
                     await log_in(transport, username, credentials)
                 if login.cancelled_caught:
                     raise ConnectionLost(
@@ -258,12 +316,30 @@ class SSHClient:
                 with trio.CancelScope(shield=True) as closing:
                     closing.deadline = trio.current_time() + 1
                     await transport.aclose()
+                    await self._leave_route()
                 raise
             self._transport = transport
+            self._options = options
+            self._environment = applied.environment
+            if keepalive is None:
+                keepalive = applied.keepalive
             if keepalive:
                 transport.set_keepalive(keepalive)
 
-    async def _known_hosts(self, known_hosts: KnownHosts | None) -> HostKeys:
+    async def _open_stream(
+        self, hostname: str, target: str, port: int, options: SSHOptions | None, open_jump: OpenJump
+    ) -> trio.abc.Stream:
+        """Go where the configuration says, the way that it says."""
+        if options is not None and options.proxy_jump:
+            assert self._block.nursery is not None, "the client's block was entered"
+            # Known before it is open: whoever is cancelled in between must be able to leave it.
+            self._route = JumpRoute(options.proxy_jump, hostname, target, port, open_jump)
+            return await self._route.open(self._block.nursery)
+        if options is not None and options.proxy_command is not None:
+            return await open_proxy_command(options.proxy_command)
+        return await open_direct(target, port, options)
+
+    async def _known_hosts(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> HostKeys:
         known = HostKeys()
         if isinstance(known_hosts, HostKeys):
             known.merge(known_hosts)
@@ -272,31 +348,34 @@ class SSHClient:
             for name in names:
                 await trio.to_thread.run_sync(known.load, name)
         else:
-            if not self._has_loaded_keys:
-                await self.load_system_host_keys()
-            known.merge(self._system_host_keys)
+            known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))
             known.merge(self._host_keys)
         return known
 
-    async def _check_host_key(self, known: HostKeys, name: str, key: PublicKey) -> None:
-        match known.check(name, key):
-            case HostKeyStatus.KNOWN:
-                return
-            case HostKeyStatus.REVOKED:
-                raise BadHostKeyException(name, key.key_type, key.fingerprint(), is_revoked=True)
-            case HostKeyStatus.CHANGED:
-                expected = [f"{entry.key.fingerprint()} ({entry.source})" for entry in known.lookup(name)]
-                raise BadHostKeyException(name, key.key_type, key.fingerprint(), expected)
-            case HostKeyStatus.UNKNOWN:
-                decision = self._policy.missing_host_key(self, name, key)
-                if decision is not None:
-                    await decision
+    def _policy_for(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> MissingHostKeyPolicy:
+        """Return the policy: a configuration has no say where the caller has said which hosts are known."""
+        if self._policy is not None:
+            return self._policy
+        is_given = known_hosts is not None or self._has_loaded_keys
+        return RejectPolicy() if is_given else policy_of(options)
+
+    def _trust_as(self, other: SSHClient) -> None:
+        """Know the hosts that `other` knows, and believe whom it believes."""
+        self._policy = other._policy
+        self._system_host_keys = other._system_host_keys
+        self._host_keys = other._host_keys
+        self._host_keys_filename = other._host_keys_filename
+        self._has_loaded_keys = other._has_loaded_keys
 
     # -- using it
 
     def get_transport(self) -> Transport | None:
         """Return the connection, or None."""
         return self._transport
+
+    def get_options(self) -> SSHOptions | None:
+        """Return what the configuration said of this connection, or None without a configuration or a connection."""
+        return self._options if self._transport is not None else None
 
     def _connected(self) -> Transport:
         if self._transport is None:
@@ -376,6 +455,10 @@ class SSHClient:
     ) -> Channel:
         channel = await self.open_session()
         try:
+            for name, value in self._environment.items():
+                if name not in (environment or {}):
+                    # Without a reply, as ssh sends them: most servers take few.
+                    channel._seal_notice("env", EnvironmentRequest(name, value).encode())
             if environment:
                 await channel.update_environment(environment)
             if pty is not None:
@@ -396,7 +479,7 @@ class SSHClient:
         env: Mapping[str, str] | None = None,
         term: str | Pty | None = None,
     ) -> Process:
-        """Start a command, or a shell if there is none.
+        """Start a command; without one, the configuration's ``RemoteCommand``, or else a shell.
 
         Args:
             command: a str for the server's shell, or a sequence of words that are quoted for it.
@@ -409,6 +492,8 @@ class SSHClient:
         Cancelled, the channel is closed.  So it should be when you are done: `Process` is an async context manager.
         """
         line = None if command is None else command_line(command)
+        if line is None and self._options is not None:
+            line = self._options.remote_command
         pty = Pty(term) if isinstance(term, str) else term
         return Process(await self._start(line, pty, env), line or "")
 
@@ -458,48 +543,6 @@ class SSHClient:
         )
 
 
-def _load_usual_host_keys(keys: HostKeys) -> None:
-    """Read the user's and the system's known_hosts, where there are such files."""
-    for path in (USER_KNOWN_HOSTS.expanduser(), SYSTEM_KNOWN_HOSTS):
-        if path.is_file():
-            keys.load(path)
-
-
-async def _open_stream(hostname: str, port: int) -> trio.SocketStream:
-    """Connect as `trio.open_tcp_stream` does; to an address, which has nothing to race with, in a third of the time."""
-    stream = await _connect_to_address(hostname, port) or await trio.open_tcp_stream(hostname, port)
-    # A server that is cut off says nothing any more, and nobody would notice.
-    stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
-    return stream
-
-
-async def _connect_to_address(hostname: str, port: int) -> trio.SocketStream | None:
-    try:
-        family = trio.socket.AF_INET6 if ipaddress.ip_address(hostname).version == 6 else trio.socket.AF_INET
-    except ValueError:
-        await trio.lowlevel.checkpoint()
-        return None  # a name
-    socket = trio.socket.socket(family)
-    try:
-        await socket.connect((hostname, port))
-    except BaseException:
-        socket.close()
-        raise
-    return trio.SocketStream(socket)
-
-
-def _prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
-    """Ask first for a host key of a kind that is on record: else a server with several shows one that looks unknown."""
-    types = known.key_types(name)
-    if not types:
-        return algorithms
-    of_type = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
-    return attrs.evolve(
-        algorithms,
-        host_keys=tuple(sorted(algorithms.host_keys, key=lambda name: of_type.get(name, name) not in types)),
-    )
-
-
 class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
@@ -510,7 +553,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
     def __init__(
         self,
         hostname: str,
-        port: int = 22,
+        port: int | None = None,
         username: str | None = None,
         password: str | None = None,
         pkey: Signer | Sequence[Signer] | None = None,
@@ -519,22 +562,25 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         passphrase: str | None = None,
         look_for_keys: bool = True,
         allow_agent: bool | str | Path = True,
-        identities_only: bool = False,
+        identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
-        policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy] = RejectPolicy,
+        policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy] | None = None,
         sock: trio.abc.Stream | None = None,
-        compress: bool = False,
+        via: JumpClient | None = None,
+        compress: bool | None = None,
         kex: Sequence[str] | None = None,
         host_key_algorithms: Sequence[str] | None = None,
         ciphers: Sequence[str] | None = None,
         macs: Sequence[str] | None = None,
         compressions: Sequence[str] | None = None,
-        keepalive: float = 0,
+        keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        config: Config | None = ConfigSource.DEFAULT,
     ) -> None:
         self._client = SSHClient()
-        self._client.set_missing_host_key_policy(policy)
+        if policy is not None:
+            self._client.set_missing_host_key_policy(policy)
 
         async def start() -> None:
             await self._client.connect(
@@ -551,6 +597,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 prompt_handler=prompt_handler,
                 known_hosts=known_hosts,
                 sock=sock,
+                via=via,
                 compress=compress,
                 kex=kex,
                 host_key_algorithms=host_key_algorithms,
@@ -559,6 +606,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 compressions=compressions,
                 keepalive=keepalive,
                 limits=limits,
+                config=config,
             )
 
         self._start = start

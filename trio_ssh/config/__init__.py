@@ -10,6 +10,8 @@
 ``canonical``   short names, made whole by DNS
 ``evaluation``  what lines come to for one host
 ``ssh_config``  `SSHConfig`
+``applied``     what a configuration makes of a connection
+``trust``       whether a host is the right one, as far as a configuration decides it
 """
 
 from __future__ import annotations

@@ -94,6 +94,7 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
                 prompt_handler=prompt_handler,
                 known_hosts=known,
                 sock=ours,
+                config=None,
                 kex=kex,
                 host_key_algorithms=host_key_algorithms,
                 ciphers=ciphers,

@@ -1,0 +1,228 @@
+"""What a configuration makes of a connection: values for the arguments of `connect` that were not given."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import attrs
+
+from trio_ssh.config.options import SSHOptions
+from trio_ssh.config.ssh_config import ConfigSource, SSHConfig
+from trio_ssh.config.values import AlgorithmList
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.crypto import defaults
+from trio_ssh.crypto.agreement import KEX
+from trio_ssh.crypto.cipher import CIPHERS
+from trio_ssh.crypto.mac import MACS
+from trio_ssh.errors import ConfigParseError
+from trio_ssh.keys import patterns
+from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.runtime.security_options import checked_algorithms
+
+Config = SSHConfig | ConfigSource | str | Path
+
+#: In the order in which a client of ours tries them.
+_METHODS: Final = ("publickey", "keyboard-interactive", "password")
+
+
+async def read_config(config: Config | None) -> SSHConfig | None:
+    """Return the configuration that is meant; None for none.
+
+    Raises:
+        OSError, ConfigParseError: it can't be read, or has a mistake.
+    """
+    match config:
+        case None | SSHConfig():
+            return config
+        case ConfigSource():
+            return await SSHConfig.load_default()
+        case _:
+            return await SSHConfig.from_path(config)
+
+
+@attrs.frozen(kw_only=True)
+class Applied:
+    """Values for arguments of `connect`; None where nothing was said.
+
+    Attributes:
+        kex, host_key_algorithms, ciphers, macs: what to enable, best first.
+        keeps_host_key_order: a kind of key that is on record is not asked for first.
+        compress, keepalive, identities_only: as in `connect`.
+        allow_agent: as in `connect`.
+        key_files: keys to look for, in the place of those in ``~/.ssh``.
+        methods: how to log in, in this order; nothing else is tried.
+        method_notes: why some methods are not among them.
+        accepts_algorithm: whether a key may sign by this algorithm.
+        connect_timeout: seconds for a connection, and again for the first key exchange.
+        environment: variables for sessions.
+    """
+
+    kex: Sequence[str] | None = None
+    host_key_algorithms: Sequence[str] | None = None
+    keeps_host_key_order: bool = False
+    ciphers: Sequence[str] | None = None
+    macs: Sequence[str] | None = None
+    compress: bool = False
+    keepalive: float = 0
+    identities_only: bool = False
+    allow_agent: bool | str = True
+    key_files: Sequence[str] | None = None
+    methods: Sequence[str] | None = None
+    method_notes: Sequence[str] = ()
+    accepts_algorithm: Callable[[str], bool] | None = None
+    connect_timeout: float = math.inf
+    environment: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+
+
+def apply(options: SSHOptions | None) -> Applied:
+    """Return what the options make of a connection.
+
+    Raises:
+        ConfigParseError: all algorithms of some kind that they name are unknown here.
+    """
+    if options is None:
+        return Applied()
+    methods, notes = _methods(options)
+    host_keys = options.host_key_algorithms
+    return Applied(
+        kex=_algorithms(options, "kex_algorithms", defaults.KEX, KEX.names()),
+        host_key_algorithms=_algorithms(options, "host_key_algorithms", defaults.HOST_KEYS, defaults.HOST_KEYS),
+        keeps_host_key_order=host_keys is not None and host_keys.sign in ("", "^"),
+        ciphers=_algorithms(options, "ciphers", defaults.CIPHERS, CIPHERS.names()),
+        macs=_algorithms(options, "macs", defaults.MACS, MACS.names()),
+        compress=bool(options.compression),
+        keepalive=options.server_alive_interval or 0,
+        identities_only=bool(options.identities_only),
+        allow_agent=_agent(options),
+        key_files=_key_files(options),
+        methods=methods,
+        method_notes=notes,
+        accepts_algorithm=_accepted(options.pubkey_accepted_algorithms),
+        connect_timeout=options.connect_timeout or math.inf,
+        environment=_environment(options),
+    )
+
+
+def apply_limits(options: SSHOptions | None, limits: Limits) -> Limits:
+    """Return `limits`, with ``RekeyLimit`` in its place."""
+    wanted = options.rekey_limit if options is not None else None
+    if wanted is None:
+        return limits
+    return attrs.evolve(
+        limits,
+        rekey_bytes=wanted.data_bytes or limits.rekey_bytes,
+        rekey_seconds=float(wanted.seconds) or limits.rekey_seconds,
+    )
+
+
+def _algorithms(
+    options: SSHOptions, attribute: str, default: Sequence[str], known: Sequence[str]
+) -> tuple[str, ...] | None:
+    wanted: AlgorithmList | None = getattr(options, attribute)
+    if wanted is None:
+        return None
+    # What only OpenSSH knows is left out: a list that was written for it should not have to be written anew.
+    found = wanted.apply(default, known)
+    if not found:
+        raise ConfigParseError(
+            f"{options.place(attribute)}: nothing is left of '{wanted}' that is known here. Known are: "
+            f"{', '.join(known)}"
+        )
+    return found
+
+
+def _accepted(wanted: AlgorithmList | None) -> Callable[[str], bool] | None:
+    if wanted is None or wanted.sign in ("+", "^"):
+        return None
+
+    def accepts(algorithm: str) -> bool:
+        return any(patterns.matches(name, algorithm) for name in wanted.names) != (wanted.sign == "-")
+
+    return accepts
+
+
+def _agent(options: SSHOptions) -> bool | str:
+    """Return where the agent is: True for where it always is, False for none."""
+    path = options.identity_agent
+    if path is None or path == "SSH_AUTH_SOCK":
+        return True
+    if path.lower() == "none":
+        return False
+    if path.startswith("$"):
+        return os.environ.get(path[1:].strip("{}"), "") or False
+    return path
+
+
+def _key_files(options: SSHOptions) -> tuple[str, ...] | None:
+    if not options.identity_file:
+        return None
+    return tuple(path for path in options.identity_file if path.lower() != "none")
+
+
+def _methods(options: SSHOptions) -> tuple[tuple[str, ...] | None, tuple[str, ...]]:
+    """Return the methods in the order in which they are tried, and why others are not; None for all, as they come."""
+    is_off = {
+        "publickey": (options.pubkey_authentication == "no", "pubkey_authentication"),
+        "password": (options.password_authentication is False, "password_authentication"),
+        "keyboard-interactive": (options.kbd_interactive_authentication is False, "kbd_interactive_authentication"),
+    }
+    preferred = options.preferred_authentications
+    if preferred is None and not any(off for off, _ in is_off.values()):
+        return None, ()
+    notes: list[str] = []
+    allowed: list[str] = []
+    for method in preferred if preferred is not None else _METHODS:
+        off, attribute = is_off.get(method, (False, ""))
+        if off:
+            notes.append(f"{method} was not tried: {options.place(attribute)} turns it off")
+        else:
+            allowed.append(method)
+    if preferred is not None:
+        place = options.place("preferred_authentications")
+        notes += [f"{method} was not tried: {place} leaves it out" for method in _METHODS if method not in preferred]
+    return tuple(allowed), tuple(notes)
+
+
+def _environment(options: SSHOptions) -> dict[str, str]:
+    """Return the variables that ``SendEnv`` takes from ours, and those of ``SetEnv``."""
+    wanted = options.send_env
+    found = {name: value for name, value in sorted(os.environ.items()) if wanted and patterns.matches_any(wanted, name)}
+    return found | dict(options.set_env or ())
+
+
+def choose_algorithms(
+    applied: Applied,
+    compress: bool | None,
+    kex: Sequence[str] | None,
+    host_key_algorithms: Sequence[str] | None,
+    ciphers: Sequence[str] | None,
+    macs: Sequence[str] | None,
+    compressions: Sequence[str] | None,
+) -> Algorithms:
+    """Return what to enable: what was given, or else configured, or else the default."""
+    if compressions is None and (applied.compress if compress is None else compress):
+        compressions = ("zlib@openssh.com", "none")
+    return checked_algorithms(
+        kex=kex if kex is not None else applied.kex,
+        host_key_algorithms=host_key_algorithms if host_key_algorithms is not None else applied.host_key_algorithms,
+        ciphers=ciphers if ciphers is not None else applied.ciphers,
+        macs=macs if macs is not None else applied.macs,
+        compressions=compressions,
+    )
+
+
+def prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
+    """Ask first for a host key of a kind that is on record: else a server with several shows one that looks unknown."""
+    types = known.key_types(name)
+    if not types:
+        return algorithms
+    of_type = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
+    return attrs.evolve(
+        algorithms,
+        host_keys=tuple(sorted(algorithms.host_keys, key=lambda name: of_type.get(name, name) not in types)),
+    )

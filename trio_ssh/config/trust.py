@@ -1,0 +1,153 @@
+"""Whether a host is the right one, as far as a configuration decides it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+import trio
+
+from trio_ssh.config.options import SSHOptions
+from trio_ssh.errors import BadHostKeyException, ConfigParseError, KeyFileException
+from trio_ssh.host_keys import KnowsHosts, MissingHostKeyPolicy, RejectPolicy
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
+from trio_ssh.keys.krl import KeyRevocationList
+from trio_ssh.keys.public_key import PublicKey
+
+USER_KNOWN_HOSTS: str = "~/.ssh/known_hosts"
+SYSTEM_KNOWN_HOSTS: str = "/etc/ssh/ssh_known_hosts"
+
+
+class AcceptNewPolicy(MissingHostKeyPolicy):
+    """Accept an unknown key and put it on record, as ``StrictHostKeyChecking accept-new`` does.
+
+    Args:
+        path: the file that it is added to; None for none.
+        is_hashed: add the host's name in a form that doesn't show it.
+    """
+
+    def __init__(self, path: str | None, *, is_hashed: bool) -> None:
+        self._path = path
+        self._is_hashed = is_hashed
+
+    async def missing_host_key(self, client: KnowsHosts, hostname: str, key: PublicKey) -> None:
+        """Accept."""
+        client.get_host_keys().add(hostname, None, key)
+        if self._path is None:
+            await trio.lowlevel.checkpoint()
+            return
+        await trio.to_thread.run_sync(
+            _add_to_file, self._path, HostKeys.hash_host(hostname) if self._is_hashed else hostname, key
+        )
+
+
+def _add_to_file(path: str, name: str, key: PublicKey) -> None:
+    keys = HostKeys()
+    if os.path.exists(path):
+        keys.load(path)
+    else:
+        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
+    keys.add(name, None, key)
+    keys.save(path)
+
+
+def policy_of(options: SSHOptions | None) -> MissingHostKeyPolicy:
+    """Return what to do with keys that are unknown.
+
+    ``ask`` refuses: there is nobody to ask.  A key that has *changed* is refused whatever the options say, ``no``
+    included, where ssh would go on.
+    """
+    if options is None or options.strict_host_key_checking not in ("no", "accept-new"):
+        return RejectPolicy()
+    files = options.user_known_hosts_file
+    path = os.path.expanduser(USER_KNOWN_HOSTS) if files is None else files[0] if files else None
+    return AcceptNewPolicy(path, is_hashed=bool(options.hash_known_hosts))
+
+
+def name_on_record(options: SSHOptions | None, hostname: str, port: int) -> str:
+    """Return the name under which a host's key is looked up."""
+    if options is not None and options.host_key_alias is not None:
+        return known_hosts_name(options.host_key_alias, 22)  # an alias has no port
+    return known_hosts_name(hostname, port)
+
+
+async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
+    """Read the user's and the system's known_hosts, where there are such files.
+
+    Raises:
+        OSError: there is one, and it can't be read.
+    """
+    user = options.user_known_hosts_file if options is not None else None
+    system = options.global_known_hosts_file if options is not None else None
+    keys = HostKeys()
+
+    def load() -> None:
+        for path in (
+            *(user if user is not None else (USER_KNOWN_HOSTS,)),
+            *(system if system is not None else (SYSTEM_KNOWN_HOSTS,)),
+        ):
+            expanded = Path(path).expanduser()
+            if expanded.is_file():
+                keys.load(expanded)
+
+    await trio.to_thread.run_sync(load)
+    return keys
+
+
+async def load_revoked(options: SSHOptions | None) -> KeyRevocationList | None:
+    """Read ``RevokedHostKeys``.
+
+    Raises:
+        ConfigParseError: it can't be read, so that no host can be trusted.
+    """
+    path = options.revoked_host_keys if options is not None else None
+    if options is None or path is None:
+        return None
+    try:
+        return await trio.to_thread.run_sync(KeyRevocationList.load, path)
+    except (OSError, KeyFileException) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        raise ConfigParseError(f"{options.place('revoked_host_keys')}: {path} can't be read: {why}") from error
+
+
+@attrs.frozen
+class HostCheck:
+    """Decides whether a host that has proven to own a key is the one that is meant.
+
+    Attributes:
+        client: who connects, for the policy.
+        known: what is on record.
+        name: the host's, there.
+        policy: decides about a host of which nothing is on record.
+        revoked: keys that nobody may show.
+    """
+
+    client: KnowsHosts
+    known: HostKeys
+    name: str
+    policy: MissingHostKeyPolicy
+    revoked: KeyRevocationList | None
+
+    async def __call__(self, key: PublicKey) -> None:
+        """Return if it is.
+
+        Raises:
+            BadHostKeyException: it has another key, or a revoked one.
+            Whatever the policy raises.
+        """
+        status = self.known.check(self.name, key)
+        if self.revoked is not None and self.revoked.is_revoked(key):
+            status = HostKeyStatus.REVOKED
+        match status:
+            case HostKeyStatus.KNOWN:
+                return
+            case HostKeyStatus.REVOKED:
+                raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
+            case HostKeyStatus.CHANGED:
+                expected = [f"{entry.key.fingerprint()} ({entry.source})" for entry in self.known.lookup(self.name)]
+                raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
+            case HostKeyStatus.UNKNOWN:
+                decision = self.policy.missing_host_key(self.client, self.name, key)
+                if decision is not None:
+                    await decision
