@@ -23,6 +23,7 @@ import attrs
 from trio_ssh.errors import CertificateException, KeyFileException, RemoteProtocolError
 from trio_ssh.keys import patterns
 from trio_ssh.keys.certification import (
+    AUTHORITY_ALGORITHMS,
     CRITICAL_OPTIONS,
     KEY_FIELDS,
     KINDS,
@@ -54,23 +55,6 @@ from trio_ssh.keys.public_key import PublicKey, decode_blob, signature_head
 from trio_ssh.wire.fields import TEXT
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
-
-#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``, and what it has
-#: not, or of late only.
-AUTHORITY_ALGORITHMS: Final = frozenset(
-    {
-        "ssh-ed25519",
-        "ssh-ed448",
-        "ssh-mldsa44-ed25519@openssh.com",
-        "ecdsa-sha2-nistp256",
-        "ecdsa-sha2-nistp384",
-        "ecdsa-sha2-nistp521",
-        "sk-ssh-ed25519@openssh.com",
-        "sk-ecdsa-sha2-nistp256@openssh.com",
-        "rsa-sha2-512",
-        "rsa-sha2-256",
-    }
-)
 
 
 class Authority(Protocol):

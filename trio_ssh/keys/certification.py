@@ -41,6 +41,23 @@ KEY_FIELDS: Final = {
 MAX_PRINCIPALS: Final = 256
 MAX_OPTIONS: Final = 256
 
+#: With what an authority may sign, unless a caller says otherwise: OpenSSH's ``CASignatureAlgorithms``, and what it has
+#: not, or of late only.
+AUTHORITY_ALGORITHMS: Final = frozenset(
+    {
+        "ssh-ed25519",
+        "ssh-ed448",
+        "ssh-mldsa44-ed25519@openssh.com",
+        "ecdsa-sha2-nistp256",
+        "ecdsa-sha2-nistp384",
+        "ecdsa-sha2-nistp521",
+        "sk-ssh-ed25519@openssh.com",
+        "sk-ecdsa-sha2-nistp256@openssh.com",
+        "rsa-sha2-512",
+        "rsa-sha2-256",
+    }
+)
+
 CertificateKind = Literal["user", "host"]
 """Whom a certificate is for."""
 
