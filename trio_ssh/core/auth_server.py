@@ -182,7 +182,7 @@ def _publickey(request: UserauthRequest, session_id: bytes, algorithms: tuple[st
         # A key that we don't understand, or too weak a one, is a key that won't do.
         _log.debug("a public key was refused: %s", error)
         return _Outcome(FAILED)
-    if details.algorithm not in key.algorithms:
+    if not key.can_verify(details.algorithm):
         return _Outcome(FAILED)
     if isinstance(details, PublicKeyDetails):
         # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And

@@ -145,7 +145,7 @@ def agree_as_client(
     yield from send(KexEcdhInit(agreement.our_share))
     reply = yield from expect(KexEcdhReply)
     host_key = parse_public_key(reply.host_key)
-    if negotiated.host_key_algorithm not in host_key.algorithms:
+    if not host_key.can_verify(negotiated.host_key_algorithm):
         raise RemoteProtocolError(
             f"the host key is of type {host_key.key_type}, agreed was {negotiated.host_key_algorithm}",
             DisconnectReason.KEY_EXCHANGE_FAILED,
@@ -179,4 +179,4 @@ def agree_as_server(negotiated: Negotiated, transcript: Transcript, host_keys: S
 
 def choose_host_key(host_keys: Sequence[PKey], algorithm: str) -> PKey:
     """Return the first key that can sign by `algorithm`, which was offered because there is one."""
-    return next(key for key in host_keys if algorithm in key.algorithms)
+    return next(key for key in host_keys if key.can_sign() and key.public_key.can_verify(algorithm))

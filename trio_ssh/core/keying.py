@@ -38,7 +38,7 @@ _FEW_PACKETS: Final = 2**16
 
 def _signable(algorithms: Algorithms, host_keys: Sequence[PKey]) -> Algorithms:
     """Leave out what no host key of ours can sign by: it must not be offered."""
-    able = {name for key in host_keys for name in key.algorithms}
+    able = {name for key in host_keys if key.can_sign() for name in (*key.algorithms, *key.legacy_algorithms)}
     return attrs.evolve(algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able))
 
 

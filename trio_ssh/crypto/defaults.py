@@ -25,14 +25,26 @@ KEX: Final[tuple[str, ...]] = tuple(
     if name in agreement.KEX  # see agreement_hybrid.is_supported
 )
 
-#: Signature algorithms that a host key may use.
+#: Signature algorithms that a host's key or a user's may use.
 HOST_KEYS: Final[tuple[str, ...]] = (
     "ssh-ed25519",
     "ecdsa-sha2-nistp256",
     "ecdsa-sha2-nistp384",
     "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
     "rsa-sha2-512",
     "rsa-sha2-256",
+)
+
+#: Those that are enabled where somebody names them, and never by themselves.  The first are rare, or young; the last
+#: two are broken.
+HOST_KEYS_BY_NAME: Final[tuple[str, ...]] = (
+    "ssh-ed448",
+    "ssh-mldsa44-ed25519@openssh.com",
+    "webauthn-sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-rsa",
+    "ssh-dss",
 )
 
 #: Ciphers, by speed: all are strong enough.

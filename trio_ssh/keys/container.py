@@ -32,7 +32,7 @@ _MAGIC: Final = b"openssh-key-v1\0"
 
 #: What a key is sealed with unless the caller says otherwise: OpenSSH's own choice.
 CIPHER: Final = "aes256-ctr"
-ROUNDS: Final = 24
+_ROUNDS: Final = 24
 
 #: bcrypt rounds beyond which a key isn't opened.  Measured: the usual 16 take 0.13 s, and 2,048 some 16 s.
 MAX_ROUNDS: Final = 2048
@@ -239,20 +239,22 @@ _CIPHERS: Final[dict[str, tuple[int, int, int, int, Decrypt]]] = {
 SEALING_CIPHERS: Final = (CIPHER, "aes256-gcm@openssh.com")
 
 
-def seal(part: PrivatePart, passphrase: bytes | None, cipher: str = CIPHER, rounds: int = ROUNDS) -> bytes:
+def seal(part: PrivatePart, passphrase: bytes | None, cipher: str = CIPHER, rounds: int | None = None) -> bytes:
     """Return the key as a file's content, as `ssh-keygen` would write it.
 
     Args:
         part: the key, with its public blob and without padding.
         passphrase: encrypts the private part; None or nothing leaves it readable.
         cipher: one of `SEALING_CIPHERS`.
-        rounds: of bcrypt.
+        rounds: of bcrypt; None for what OpenSSH takes.
 
     Raises:
         ValueError: there is no such cipher, or not so many rounds.
     """
     if cipher not in SEALING_CIPHERS:
         raise ValueError(f"private keys are sealed with {' or '.join(SEALING_CIPHERS)}, not {cipher!r}")
+    if rounds is None:
+        rounds = _ROUNDS
     if not 1 <= rounds <= MAX_ROUNDS:
         raise ValueError(f"a passphrase goes through 1 to {MAX_ROUNDS} rounds of bcrypt, not {rounds}")
     opened = os.urandom(4) * 2 + OpenedPart(part.key_type, part.fields).encode()

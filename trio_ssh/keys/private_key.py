@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
 from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys.certificate import Certificate, refuse_anothers
-from trio_ssh.keys.container import CIPHER, ROUNDS, PrivatePart, reading, seal
+from trio_ssh.keys.container import CIPHER, PrivatePart, reading, seal
 from trio_ssh.keys.disk import KEY_FILE_BYTES, FilePath, shown_path, write_atomically
 from trio_ssh.keys.formats import open_private_key, open_private_key_file, write_pem
 from trio_ssh.keys.public_key import PublicKey, signature_head
@@ -267,13 +267,16 @@ class PKey(ABC):
 
     # -- writing
 
-    def to_openssh(self, passphrase: str | bytes | None = None, *, cipher: str = CIPHER, rounds: int = ROUNDS) -> bytes:
+    def to_openssh(
+        self, passphrase: str | bytes | None = None, *, cipher: str = CIPHER, rounds: int | None = None
+    ) -> bytes:
         """Return the content of a file in OpenSSH's format, the one that keeps the comment.
 
         Args:
             passphrase: encrypts the private half; None or an empty one leaves it readable.
             cipher: ``"aes256-ctr"`` or ``"aes256-gcm@openssh.com"``.
-            rounds: of bcrypt, 1 to 2,048, for whoever guesses as for whoever knows: 24 take 0.2 s.
+            rounds: of bcrypt, 1 to 2,048, for whoever guesses as for whoever knows.  None for OpenSSH's 24, which
+                take 0.2 s.
 
         Raises:
             ValueError: there is no such cipher, or not so many rounds.

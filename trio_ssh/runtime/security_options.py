@@ -10,7 +10,7 @@ from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.crypto.agreement import KEX
 from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.compression import COMPRESSIONS
-from trio_ssh.crypto.defaults import HOST_KEYS
+from trio_ssh.crypto.defaults import HOST_KEYS, HOST_KEYS_BY_NAME
 from trio_ssh.crypto.mac import MACS
 
 
@@ -72,12 +72,13 @@ class SecurityOptions:
 
     @property
     def key_types(self) -> Sequence[str]:
-        """Host key algorithms."""
+        """Algorithms of host keys, and of users' signatures.  What is broken, such as SHA-1, must be named here."""
         return self.algorithms.host_keys
 
     @key_types.setter
     def key_types(self, names: Sequence[str]) -> None:
-        self.algorithms = attrs.evolve(self.algorithms, host_keys=_checked("host key algorithms", names, HOST_KEYS))
+        known = (*HOST_KEYS, *HOST_KEYS_BY_NAME)
+        self.algorithms = attrs.evolve(self.algorithms, host_keys=_checked("host key algorithms", names, known))
 
     @property
     def ciphers(self) -> Sequence[str]:

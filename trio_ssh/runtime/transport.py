@@ -254,7 +254,9 @@ class Transport(Link):
             raise LocalProtocolError("this transport was started before")
         algorithms = self._security.algorithms
         if role is Role.SERVER:
-            able = {algorithm for key in self._host_keys for algorithm in key.algorithms}
+            able = {
+                name for key in self._host_keys if key.can_sign() for name in (*key.algorithms, *key.legacy_algorithms)
+            }
             algorithms = attrs.evolve(
                 algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able)
             )
@@ -382,13 +384,24 @@ class Transport(Link):
         return publickey_as_client(username, key, self.choose_algorithm(key), session_id)
 
     def choose_algorithm(self, key: Signer) -> str:
-        """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes."""
+        """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
+
+        Raises:
+            LocalProtocolError: there are only such as nobody has enabled by name.
+        """
         announced = self._engine.core.extensions.get("server-sig-algs")
         taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
-        for algorithm in key.algorithms:
-            if algorithm in taken:
-                return algorithm
-        return key.algorithms[0]
+        enabled = self._security.algorithms.host_keys
+        legacy = [name for name in key.public_key.legacy_algorithms if name in enabled]
+        # Who says nothing is older than RFC 8332, for which somebody has enabled what is broken.
+        able = [*key.algorithms, *legacy] if announced is not None else [*legacy, *key.algorithms]
+        if not able:
+            names = " or ".join(key.public_key.legacy_algorithms)
+            raise LocalProtocolError(
+                f"it signs only with {names or 'nothing'}, which is insecure, and enabled by nobody. "
+                "Make a new key: `ssh-keygen -t ed25519`"
+            )
+        return next((algorithm for algorithm in able if algorithm in taken), able[0])
 
     async def try_authenticate(
         self, username: str, dialog: Dialog[AuthAnswer], prompt_handler: PromptHandler | None = None
@@ -611,7 +624,7 @@ class Transport(Link):
                 self._engine.answered(is_success, details)
             case BannerArrived(text):
                 self._banner += text
-            case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey):
+            case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey) and key.can_sign():
                 self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
             case ExchangeStarted():
                 self._engine.exchanging()
