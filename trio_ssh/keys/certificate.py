@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from ipaddress import ip_address
 from types import MappingProxyType
-from typing import ClassVar, Final, Protocol, Self, runtime_checkable
+from typing import ClassVar, Protocol, Self, runtime_checkable
 
 import attrs
 
