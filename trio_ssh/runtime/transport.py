@@ -393,8 +393,10 @@ class Transport(Link):
         taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
         enabled = self._security.algorithms.host_keys
         legacy = [name for name in key.public_key.legacy_algorithms if name in enabled]
-        # Who says nothing is older than RFC 8332, for which somebody has enabled what is broken.
-        able = [*key.algorithms, *legacy] if announced is not None else [*legacy, *key.algorithms]
+        # Who has enabled what is broken is taken by his word: what he doesn't name besides is not tried.
+        sound = [name for name in key.algorithms if name in enabled or not legacy]
+        # And a server that says nothing is older than RFC 8332: it is for its sake.
+        able = [*sound, *legacy] if announced is not None else [*legacy, *sound]
         if not able:
             names = " or ".join(key.public_key.legacy_algorithms)
             raise LocalProtocolError(
