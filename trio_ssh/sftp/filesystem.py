@@ -31,6 +31,10 @@ from trio_ssh.sftp.server import ServerLink, SFTPServer, exit_status
 WORKERS: Final = 4
 STUCK_SECONDS: Final = 0.02
 
+
+#: Seconds that trio's thread waits for a single answer: the disk may take longer, and others mustn't notice.
+AWAITED_SECONDS: Final = 0.0003
+
 #: Bytes of replies that a thread gathers before it hands them over while it has more to do: what fills an outbox twice.
 _HANDED_BYTES: Final = 1 * MIB
 
@@ -50,6 +54,10 @@ class ThreadLink(ServerLink):
         self._workers = 0
         self._is_stopped = False
         self._finished: deque[tuple[Job, Answered]] = deque()
+        #: Whether trio's thread waits for this one, and what it waits at.
+        self._is_awaited = False
+        self._handed = threading.Lock()
+        self._handed.acquire()
         self._progress = 0
         self._wakeup = trio.Event()
         #: Set when no thread is at work and everything is closed.
@@ -68,8 +76,18 @@ class ThreadLink(ServerLink):
             if self._workers or self._is_stopped:
                 return
             self._workers = 1
+            self._is_awaited = self.queue.waiting == 1
+            is_awaited = self._is_awaited
         self._start()
         self._wakeup.set()
+        if is_awaited:
+            # A client that asks one thing after another waits for each answer: let it leave with this read's, if it is
+            # there in a moment.  Measured: two thirds of the time, and of the work, of waking trio's thread for it.
+            self._handed.acquire(timeout=AWAITED_SECONDS)
+            with self._lock:
+                self._is_awaited = False
+                self._handed.acquire(blocking=False)
+            self._take_over()
 
     def _start(self) -> None:
         trio.lowlevel.start_thread_soon(self._work, lambda outcome: outcome.unwrap(), "trio_ssh SFTP")
@@ -90,11 +108,14 @@ class ThreadLink(ServerLink):
             if is_stuck:
                 self._start()
 
-    def _deliver(self) -> None:
-        """Take over what threads have finished."""
+    def _take_over(self) -> None:
         finished = self._finished
         while finished:
             self.answered(*finished.popleft())
+
+    def _deliver(self) -> None:
+        """Take over what threads have finished."""
+        self._take_over()
         if not self.over.is_set():
             self.advance(now=True)
 
@@ -138,6 +159,11 @@ class ThreadLink(ServerLink):
             self._hand_over()
 
     def _hand_over(self) -> None:
+        with self._lock:
+            if self._is_awaited:
+                self._is_awaited = False
+                self._handed.release()
+                return
         self._run_soon(self._deliver)
 
     def _run_soon(self, function: Callable[[], None]) -> None:

@@ -106,7 +106,7 @@ class ServerLink(ABC):
         finally:
             self._is_advancing = False
         if not self.over.is_set():
-            self._channel.flush(now=now)
+            self._channel.flush(now=now or self.is_idle)
             self._end_if_idle()
 
     def _read(self) -> None:
