@@ -3,6 +3,7 @@
 ``lockstep``  two sealed cores that exchange bytes by hand
 ``faults``    streams with faults: cut, stalled, delayed, fragmented, altered
 ``memory``    two peers in one process, without a socket
+``sftp``      an SFTP server whose files are in memory
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from trio_ssh.testing.faults import (
     delayed_pair,
 )
 from trio_ssh.testing.memory import memory_pair, open_memory_client
+from trio_ssh.testing.sftp import MemorySFTPServer
 
 __all__ = [
     "CutStream",
@@ -24,6 +26,7 @@ __all__ = [
     "FaultyStream",
     "FlippedStream",
     "FragmentedStream",
+    "MemorySFTPServer",
     "StalledStream",
     "delayed_pair",
     "memory_pair",
