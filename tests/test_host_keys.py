@@ -43,7 +43,9 @@ async def connect(
     """Connect `client` to a server that shows `HOST_KEY`, and disconnect; a refusal closes the stream."""
     async with serving() as stream:
         try:
-            await client.connect(host, port, "user", known_hosts=known_hosts, sock=stream, look_for_keys=False)
+            await client.connect(
+                host, port, "user", known_hosts=known_hosts, sock=stream, look_for_keys=False, config=None
+            )
         except trio_ssh.HostKeyException as error:
             assert stream.is_closed
             refusal: Exception | None = error

@@ -18,7 +18,7 @@ from trio_ssh.config.ssh_config import ConfigSource
 from trio_ssh.config.trust import HostCheck, load_known_hosts, load_revoked, name_on_record, policy_of
 from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
-from trio_ssh.errors import ConnectionLost, LocalProtocolError
+from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.signer import Signer
@@ -300,13 +300,7 @@ class SSHClient:
             )
             try:
                 with trio.move_on_after(limits.login_seconds) as login:
-                    with trio.move_on_after(applied.connect_timeout) as patience:
-                        await transport.start_client(check_host_key=check_host_key)
-                    if patience.cancelled_caught:
-                        raise TimeoutError(
-                            f"{self._address} did not exchange keys within {applied.connect_timeout:g} seconds: "
-                            "ConnectTimeout"
-                        )
+                    await self._exchange_keys(transport, check_host_key, applied.connect_timeout)
                     await log_in(transport, username, credentials)
                 if login.cancelled_caught:
                     raise ConnectionLost(
@@ -325,6 +319,17 @@ class SSHClient:
                 keepalive = applied.keepalive
             if keepalive:
                 transport.set_keepalive(keepalive)
+
+    async def _exchange_keys(self, transport: Transport, check: HostCheck, seconds: float) -> None:
+        with trio.move_on_after(seconds):
+            try:
+                await transport.start_client(check_host_key=check)
+            except ConnectionLost as error:
+                if isinstance(error.__cause__, ProxyCommandFailure):
+                    raise error.__cause__ from None
+                raise
+            return
+        raise TimeoutError(f"{self._address} did not exchange keys within {seconds:g} seconds: ConnectTimeout")
 
     async def _open_stream(
         self, hostname: str, target: str, port: int, options: SSHOptions | None, open_jump: OpenJump

@@ -18,6 +18,7 @@ from trio_ssh.config.tokens import LocalFacts
 USER_CONFIG: Path = Path("~/.ssh/config")
 SYSTEM_CONFIG: Path = Path("/etc/ssh/ssh_config")
 _VERSION: Final = "trio_ssh"
+_NOBODY: Final = LocalFacts("", "", "", "", {})
 
 
 class ConfigSource(enum.Enum):
@@ -138,7 +139,8 @@ class SSHConfig:
         await trio.lowlevel.checkpoint()
         local = self._local
         if local is None:
-            local = await trio.to_thread.run_sync(self._gathered)
+            # Where nothing is said, nothing has to be known to fill it in.
+            local = await trio.to_thread.run_sync(self._gathered) if self._lines else _NOBODY
         evaluation = Evaluation(self._lines, local=local, version=_VERSION, hostname=hostname, port=port, user=user)
         return await evaluation.run()
 
