@@ -199,7 +199,7 @@ class PeerRequests:
         except Exception as error:
             # A peer that goes away is nobody's mistake.
             if not all(isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)):
-                _log.exception("what serves a %s channel failed", printable(channel.kind, 64))
+                _log.exception("what serves %s channels failed", printable(channel.kind, 64))
         finally:
             channel._close()
 
