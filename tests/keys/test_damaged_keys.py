@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, strategies
 
-from tests.keys.samples import ENCRYPTED, FILES, PASSPHRASE, armoured, content, flips, load, opened
-from trio_ssh.errors import KeyFileException, PasswordRequiredException
+from tests.keys.samples import (
+    ENCRYPTED,
+    FILES,
+    PASSPHRASE,
+    armoured,
+    content,
+    flips,
+    load,
+    opened,
+    string,
+    unarmoured,
+)
+from tests.keys.tokens import token
+from trio_ssh.errors import KeyFileException, PasswordRequiredException, RemoteProtocolError
+from trio_ssh.keys.dsa import DSSKey
 from trio_ssh.keys.files import load_private_key
+from trio_ssh.keys.mldsa import MLDSA44Ed25519Key
 from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.public_key import PublicKey, parse_public_key
+from trio_ssh.keys.security_key import ECDSA, ED25519
+
+KEY_TYPES = {key_type for kind in PublicKey.__subclasses__() for key_type in kind.KEY_TYPES}
 
 #: bcrypt runs once per damaged file that looks sound: some 8 ms each.
 SLOW = ("ed25519.aes256-ctr", "ed25519.aes256-cbc", "ed25519.aes256-gcm", "ed25519.chacha20-poly1305")
@@ -67,3 +87,29 @@ def test_any_bytes_in_pem_are_survived(label: bytes, inside: bytes, headers: byt
     name = label + b"PRIVATE KEY"
     for body in (headers, armoured("rsa2048.pkcs1", inside).split(b"\n", 1)[1]):
         attempt(b"-----BEGIN " + name + b"-----\n" + body + b"\n-----END " + name + b"-----\n")
+
+
+#: Kinds that no file here holds, or whose keys sign for nobody who doesn't name their algorithm.
+RARE = [token(ED25519).key, token(ECDSA).key, DSSKey.generate(), MLDSA44Ed25519Key.generate()]
+
+
+@pytest.mark.parametrize("key", RARE, ids=lambda key: key.key_type)
+def test_a_rare_key_that_is_cut_or_damaged_is_no_other_key(key: PKey) -> None:
+    inside = bytes(unarmoured(key.to_openssh()))
+    step = 1 if len(inside) < 1000 else 7
+    for length in range(0, len(inside), step):
+        assert attempt(armoured("ed25519.openssh", inside[:length])) is None
+    for damaged in flips(inside, step=step):
+        other = attempt(armoured("ed25519.openssh", damaged))
+        assert other is None or other.key_type == key.key_type
+    assert attempt(armoured("ed25519.openssh", inside)) == key
+
+
+@pytest.mark.parametrize("key_type", sorted(KEY_TYPES))
+@given(data=strategies.binary(max_size=200))
+def test_any_blob_of_a_known_type_is_survived(key_type: str, data: bytes) -> None:
+    for blob in (data, string(data), string(data[:20]) + string(data[20:])):
+        with contextlib.suppress(RemoteProtocolError):
+            key = parse_public_key(string(key_type.encode()) + blob)
+            with pytest.raises(RemoteProtocolError):
+                key.verify(b"data", string(key_type.encode()) + blob, (*key.algorithms, *key.legacy_algorithms)[0])

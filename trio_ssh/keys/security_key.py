@@ -145,8 +145,8 @@ class SecurityPublicKey(PublicKey):
     __slots__ = ("_key", "application")
     KEY_TYPES: ClassVar[tuple[str, ...]] = (ED25519, ECDSA)
 
-    def __init__(self, key: Ed25519PublicKey | ECDSAPublicKey, application: str = "ssh:") -> None:
-        """Take the key that the token signs with, and what it is for."""
+    def __init__(self, key: PublicKey, application: str = "ssh:") -> None:
+        """Take the key that the token signs with, Ed25519 or ECDSA on nistp256, and what it is for."""
         encoded = application.encode("utf-8", "surrogateescape")
         if b"\0" in encoded or len(encoded) > APPLICATION_BYTES:
             raise ValueError(f"an application has at most {APPLICATION_BYTES} bytes, and no NUL among them")
@@ -154,19 +154,19 @@ class SecurityPublicKey(PublicKey):
             point = Ed25519Blob.decode(key.blob).point
             blob = SecurityED25519Blob(ED25519, point, application).encode()
             super().__init__(ED25519, blob, (ED25519,), key.bits)
-        else:
-            read = ECDSABlob.decode(key.blob)
-            if read.curve != _CURVE:
-                raise ValueError(f"security keys are on {_CURVE}, not {read.curve}")
-            blob = SecurityECDSABlob(ECDSA, _CURVE, read.point, application).encode()
+        elif key.key_type == f"ecdsa-sha2-{_CURVE}":
+            point = ECDSABlob.decode(key.blob).point
+            blob = SecurityECDSABlob(ECDSA, _CURVE, point, application).encode()
             super().__init__(ECDSA, blob, (ECDSA, WEBAUTHN), key.bits)
-        self._key: Ed25519PublicKey | ECDSAPublicKey = key
+        else:
+            raise ValueError(f"tokens sign with ssh-ed25519 and ecdsa-sha2-{_CURVE} keys, not with {key.key_type}")
+        self._key: PublicKey = key
         self.application: str = application
 
     @classmethod
     def from_blob(cls, blob: bytes) -> Self:
         """Read a blob, as `PublicKey.from_blob` says."""
-        key: Ed25519PublicKey | ECDSAPublicKey
+        key: PublicKey
         if blob.startswith(len(ED25519).to_bytes(4, "big") + ED25519.encode("ascii")):
             ed25519 = SecurityED25519Blob.decode(blob)
             application = ed25519.application
