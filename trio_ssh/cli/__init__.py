@@ -1,5 +1,6 @@
 """The small command line behind ``python -m trio_ssh``.
 
-``demo``  a server and a client that talk over TCP on this machine, and what came of it
-``main``  the commands and their options
+``demo``   a server and a client that talk over TCP on this machine, and what came of it
+``serve``  a directory by SFTP, until Ctrl-C
+``main``   the commands and their options
 """

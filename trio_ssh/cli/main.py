@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from trio_ssh.cli import demo
+from trio_ssh.cli import demo, serve
 
 
 def version() -> str:
@@ -22,6 +22,27 @@ def _seconds(text: str) -> float:
     if not 0 < value <= 60:
         raise argparse.ArgumentTypeError("between 0 and 60 seconds")
     return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= 65535:
+        raise argparse.ArgumentTypeError("between 0 and 65535")
+    return value
+
+
+def _add_serve(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "serve a directory by SFTP until Ctrl-C"
+    command = add("serve", help=text, description=text.capitalize() + ", to whoever has a key or the password.")
+    command.add_argument("folder", metavar="DIR", help="what is served, and nothing outside of it")
+    command.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
+    command.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="where to listen; 0, the default, is any free one"
+    )
+    command.add_argument("--authorized-keys", metavar="FILE", help="who has one of its keys may log in")
+    command.add_argument("--password-file", metavar="FILE", help="who knows its first line may log in")
+    command.add_argument("--host-key", metavar="FILE", help="a private key; otherwise one is made for this run")
+    command.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="how long to measure each direction (default: %(default)g)",
     )
+    _add_serve(commands.add_parser)
     return parser
 
 
@@ -50,4 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: None for those of the process.
     """
     options = _parser().parse_args(arguments)
+    if options.command == "serve":
+        return serve.run(
+            serve.Settings(
+                folder=options.folder,
+                host=options.host,
+                port=options.port,
+                authorized_keys=options.authorized_keys,
+                password_file=options.password_file,
+                host_key=options.host_key,
+                read_only=options.read_only,
+            )
+        )
     return demo.run(version(), seconds=options.seconds)

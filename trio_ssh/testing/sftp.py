@@ -125,7 +125,7 @@ class MemorySFTPServer(SFTPServer):
         Args:
             path: absolute, as the client names it; requests on a file that was opened by it fail, too.
             error: raised, and sent as its status.
-            operation: the method of `SFTPServerInterface` or `SFTPHandle` that fails, such as ``"write"``; None for all.
+            operation: the method of `SFTPServerInterface` or `SFTPHandle` that fails, such as ``"write"``; None is all.
             times: how often; None for always.
         """
         self._faults.setdefault(_normal(path), []).append(_Fault(operation, error, 0.0, times))
