@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import socket
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -169,10 +170,31 @@ async def test_tasks_take_turns() -> None:
     assert len(set(signatures)) == 20
 
 
-async def test_every_request_is_a_checkpoint() -> None:
+async def test_every_coroutine_is_a_checkpoint() -> None:
     async with served(trio_ssh.AgentServer([KEY])) as agent:
-        with trio.testing.assert_checkpoints():
-            await agent.get_keys()
+        [key] = await agent.get_keys()
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "get_keys": agent.get_keys,
+            "add": lambda: agent.add(RSA_KEY),
+            "remove": lambda: agent.remove(RSA_KEY),
+            "lock": lambda: agent.lock("x"),
+            "unlock": lambda: agent.unlock("x"),
+            "query_extensions": agent.query_extensions,
+            "request_extension": lambda: agent.request_extension("query"),
+            "sign": lambda: key.sign(b"data"),
+            "remove_all": agent.remove_all,
+            "aclose": agent.aclose,
+        }
+        public = {
+            name
+            for cls in (trio_ssh.Agent, trio_ssh.AgentKey)
+            for name, _ in inspect.getmembers(cls, inspect.iscoroutinefunction)
+            if not name.startswith("_")
+        }
+        assert public == calls.keys() | {"bind_session"}, "which asks like the others"
+        for call in calls.values():
+            with trio.testing.assert_checkpoints():
+                await call()
     with trio.testing.assert_checkpoints():
         await agent.aclose()
 

@@ -20,7 +20,7 @@ import trio
 
 from trio_ssh.agent import Agent
 from trio_ssh.agent_server import listening_socket
-from trio_ssh.errors import AgentException, ChannelException
+from trio_ssh.errors import AgentException, RemoteProtocolError, SSHException
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.transport import Transport
@@ -50,7 +50,7 @@ def forwarded_agent(path: str | os.PathLike[str] | None = None) -> Callable[[Cha
                 with contextlib.suppress(AgentException):
                     await agent.bind_session(transport, is_forwarding=True)
                 stream = await agent._connected()
-            except AgentException as error:
+            except (AgentException, RemoteProtocolError) as error:
                 _log.warning("an agent could not be forwarded: %s", error)
                 return
             await relay(channel, stream)
@@ -91,7 +91,8 @@ async def agent_socket(process: ServerProcess) -> AsyncGenerator[str, None]:
         async with stream:
             try:
                 channel = await process.open_agent()
-            except (ChannelException, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            except (SSHException, trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                # Too many at once, or the client refuses: the program is hung up on, and the session goes on.
                 _log.info("a client's agent could not be reached: %s", error)
                 return
             async with channel:
