@@ -318,12 +318,12 @@ class SSHClient:
             if keepalive is None:
                 keepalive = applied.keepalive
             if keepalive:
-                transport.set_keepalive(keepalive)
+                transport.set_keepalive(keepalive, applied.keepalive_count)
 
     async def _exchange_keys(self, transport: Transport, check: HostCheck, seconds: float) -> None:
         with trio.move_on_after(seconds):
             try:
-                await transport.start_client(check_host_key=check)
+                await transport._exchange_as_client(check, None)
             except ConnectionLost as error:
                 if isinstance(error.__cause__, ProxyCommandFailure):
                     raise error.__cause__ from None

@@ -19,6 +19,8 @@ from trio_ssh.core.window import InboundWindow, OutboundWindow
 class Half(Enum):
     """One direction of a channel."""
 
+    __hash__ = object.__hash__  # an Enum's own is written in Python, and the table is asked for every message
+
     OPEN = "open"
     EOF = "eof"
     CLOSED = "closed"
@@ -26,6 +28,8 @@ class Half(Enum):
 
 class Passing(Enum):
     """What passes through a half."""
+
+    __hash__ = object.__hash__
 
     DATA = "data"
     REQUEST = "request"

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from trio_ssh.core.auth_client import AuthAnswer, request_service
+from trio_ssh.core.auth_client import SENDS_AT_ONCE, AuthAnswer, request_service, with_service
 from trio_ssh.core.auth_server import authenticate_as_server
 from trio_ssh.core.channel import CoreChannel, Source
 from trio_ssh.core.dialog import Conversation, Dialog
@@ -38,6 +38,7 @@ from trio_ssh.core.outbound import Outbound
 from trio_ssh.core.phases import ADMITS, Phase, Verdict
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
+from trio_ssh.crypto.moduli import NO_MODULI, Moduli
 from trio_ssh.errors import (
     ConnectionLost,
     HostKeyException,
@@ -71,6 +72,7 @@ class Options:
         random_bytes: makes so many random bytes; the core knows no operating system.
         log: where it says what nobody needs to act on.
         host_keys: a server's keys.
+        moduli: a server's groups for the key exchange of RFC 4419.
         signature_algorithms: public-key algorithms that a server accepts from users.
     """
 
@@ -80,6 +82,7 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     software: str = "trio_ssh"
     host_keys: tuple[PKey, ...] = ()
+    moduli: Moduli = NO_MODULI
     signature_algorithms: tuple[str, ...] = _ALGORITHMS.host_keys
 
 
@@ -109,6 +112,7 @@ class Connection:
             role,
             algorithms=options.algorithms,
             host_keys=options.host_keys,
+            moduli=options.moduli,
             limits=options.limits,
             random_bytes=options.random_bytes,
             inbound=self._inbound,
@@ -403,9 +407,12 @@ class Connection:
     # -- authentication
 
     def _request_service(self, dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
-        if not self._service_requested:
-            self._service_requested = True
-            yield from request_service()
+        if self._service_requested:
+            return (yield from dialog)
+        self._service_requested = True
+        if self.keying.their_version.startswith(SENDS_AT_ONCE):
+            return (yield from with_service(dialog))
+        yield from request_service()
         return (yield from dialog)
 
     def _on_auth(self, payload: bytes) -> None:

@@ -95,7 +95,7 @@ class Identification:
     def _check_version(self, line: bytes) -> None:
         if len(line) > self._limits.version_line_bytes:
             raise self._refusal(f"a version line of more than {self._limits.version_line_bytes} bytes", line)
-        if any(not 32 <= byte < 127 for byte in line):
+        if not (line.isascii() and line.decode("ascii").isprintable()):
             raise self._refusal("a version line with bytes that are not printable ASCII", line)
         # RFC 4253 s5.1: 1.99 is a server that also speaks the old protocol.  No client has a reason to say so.
         speaks_two = line.startswith(b"SSH-2.0-") or (self._role is Role.CLIENT and line.startswith(b"SSH-1.99-"))

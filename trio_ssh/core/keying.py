@@ -26,6 +26,8 @@ from trio_ssh.core.negotiation import EXT_INFO_CLIENT, Algorithms, Negotiated, i
 from trio_ssh.core.outbound import Outbound
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
+from trio_ssh.crypto.agreement_dh import Group
+from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
@@ -46,6 +48,7 @@ class Keying:
     """Runs key exchanges, one at a time, whichever side begins.
 
     Args:
+        moduli: a server's groups for RFC 4419's exchange.
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
         on_started: called when an exchange other than the first begins.
         on_finished: called when both directions use new keys.
@@ -58,6 +61,7 @@ class Keying:
         "_host_keys",
         "_inbound",
         "_limits",
+        "_moduli",
         "_on_ask",
         "_on_finished",
         "_on_outbound_keys",
@@ -84,6 +88,7 @@ class Keying:
         *,
         algorithms: Algorithms,
         host_keys: Sequence[PKey],
+        moduli: Moduli,
         limits: Limits,
         random_bytes: Callable[[int], bytes],
         inbound: Inbound,
@@ -96,6 +101,7 @@ class Keying:
         self._role = role
         self._algorithms = _signable(algorithms, host_keys) if role is Role.SERVER else algorithms
         self._host_keys = host_keys
+        self._moduli = moduli
         self._limits = limits
         self._random_bytes = random_bytes
         self._inbound = inbound
@@ -136,10 +142,11 @@ class Keying:
     def is_due(self) -> bool:
         """Enough bytes or packets have passed under the present keys."""
         limits, inbound, outbound = self._limits, self._inbound, self._outbound
-        return (
-            max(inbound.bytes_since_keys, outbound.bytes_since_keys) >= limits.rekey_bytes
-            or max(inbound.packets_since_keys, outbound.packets_since_keys) >= limits.rekey_packets
-        )
+        most = limits.rekey_bytes
+        if inbound.bytes_since_keys >= most or outbound.bytes_since_keys >= most:
+            return True
+        most = limits.rekey_packets
+        return inbound.packets_since_keys >= most or outbound.packets_since_keys >= most
 
     def check_overdue(self) -> None:
         """Refuse to go on where the peer lets an exchange hang while it sends, or has us hold back reply upon reply.
@@ -190,7 +197,7 @@ class Keying:
             agree = agree_as_client(negotiated, transcript, self.host_key)
         else:
             transcript = Transcript(self.their_version, self.our_version, payload, self._our_payload)
-            agree = agree_as_server(negotiated, transcript, self._host_keys)
+            agree = agree_as_server(negotiated, transcript, self._host_keys, self._choose_group)
         conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
         self._conversation = conversation
         conversation.start()
@@ -207,6 +214,9 @@ class Keying:
     def _ask(self, question: Question) -> None:
         assert self._conversation is not None, "a dialog that asks is running"
         self._on_ask(question, self._conversation)
+
+    def _choose_group(self, minimum: int, preferred: int, maximum: int) -> Group:
+        return self._moduli.choose(minimum, preferred, maximum, self._random_bytes(8))
 
     # -- the moments at which keys change
 

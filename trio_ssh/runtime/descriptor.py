@@ -30,6 +30,10 @@ class Descriptor:
         except OSError:
             return 0
 
+    def close(self) -> None:
+        """Close the socket at once; whoever waits for it is woken."""
+        self._socket.close()
+
     async def read(self, size: int) -> bytes:
         """Wait until something can be read; return 1 .. `size` bytes, or ``b""`` at EOF.
 

@@ -52,7 +52,7 @@ class Handshake:
         check_host_key: HostKeyCheck | None = None,
         prompt_handler: PromptHandler | None = None,
     ) -> Event:
-        """Answer questions until the awaited event, and return it.
+        """Answer questions until the awaited event, and return it.  What is left to send then is the caller's to flush.
 
         Raises:
             SSHException: why the connection ended instead.
@@ -64,7 +64,6 @@ class Handshake:
             event: Event | None = await self._receiver.receive()
             while event is not None:
                 if is_awaited(event):
-                    engine.flush()
                     return event
                 match event:
                     case Ended(error):

@@ -291,6 +291,11 @@ class Transport(Link):
 
         Cancelled, or left by an exception, the connection is over: leave the block.
         """
+        await self._exchange_as_client(check_host_key, handler)
+        self._engine.flush()
+
+    async def _exchange_as_client(self, check_host_key: HostKeyCheck, handler: PeerHandler | None) -> None:
+        """As `start_client`, for a caller who logs in at once: our NEWKEYS travels with the first request."""
         if handler is not None:
             self._handler = handler
         self._start(Role.CLIENT)
@@ -310,6 +315,7 @@ class Transport(Link):
         self._start(Role.SERVER)
         try:
             await self._handshake.converse(self._engine, _is_first_exchange)
+            self._engine.flush()
         except BaseException as error:
             self._abandon(error, DisconnectReason.KEY_EXCHANGE_FAILED)
             raise
@@ -420,6 +426,7 @@ class Transport(Link):
         except BaseException as error:
             self._abandon(error, DisconnectReason.AUTH_CANCELLED_BY_USER)
             raise
+        engine.flush()
         assert isinstance(event, AuthAnswered), "that is what was waited for"
         if event.answer.is_success:
             self._username = username
@@ -588,12 +595,12 @@ class Transport(Link):
         self._check_open()
         await self._engine.exchange_keys()
 
-    def set_keepalive(self, interval: float) -> None:
+    def set_keepalive(self, interval: float, count: int = 3) -> None:
         """Ask the peer for a sign of life every `interval` seconds in which nothing came; 0 turns it off.
 
-        Three that nothing follows end the connection with `ConnectionLost`.
+        `count` of them that nothing follows end the connection with `ConnectionLost`.
         """
-        self._engine.set_keepalive(interval)
+        self._engine.set_keepalive(interval, count)
 
     # -- events
 

@@ -21,6 +21,8 @@ def printable(value: str | bytes, limit: int = SHOWN_CHARACTERS) -> str:
     """
     if isinstance(value, bytes):
         value = value[: (limit + 1) * 4].decode("utf-8", "backslashreplace")
+    if len(value) <= limit and value.isprintable():
+        return value
     shown = "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in value[: limit + 1]
