@@ -15,7 +15,6 @@ import re
 from collections.abc import Callable
 from typing import Final
 
-import attrs
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
@@ -39,13 +38,8 @@ _NUMBER: Final = re.compile(rb"[0-9]{1,9}")
 _HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}){1,1024}")
 
 
-@attrs.frozen
-class _Keys:
-    """What a passphrase becomes."""
-
-    cipher_key: bytes = attrs.field(repr=False)
-    iv: bytes = attrs.field(repr=False)
-    mac_key: bytes = attrs.field(repr=False)
+_Keys = tuple[bytes, bytes, bytes]
+"""What a passphrase becomes: the cipher's key and iv, and the MAC's key."""
 
 
 class _Lines:
@@ -124,19 +118,19 @@ def _open(lines: _Lines, version: bytes, passphrase: bytes | None, name: str) ->
     if cipher == _AES and not passphrase:
         raise passphrase_required(name)
     secret = passphrase if cipher == _AES and passphrase else None
-    keys = _derive_3(lines, secret, name) if version == b"3:" else _derive_2(secret)
+    cipher_key, iv, mac_key = _derive_3(lines, secret, name) if version == b"3:" else _derive_2(secret)
     private = lines.blob(b"Private-Lines")
     mac = lines.hexadecimal(b"Private-MAC")
     if secret is not None:
         if not private or len(private) % _BLOCK:
             raise RemoteProtocolError(f"its private part has {len(private)} bytes, which no cipher produces")
-        decryptor = Cipher(algorithms.AES(keys.cipher_key), modes.CBC(keys.iv)).decryptor()
+        decryptor = Cipher(algorithms.AES(cipher_key), modes.CBC(iv)).decryptor()
         private = decryptor.update(private) + decryptor.finalize()
     covered = Message()
     for part in (key_type, cipher, comment, public, private):
         covered.add_string(part)
     hash_name = "sha256" if version == b"3:" else "sha1"
-    if not hmac.compare_digest(hmac.digest(keys.mac_key, covered.asbytes(), hash_name), mac):
+    if not hmac.compare_digest(hmac.digest(mac_key, covered.asbytes(), hash_name), mac):
         if secret is not None:
             raise wrong_passphrase(name)
         raise RemoteProtocolError("its checksum is wrong")
@@ -156,13 +150,13 @@ def _derive_2(passphrase: bytes | None) -> _Keys:
         return hashlib.sha1(text + secret, usedforsecurity=False).digest()
 
     key = sha1(bytes(4)) + sha1(b"\0\0\0\1")
-    return _Keys(key[:32], bytes(_BLOCK), sha1(b"putty-private-key-file-mac-key"))
+    return key[:32], bytes(_BLOCK), sha1(b"putty-private-key-file-mac-key")
 
 
 def _derive_3(lines: _Lines, passphrase: bytes | None, name: str) -> _Keys:
     """Version 3: Argon2, as costly as the file says; a key without a passphrase has an empty MAC key."""
     if passphrase is None:
-        return _Keys(b"", b"", b"")
+        return b"", b"", b""
     flavour = lines.value(b"Key-Derivation")
     memory_kib = lines.number(b"Argon2-Memory")
     passes = lines.number(b"Argon2-Passes")
@@ -175,7 +169,7 @@ def _derive_3(lines: _Lines, passphrase: bytes | None, name: str) -> _Keys:
             f"passes, {lanes} lanes). Load it into PuTTYgen and save it again."
         )
     material = _argon2(flavour, passphrase, salt, memory_kib, passes, lanes)
-    return _Keys(material[:32], material[32:48], material[48:])
+    return material[:32], material[32:48], material[48:]
 
 
 def _argon2(flavour: bytes, passphrase: bytes, salt: bytes, memory_kib: int, passes: int, lanes: int) -> bytes:

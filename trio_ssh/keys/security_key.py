@@ -17,10 +17,8 @@ import attrs
 
 from trio_ssh.errors import AgentException, RemoteProtocolError
 from trio_ssh.keys.container import check_padding
-from trio_ssh.keys.ecdsa import ECDSABlob, ECDSAPublicKey
-from trio_ssh.keys.ed25519 import Ed25519Blob, Ed25519PublicKey
 from trio_ssh.keys.private_key import PKey
-from trio_ssh.keys.public_key import PublicKey, public_kind
+from trio_ssh.keys.public_key import PublicKey, parse_public_key, public_kind
 from trio_ssh.wire.fields import Byte, Rest, String, Structure, Text, UInt32, structure
 from trio_ssh.wire.message import Message
 
@@ -28,7 +26,12 @@ ED25519: Final = "sk-ssh-ed25519@openssh.com"
 ECDSA: Final = "sk-ecdsa-sha2-nistp256@openssh.com"
 WEBAUTHN: Final = "webauthn-sk-ecdsa-sha2-nistp256@openssh.com"
 
-_CURVE: Final = "nistp256"
+#: Type of the key with which a token signs -> type of its own, and the algorithms of that.
+_OF_TOKENS: Final = {
+    "ssh-ed25519": (ED25519, (ED25519,)),
+    "ecdsa-sha2-nistp256": (ECDSA, (ECDSA, WEBAUTHN)),
+}
+_PLAIN: Final = {key_type: plain for plain, (key_type, _) in _OF_TOKENS.items()}
 
 #: Flags of a signature: a person touched the token; the token knew the person by a PIN or a finger; it holds
 #: attested credentials, which only a registration does; extensions follow.
@@ -41,44 +44,23 @@ _EXTENDED: Final = 0x80
 APPLICATION_BYTES: Final = 1024
 
 
-@structure
-class SecurityED25519Blob(Structure):
-    """``sk-ssh-ed25519@openssh.com`` on the wire."""
-
-    key_type: Text
-    point: String
-    application: Text
+def _string(text: str) -> bytes:
+    """Return text as a string of RFC 4251."""
+    return Message().add_string(text).asbytes()
 
 
-@structure
-class SecurityECDSABlob(Structure):
-    """``sk-ecdsa-sha2-nistp256@openssh.com`` on the wire."""
-
-    key_type: Text
-    curve: Text
-    point: String
-    application: Text
+def _key_fields(message: Message, plain: str) -> bytes:
+    """Take the fields of a `plain` key behind its type: a point, for ECDSA behind the name of its curve."""
+    start = len(message.get_so_far())
+    for _ in range(1 if plain == "ssh-ed25519" else 2):
+        message.get_string()
+    return message.get_so_far()[start:]
 
 
 @structure
-class SecurityED25519Fields(Structure):
-    """The private half in openssh-key-v1."""
+class SecurityFields(Structure):
+    """What follows the key proper in openssh-key-v1."""
 
-    point: String
-    application: Text
-    flags: Byte
-    key_handle: String = attrs.field(repr=False)
-    reserved: String
-    comment: Text
-    padding: Rest
-
-
-@structure
-class SecurityECDSAFields(Structure):
-    """The private half in openssh-key-v1."""
-
-    curve: Text
-    point: String
     application: Text
     flags: Byte
     key_handle: String = attrs.field(repr=False)
@@ -94,15 +76,13 @@ class TokenSignature(Structure):
     raw: String
     flags: Byte
     counter: UInt32
+    rest: Rest
 
 
 @structure
-class WebauthnSignature(Structure):
-    """The same of a signature that a web browser had made."""
+class WebauthnTail(Structure):
+    """What is behind that if a web browser had it made."""
 
-    raw: String
-    flags: Byte
-    counter: UInt32
     origin: String
     client_data: String
     extensions: String
@@ -150,31 +130,23 @@ class SecurityPublicKey(PublicKey):
         encoded = application.encode("utf-8", "surrogateescape")
         if b"\0" in encoded or len(encoded) > APPLICATION_BYTES:
             raise ValueError(f"an application has at most {APPLICATION_BYTES} bytes, and no NUL among them")
-        if isinstance(key, Ed25519PublicKey):
-            point = Ed25519Blob.decode(key.blob).point
-            blob = SecurityED25519Blob(ED25519, point, application).encode()
-            super().__init__(ED25519, blob, (ED25519,), key.bits)
-        elif key.key_type == f"ecdsa-sha2-{_CURVE}":
-            point = ECDSABlob.decode(key.blob).point
-            blob = SecurityECDSABlob(ECDSA, _CURVE, point, application).encode()
-            super().__init__(ECDSA, blob, (ECDSA, WEBAUTHN), key.bits)
-        else:
-            raise ValueError(f"tokens sign with ssh-ed25519 and ecdsa-sha2-{_CURVE} keys, not with {key.key_type}")
+        if key.key_type not in _OF_TOKENS:
+            raise ValueError(f"tokens sign with {' and '.join(_OF_TOKENS)} keys, not with {key.key_type}")
+        key_type, algorithms = _OF_TOKENS[key.key_type]
+        blob = _string(key_type) + key.blob[len(_string(key.key_type)) :] + _string(application)
+        super().__init__(key_type, blob, algorithms, key.bits)
         self._key: PublicKey = key
         self.application: str = application
 
     @classmethod
     def from_blob(cls, blob: bytes) -> Self:
         """Read a blob, as `PublicKey.from_blob` says."""
-        key: PublicKey
-        if blob.startswith(len(ED25519).to_bytes(4, "big") + ED25519.encode("ascii")):
-            ed25519 = SecurityED25519Blob.decode(blob)
-            application = ed25519.application
-            key = Ed25519PublicKey.from_blob(Ed25519Blob("ssh-ed25519", ed25519.point).encode())
-        else:
-            ecdsa = SecurityECDSABlob.decode(blob)
-            application = ecdsa.application
-            key = ECDSAPublicKey.from_blob(ECDSABlob(f"ecdsa-sha2-{_CURVE}", ecdsa.curve, ecdsa.point).encode())
+        message = Message(blob)
+        plain = _PLAIN[message.get_text()]
+        key = parse_public_key(_string(plain) + _key_fields(message, plain))
+        application = message.get_text()
+        if message.get_remainder():
+            raise RemoteProtocolError(f"a security key with {len(message.get_remainder())} bytes too many")
         try:
             return cls(key, application)
         except ValueError as error:
@@ -213,15 +185,13 @@ class SecurityPublicKey(PublicKey):
         Source: OpenSSH PROTOCOL.u2f.
         """
         offset = self._past_head(signature, algorithm)
-        origin, extensions = b"", b""
-        read: TokenSignature | WebauthnSignature
+        origin, extensions, hashed = b"", b"", data
+        read = TokenSignature.decode(signature, offset)
         if algorithm == WEBAUTHN:
-            read = WebauthnSignature.decode(signature, offset)
-            origin, extensions = read.origin, read.extensions
-            hashed = _checked_client_data(read, data)
-        else:
-            read = TokenSignature.decode(signature, offset)
-            hashed = data
+            tail = WebauthnTail.decode(read.rest)
+            origin, extensions, hashed = tail.origin, tail.extensions, _checked_client_data(tail, read.flags, data)
+        elif read.rest:
+            raise RemoteProtocolError(f"a signature by {self} has {len(read.rest)} bytes too many")
         signed = (
             hashlib.sha256(self.application.encode("utf-8", "surrogateescape")).digest()
             + bytes((read.flags,))
@@ -240,14 +210,14 @@ class SecurityPublicKey(PublicKey):
         return details
 
 
-def _checked_client_data(read: WebauthnSignature, data: bytes) -> bytes:
+def _checked_client_data(read: WebauthnTail, flags: int, data: bytes) -> bytes:
     """Return what the browser had signed, if it speaks of `data`.
 
     WebAuthn s5.8.1.1 fixes the order in which a browser writes it, so that nothing need be parsed.
     """
     if b'"' in read.origin or b"\0" in read.origin:
         raise RemoteProtocolError("a webauthn signature whose origin is no origin")
-    if read.flags & _ATTESTED or bool(read.flags & _EXTENDED) != bool(read.extensions):
+    if flags & _ATTESTED or bool(flags & _EXTENDED) != bool(read.extensions):
         raise RemoteProtocolError("a webauthn signature whose flags don't fit what follows")
     challenge = base64.urlsafe_b64encode(data).rstrip(b"=")
     expected = b'{"type":"webauthn.get","challenge":"' + challenge + b'","origin":"' + read.origin + b'"'
@@ -310,23 +280,15 @@ class SecurityKey(PKey):
         return self.sign(data)
 
     def _private_fields(self) -> bytes:
-        fields = Message()
-        if self.key_type == ED25519:
-            fields.add_string(SecurityED25519Blob.decode(self.public_key.blob).point)
-        else:
-            fields.add_string(_CURVE).add_string(SecurityECDSABlob.decode(self.public_key.blob).point)
+        message = Message(self.public_key.blob)
+        fields = Message(_key_fields(message, _PLAIN[message.get_text()]))
         fields.add_string(self.application).add_byte(self.flags)
         return fields.add_string(self._key_handle).add_string(self._reserved).asbytes()
 
     @classmethod
     def _from_fields(cls, key_type: str, fields: bytes) -> Self:
-        read: SecurityED25519Fields | SecurityECDSAFields
-        if key_type == ED25519:
-            read = SecurityED25519Fields.decode(fields)
-            blob = SecurityED25519Blob(ED25519, read.point, read.application).encode()
-        else:
-            read = SecurityECDSAFields.decode(fields)
-            blob = SecurityECDSABlob(ECDSA, read.curve, read.point, read.application).encode()
+        head = _key_fields(Message(fields), _PLAIN[key_type])
+        read = SecurityFields.decode(fields, len(head))
         check_padding(read.padding)
-        public = SecurityPublicKey.from_blob(blob)
+        public = SecurityPublicKey.from_blob(_string(key_type) + head + _string(read.application))
         return cls(public, read.key_handle, read.flags, read.comment, reserved=read.reserved)
