@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -32,6 +32,8 @@ from trio_ssh.errors import (
     RemoteProtocolError,
     SSHException,
 )
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.disk import read_key_file
 from trio_ssh.keys.files import load_private_key_file
 from trio_ssh.keys.private_key import PKey
@@ -74,6 +76,7 @@ class Credentials:
     Attributes:
         keys: those that were given, each with where it came from.
         found_keys: those of ``~/.ssh``, which are tried behind the agent's.
+        certificates: of the agent's keys, perhaps, each with where it came from.
         public_halves: keys that an agent may have.
         agent_path: where the agent is; None for none.
         identities_only: of the agent's keys, only those that are also given, named or found are tried.
@@ -86,7 +89,8 @@ class Credentials:
     """
 
     keys: Sequence[tuple[Signer, str]] = ()
-    found_keys: Sequence[tuple[PKey, str]] = ()
+    found_keys: Sequence[tuple[Signer, str]] = ()
+    certificates: Sequence[tuple[Certificate, str]] = ()
     public_halves: Sequence[PublicHalf] = ()
     agent_path: str | None = None
     identities_only: bool = False
@@ -127,11 +131,14 @@ async def load_credentials(
     if names or look_for_keys:
         places = () if not look_for_keys else applied.key_files if applied.key_files is not None else _USUAL_KEYS
         await trio.to_thread.run_sync(loaded.load, names, passphrase, places, agent_path is not None)
+    if applied.certificate_files:
+        await trio.to_thread.run_sync(loaded.load_certificates, applied.certificate_files)
     if agent_path is not None and any(half.is_named for half in loaded.public_halves):
         await _demand_from_agent(agent_path, loaded.public_halves)
     return Credentials(
         keys=[*((key, "given") for key in given), *loaded.keys],
-        found_keys=loaded.found_keys,
+        found_keys=[each for key, source in loaded.found_keys for each in _certified(key, source, loaded.certificates)],
+        certificates=loaded.certificates,
         public_halves=loaded.public_halves,
         agent_path=agent_path,
         identities_only=identities_only,
@@ -169,6 +176,7 @@ class _Loaded:
         self.keys: list[tuple[PKey, str]] = []
         self.found_keys: list[tuple[PKey, str]] = []
         self.public_halves: list[PublicHalf] = []
+        self.certificates: list[tuple[Certificate, str]] = []
         self.notes: list[str] = []
 
     def load(self, names: Sequence[str | Path], passphrase: str | None, places: Sequence[str], has_agent: bool) -> None:
@@ -193,6 +201,24 @@ class _Loaded:
                     self.public_halves.append(PublicHalf(public, str(path), error, is_named=False))
                 else:
                     self.notes.append(_note_on(str(path), error))
+
+    def load_certificates(self, names: Sequence[str]) -> None:
+        """Read certificates; take notes on those that can't be used."""
+        for name in names:
+            try:
+                self.certificates.append((Certificate.from_path(name), name))
+            except (KeyFileException, RemoteProtocolError) as error:
+                self.notes.append(f"{name} was not tried: {error}")
+
+
+def _certified(
+    key: Signer, source: str, certificates: Sequence[tuple[Certificate, str]]
+) -> Iterator[tuple[Signer, str]]:
+    """Iterate over what a key can be shown as: with each of its certificates, and then bare."""
+    for certificate, path in certificates:
+        if certificate.public_key == key.public_key:
+            yield CertifiedKey(key, certificate), f"{source}, with {path}"
+    yield key, source
 
 
 def _note_on(source: str, problem: SSHException) -> str:
@@ -375,7 +401,13 @@ class _Login:
         held = {key.asbytes() for key in keys}
         self._halves = [half for half in self._halves if half.key.blob not in held]
         self.has_key = self.has_key or bool(keys)
-        sources = [(key, f"of the agent, {printable(key.comment, 64) or 'nameless'}") for key in keys]
+        sources = [
+            each
+            for key in keys
+            for each in _certified(
+                key, f"of the agent, {printable(key.comment, 64) or 'nameless'}", credentials.certificates
+            )
+        ]
         attempts = _key_attempts(self._transport, self._username, sources, self._key_notes)
         left = [attempt for attempt in self._left if not isinstance(attempt, _Attempt) or attempt.blob not in held]
         self._left = [*_wanted(attempts, credentials, self._key_notes), *left]

@@ -55,6 +55,8 @@ class Applied:
         compress, keepalive, identities_only: as in `connect`.
         allow_agent: as in `connect`.
         key_files: keys to look for, in the place of those in ``~/.ssh``.
+        certificate_files: certificates of these keys, or of the agent's.
+        keepalive_count: signs of life that may be wanting.
         methods: how to log in, in this order; nothing else is tried.
         method_notes: why some methods are not among them.
         accepts_algorithm: whether a key may sign by this algorithm.
@@ -72,6 +74,8 @@ class Applied:
     identities_only: bool = False
     allow_agent: bool | str = True
     key_files: Sequence[str] | None = None
+    certificate_files: Sequence[str] = ()
+    keepalive_count: int = 3
     methods: Sequence[str] | None = None
     method_notes: Sequence[str] = ()
     accepts_algorithm: Callable[[str], bool] | None = None
@@ -100,6 +104,8 @@ def apply(options: SSHOptions | None) -> Applied:
         identities_only=bool(options.identities_only),
         allow_agent=_agent(options),
         key_files=_key_files(options),
+        certificate_files=[path for path in options.certificate_file if path.lower() != "none"],
+        keepalive_count=3 if options.server_alive_count_max is None else options.server_alive_count_max,
         methods=methods,
         method_notes=notes,
         accepts_algorithm=_accepted(options.pubkey_accepted_algorithms),
