@@ -43,6 +43,8 @@ SUITES: Final = (
     ("chacha20-poly1305@openssh.com", ""),
     ("aes256-ctr", "hmac-sha2-256-etm@openssh.com"),
     ("aes128-ctr", "hmac-sha2-512"),
+    ("aes128-cbc", "hmac-sha1"),
+    ("3des-cbc", "hmac-sha1-etm@openssh.com"),
 )
 
 

@@ -27,7 +27,9 @@ from trio_ssh.core.questions import HostKeyOffered, SignatureWanted
 from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
 from trio_ssh.crypto.agreement import KEX
+from trio_ssh.crypto.agreement_dh import Group
 from trio_ssh.crypto.compression import COMPRESSIONS
+from trio_ssh.crypto.moduli import NO_MODULI
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
@@ -42,6 +44,11 @@ HOST_KEY: Final = Ed25519Key(bytes(32))
 OTHER_KEY: Final = Ed25519Key(bytes(range(32)))
 TRANSCRIPT: Final = Transcript(b"SSH-2.0-c", b"SSH-2.0-s", b"\x14client", b"\x14server")
 PLAIN: Final = DirectionChoice("aes128-gcm@openssh.com", "", "none")
+
+
+def choose(minimum: int, preferred: int, maximum: int) -> Group:
+    """The group that every client of ours can do with."""
+    return NO_MODULI.choose(minimum, preferred, maximum, bytes(8))
 
 
 def agreed(kex: str = "curve25519-sha256", host_key: str = "ssh-ed25519") -> Negotiated:
@@ -59,7 +66,7 @@ def both(
 ) -> tuple[Fed[SharedSecret], Fed[SharedSecret], KexEcdhReply]:
     """A client that waits for the reply, the server that has given it, and the reply."""
     client = Fed(agree_as_client(negotiated, TRANSCRIPT, known_key))
-    server = Fed(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY]))
+    server = Fed(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY], choose))
     assert server.hear(client.sent[0]) == []
     [reply] = sign(server)
     assert isinstance(reply, KexEcdhReply)
@@ -155,7 +162,7 @@ def test_a_reply_to_another_exchange_is_refused() -> None:
 def test_what_the_two_sides_saw_must_be_the_same(field: str) -> None:
     """Nothing that was said before can have been changed in between: versions, offers, markers."""
     client = Fed(agree_as_client(agreed(), attrs.evolve(TRANSCRIPT, **{field: b"changed"}), None))
-    server = Fed(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY]))
+    server = Fed(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY], choose))
     server.hear(client.sent[0])
     [reply] = sign(server)
     with pytest.raises(RemoteProtocolError, match="wrong"):
@@ -165,7 +172,7 @@ def test_what_the_two_sides_saw_must_be_the_same(field: str) -> None:
 @pytest.mark.parametrize("algorithm", ["ecdsa-sha2-nistp256", "rsa-sha2-256", "ssh-rsa"])
 def test_the_host_key_is_of_the_agreed_algorithm(algorithm: str) -> None:
     client = Fed(agree_as_client(agreed(host_key=algorithm), TRANSCRIPT, None))
-    server = Fed(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY]))
+    server = Fed(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY], choose))
     server.hear(client.sent[0])
     [reply] = sign(server)
     with pytest.raises(RemoteProtocolError, match=f"type ssh-ed25519, agreed was {algorithm}") as caught:
@@ -183,7 +190,7 @@ def rsa_key() -> RSAKey:
 def test_an_rsa_signature_is_of_the_agreed_hash(rsa_key: RSAKey, signed_with: str) -> None:
     negotiated = agreed(host_key="rsa-sha2-512")
     client = Fed(agree_as_client(negotiated, TRANSCRIPT, None))
-    server = Fed(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY, rsa_key]))
+    server = Fed(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY, rsa_key], choose))
     server.hear(client.sent[0])
     [question] = server.asked
     assert isinstance(question, SignatureWanted)
@@ -226,7 +233,7 @@ BAD_SHARES: Final[dict[str, list[bytes]]] = {
 
 @pytest.mark.parametrize(("kex", "share"), [(kex, share) for kex, shares in BAD_SHARES.items() for share in shares])
 def test_a_bad_share_is_the_client_s_error_and_nothing_is_signed(kex: str, share: bytes) -> None:
-    server = Fed(agree_as_server(agreed(kex), TRANSCRIPT, [HOST_KEY]))
+    server = Fed(agree_as_server(agreed(kex), TRANSCRIPT, [HOST_KEY], choose))
     with pytest.raises(RemoteProtocolError) as caught:
         server.hear(KexEcdhInit(share))
     assert caught.value.reason is DisconnectReason.KEY_EXCHANGE_FAILED
@@ -259,7 +266,7 @@ class Taker:
 def test_each_direction_changes_keys_behind_its_own_newkeys() -> None:
     client_taker, server_taker = Taker(), Taker()
     client = Fed(exchange(agree_as_client(agreed(), TRANSCRIPT, HOST_KEY.public_key), agreed(), client_taker))
-    server = Fed(exchange(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY]), agreed(), server_taker))
+    server = Fed(exchange(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY], choose), agreed(), server_taker))
     server.hear(client.sent[0])
     question = server.asked[0]
     assert isinstance(question, SignatureWanted)
@@ -282,7 +289,7 @@ def test_no_step_of_an_exchange_is_skipped_or_doubled(message: DeclaredMessage) 
     if not isinstance(message, KexEcdhReply):
         with pytest.raises(RemoteProtocolError, match="where KexEcdhReply was due"):
             client.hear(message)
-    server = Fed(exchange(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY]), agreed(), server_taker))
+    server = Fed(exchange(agree_as_server(agreed(), TRANSCRIPT, [HOST_KEY], choose), agreed(), server_taker))
     if not isinstance(message, KexEcdhInit):
         with pytest.raises(RemoteProtocolError, match="where KexEcdhInit was due"):
             server.hear(message)
@@ -292,7 +299,7 @@ def test_no_step_of_an_exchange_is_skipped_or_doubled(message: DeclaredMessage) 
 @pytest.mark.parametrize("number", range(30, 50))
 def test_a_wrong_guess_is_dropped_once(number: int) -> None:
     negotiated = attrs.evolve(agreed(), guess_was_wrong=True)
-    server = Fed(exchange(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY]), negotiated, Taker()))
+    server = Fed(exchange(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY], choose), negotiated, Taker()))
     server.conversation.receive(bytes((number,)) + b"whatever it is")
     assert (server.sent, server.asked) == ([], [])
     with pytest.raises(RemoteProtocolError):
@@ -301,7 +308,7 @@ def test_a_wrong_guess_is_dropped_once(number: int) -> None:
 
 def test_newkeys_is_no_guess() -> None:
     negotiated = attrs.evolve(agreed(), guess_was_wrong=True)
-    server = Fed(exchange(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY]), negotiated, Taker()))
+    server = Fed(exchange(agree_as_server(negotiated, TRANSCRIPT, [HOST_KEY], choose), negotiated, Taker()))
     with pytest.raises(RemoteProtocolError, match="guessed share"):
         server.hear(NewKeys())
 

@@ -132,6 +132,7 @@ class TellsLength:
 
     tag_size = 16
     header_size = 4
+    hides_length = False
 
     def __init__(self, length: int, block_size: int, *, pads_length: bool) -> None:
         self.length = length
@@ -272,3 +273,81 @@ def test_a_payload_that_inflates_to_nothing_is_refused() -> None:
         reading.feed(data)
         with pytest.raises(RemoteProtocolError, match="without a payload"):
             packets(reading)
+
+
+# -- CBC without encrypt-then-mac: what became of a length must not show
+
+
+def cbc(cipher: str = "aes128-cbc", mac: str = "hmac-sha1") -> tuple[Sealer, Opener]:
+    return ciphers((cipher, mac))
+
+
+def eaten_before_the_end(cipher: str, mac: str, sealed: bytes, piece: int) -> tuple[int, str]:
+    """How many bytes a peer can send before it is told that something is wrong, and what it is told."""
+    reading = inbound(cbc(cipher, mac)[1])
+    for fed in range(0, 2 * LARGEST, piece):
+        reading.feed(sealed[fed : fed + piece].ljust(piece, b"\x17"))
+        try:
+            assert reading.next_packet() is None
+        except RemoteProtocolError as error:
+            assert error.reason is DisconnectReason.MAC_ERROR
+            return fed, str(error)
+    raise AssertionError("it reads on and on")
+
+
+@pytest.mark.parametrize(
+    ("cipher", "mac"), [("aes128-cbc", "hmac-sha1"), ("aes256-cbc", "hmac-sha2-512"), ("3des-cbc", "hmac-sha1-96")]
+)
+@pytest.mark.parametrize("piece", [4096, 10_000])
+def test_a_bad_length_ends_like_a_bad_tag_where_the_longest_packet_would(cipher: str, mac: str, piece: int) -> None:
+    sealer, _ = cbc(cipher, mac)
+    good = frame(sealer, 0, b"\x5e" + bytes(999))
+    bad_tag = good[:-1] + bytes((good[-1] ^ 1,))
+    bad_body = good[:200] + bytes((good[200] ^ 1,)) + good[201:]
+    lengths = []
+    for length in (0, 4, 5, 13, LARGEST + 1, LARGEST + 12, 2**31, 2**32 - 1):
+        sealer, _ = cbc(cipher, mac)
+        plain = length.to_bytes(4, "big") + bytes(28)
+        out = bytearray(len(plain) + sealer.tag_size)
+        sealer.seal(0, memoryview(plain), memoryview(out))
+        lengths.append(bytes(out))
+    ends = {eaten_before_the_end(cipher, mac, sealed, piece) for sealed in (bad_tag, bad_body, *lengths)}
+    [(fed, text)] = ends
+    assert LARGEST - piece <= fed <= LARGEST + piece
+    assert text == "a packet's authentication tag is wrong"
+
+
+def test_a_length_that_is_no_packet_s_is_refused_even_if_its_tag_is_right() -> None:
+    """Only who has the keys can do that; it gets no further for it."""
+    sealer, opener = cbc()
+    longest = LARGEST - 4
+    plain = (13).to_bytes(4, "big") + bytes(longest)
+    out = bytearray(len(plain) + sealer.tag_size)
+    sealer.seal(0, memoryview(plain), memoryview(out))
+    reading = inbound(opener)
+    reading.feed(out)
+    with pytest.raises(RemoteProtocolError, match="tag is wrong"):
+        reading.next_packet()
+
+
+def test_the_longest_packet_opens_under_cbc_and_one_with_a_bad_tag_fails_at_its_own_end() -> None:
+    for flip in (0, 1):
+        sealer, opener = cbc()
+        plain = (LARGEST - 4).to_bytes(4, "big") + b"\x0b\x5e" + bytes(LARGEST - 6)
+        out = bytearray(len(plain) + sealer.tag_size)
+        sealer.seal(0, memoryview(plain), memoryview(out))
+        out[-1] ^= flip
+        reading = inbound(opener)
+        reading.feed(out)
+        if flip:
+            with pytest.raises(RemoteProtocolError, match="tag is wrong"):
+                reading.next_packet()
+        else:
+            assert [len(payload) for payload in packets(reading)] == [LARGEST - 4 - 1 - 11]
+
+
+def test_behind_encrypt_then_mac_a_bad_length_is_told_at_once() -> None:
+    reading = inbound(cbc("aes128-cbc", "hmac-sha1-etm@openssh.com")[1])
+    reading.feed((LARGEST + 16).to_bytes(4, "big"))
+    with pytest.raises(RemoteProtocolError, match="a packet length of"):
+        reading.next_packet()

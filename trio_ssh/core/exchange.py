@@ -1,4 +1,4 @@
-"""RFC 4253 sections 7 and 8: the key exchange, as two dialogs and what they agree on.
+"""RFC 4253 sections 7 and 8, RFC 4419: the key exchange, as two dialogs and what they agree on.
 
 Reads like the message chart: shares, signature, trust, NEWKEYS.  Refuses to know how bytes travel and which keys are in
 use; it hands new ones to `take_keys`, whose two calls stand where the keys change.
@@ -7,7 +7,7 @@ use; it hands new ones to `take_keys`, whose two calls stand where the keys chan
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 import attrs
@@ -16,7 +16,15 @@ from trio_ssh.core.dialog import Dialog, ask, discard, expect, send
 from trio_ssh.core.negotiation import DirectionChoice, Negotiated
 from trio_ssh.core.questions import HostKeyOffered, SignatureWanted
 from trio_ssh.core.role import Role
-from trio_ssh.crypto.agreement import KEX
+from trio_ssh.crypto.agreement import KEX, GroupExchangeAlgorithm
+from trio_ssh.crypto.agreement_dh import (
+    MAXIMUM_BITS,
+    MINIMUM_BITS,
+    PREFERRED_BITS,
+    Group,
+    new_agreement,
+    refuse_unsafe_group,
+)
 from trio_ssh.crypto.cipher import CIPHERS, Opener, Sealer
 from trio_ssh.crypto.compression import COMPRESSIONS, CompressionAlgorithm
 from trio_ssh.crypto.derive import derive_key
@@ -24,10 +32,19 @@ from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
-from trio_ssh.wire.exchange import KexEcdhInit, KexEcdhReply
+from trio_ssh.wire.exchange import (
+    KexDhGexGroup,
+    KexDhGexInit,
+    KexDhGexReply,
+    KexDhGexRequest,
+    KexEcdhInit,
+    KexEcdhReply,
+)
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import NewKeys
+
+GroupChooser = Callable[[int, int, int], Group]
 
 #: RFC 4253 s7.2: the letters from which iv, encryption key and integrity key of each direction are derived.
 _LETTERS: Final = {Role.CLIENT: (b"A", b"C", b"E"), Role.SERVER: (b"B", b"D", b"F")}
@@ -46,19 +63,34 @@ class Transcript:
         self, hash_name: str, host_key: bytes, client_share: bytes, server_share: bytes, encoded_secret: bytes
     ) -> bytes:
         """Return the exchange hash H."""
-        content = Message()
-        for part in (
-            self.client_version,
-            self.server_version,
-            self.client_kexinit,
-            self.server_kexinit,
-            host_key,
-            client_share,
-            server_share,
-        ):
-            content.add_string(part)
+        content = self._begun(host_key)
+        content.add_string(client_share).add_string(server_share).add_bytes(encoded_secret)
+        return hashlib.new(hash_name, content.asbytes()).digest()
+
+    def digest_in_group(
+        self,
+        hash_name: str,
+        host_key: bytes,
+        request: KexDhGexRequest,
+        group: KexDhGexGroup,
+        client_value: int,
+        server_value: int,
+        encoded_secret: bytes,
+    ) -> bytes:
+        """Return the exchange hash H of RFC 4419 s3, in which the request and the group stand too."""
+        content = self._begun(host_key)
+        for size in (request.minimum, request.preferred, request.maximum):
+            content.add_int(size)
+        for number in (group.prime, group.generator, client_value, server_value):
+            content.add_mpint(number)
         content.add_bytes(encoded_secret)
         return hashlib.new(hash_name, content.asbytes()).digest()
+
+    def _begun(self, host_key: bytes) -> Message:
+        content = Message()
+        for part in (self.client_version, self.server_version, self.client_kexinit, self.server_kexinit, host_key):
+            content.add_string(part)
+        return content
 
 
 @attrs.frozen
@@ -141,40 +173,102 @@ def agree_as_client(
         known_key: the key of an earlier exchange on this connection, which may not change (a peer that shows another
             would slip in behind the user's decision); None in the first exchange.
     """
-    agreement = KEX[negotiated.kex].new_client()
+    algorithm = KEX[negotiated.kex]
+    if isinstance(algorithm, GroupExchangeAlgorithm):
+        return (yield from _agree_in_their_group(negotiated, transcript, known_key, algorithm.hash_name))
+    agreement = algorithm.new_client()
     yield from send(KexEcdhInit(agreement.our_share))
     reply = yield from expect(KexEcdhReply)
-    host_key = parse_public_key(reply.host_key)
+    host_key = _read_host_key(reply.host_key, negotiated)
+    encoded_secret = agreement.finish(reply.share)
+    digest = transcript.digest(algorithm.hash_name, reply.host_key, agreement.our_share, reply.share, encoded_secret)
+    secret = SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key, reply.signature)
+    yield from _believe(secret, negotiated, known_key)
+    return secret
+
+
+def agree_as_server(
+    negotiated: Negotiated, transcript: Transcript, host_keys: Sequence[PKey], choose_group: GroupChooser
+) -> Dialog[SharedSecret]:
+    """RFC 5656 s4: take the client's share, answer with ours, the host key and its signature.
+
+    Args:
+        choose_group: called with the bits that a client wants of a group: at least, preferably, at the most.
+    """
+    algorithm = KEX[negotiated.kex]
+    host_key = choose_host_key(host_keys, negotiated.host_key_algorithm)
+    if isinstance(algorithm, GroupExchangeAlgorithm):
+        return (yield from _agree_in_our_group(negotiated, transcript, host_key, algorithm.hash_name, choose_group))
+    init = yield from expect(KexEcdhInit)
+    our_share, encoded_secret = algorithm.new_server().respond(init.share)
+    blob = host_key.asbytes()
+    digest = transcript.digest(algorithm.hash_name, blob, init.share, our_share, encoded_secret)
+    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
+    yield from send(KexEcdhReply(blob, our_share, signature))
+    return SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key.public_key, signature)
+
+
+def _agree_in_their_group(
+    negotiated: Negotiated, transcript: Transcript, known_key: PublicKey | None, hash_name: str
+) -> Dialog[SharedSecret]:
+    """RFC 4419 s3: ask for a group, look at it, and go on in it as in any other."""
+    request = KexDhGexRequest(MINIMUM_BITS, PREFERRED_BITS, MAXIMUM_BITS)
+    yield from send(request)
+    offered = yield from expect(KexDhGexGroup)
+    group = Group(offered.prime, offered.generator)
+    refuse_unsafe_group(group, request.minimum, request.maximum)
+    agreement = new_agreement(group)
+    yield from send(KexDhGexInit(agreement.our_value))
+    reply = yield from expect(KexDhGexReply)
+    host_key = _read_host_key(reply.host_key, negotiated)
+    encoded_secret = agreement.secret(reply.f)
+    digest = transcript.digest_in_group(
+        hash_name, reply.host_key, request, offered, agreement.our_value, reply.f, encoded_secret
+    )
+    secret = SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature)
+    yield from _believe(secret, negotiated, known_key)
+    return secret
+
+
+def _agree_in_our_group(
+    negotiated: Negotiated, transcript: Transcript, host_key: PKey, hash_name: str, choose_group: GroupChooser
+) -> Dialog[SharedSecret]:
+    """RFC 4419 s3: choose a group as the client asks, and go on in it as in any other."""
+    request = yield from expect(KexDhGexRequest)
+    group = choose_group(request.minimum, request.preferred, request.maximum)
+    offered = KexDhGexGroup(group.prime, group.generator)
+    yield from send(offered)
+    init = yield from expect(KexDhGexInit)
+    agreement = new_agreement(group)
+    encoded_secret = agreement.secret(init.e)
+    blob = host_key.asbytes()
+    digest = transcript.digest_in_group(hash_name, blob, request, offered, init.e, agreement.our_value, encoded_secret)
+    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
+    yield from send(KexDhGexReply(blob, agreement.our_value, signature))
+    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key, signature)
+
+
+def _read_host_key(blob: bytes, negotiated: Negotiated) -> PublicKey:
+    """Read a host's key, which can do what was agreed on."""
+    host_key = parse_public_key(blob)
     if not host_key.can_verify(negotiated.host_key_algorithm):
         raise RemoteProtocolError(
             f"the host key is of type {host_key.key_type}, agreed was {negotiated.host_key_algorithm}",
             DisconnectReason.KEY_EXCHANGE_FAILED,
         )
-    encoded_secret = agreement.finish(reply.share)
-    hash_name = KEX[negotiated.kex].hash_name
-    digest = transcript.digest(hash_name, reply.host_key, agreement.our_share, reply.share, encoded_secret)
+    return host_key
+
+
+def _believe(secret: SharedSecret, negotiated: Negotiated, known_key: PublicKey | None) -> Dialog[None]:
+    """Go on if the host's key has signed this exchange, and is the host's."""
     # Verify before asking.  A policy that stores first-seen keys must never see a key whose owner has not signed.
-    host_key.verify(digest, reply.signature, negotiated.host_key_algorithm)
+    secret.host_key.verify(secret.digest, secret.signature, negotiated.host_key_algorithm)
     if known_key is None:
-        yield from ask(HostKeyOffered(host_key))
-    elif host_key != known_key:
+        yield from ask(HostKeyOffered(secret.host_key))
+    elif secret.host_key != known_key:
         raise RemoteProtocolError(
             "the host key changed during the connection", DisconnectReason.HOST_KEY_NOT_VERIFIABLE
         )
-    return SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature)
-
-
-def agree_as_server(negotiated: Negotiated, transcript: Transcript, host_keys: Sequence[PKey]) -> Dialog[SharedSecret]:
-    """RFC 5656 s4: take the client's share, answer with ours, the host key and its signature."""
-    init = yield from expect(KexEcdhInit)
-    our_share, encoded_secret = KEX[negotiated.kex].new_server().respond(init.share)
-    host_key = choose_host_key(host_keys, negotiated.host_key_algorithm)
-    hash_name = KEX[negotiated.kex].hash_name
-    blob = host_key.asbytes()
-    digest = transcript.digest(hash_name, blob, init.share, our_share, encoded_secret)
-    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
-    yield from send(KexEcdhReply(blob, our_share, signature))
-    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key, signature)
 
 
 def choose_host_key(host_keys: Sequence[PKey], algorithm: str) -> PKey:

@@ -8,11 +8,51 @@ middle of a read.
 from __future__ import annotations
 
 from trio_ssh.core.limits import Limits
-from trio_ssh.crypto.cipher import NullOpener, Opener
+from trio_ssh.crypto.cipher import NullOpener, Opener, bad_tag
 from trio_ssh.crypto.compression import Decompressor
 from trio_ssh.errors import RemoteProtocolError
 
 _EMPTY = memoryview(b"")
+
+
+class _Discarding:
+    """Waits until the longest packet would be over, and fails as the opener in whose place it stands.
+
+    RFC 4253 s6 lets a receiver tell at once that a length or a tag is wrong.  Under CBC that tells one in the middle
+    what the length was, and with it four bytes of any block (CVE-2008-5161); OpenSSH reads on, and so do we.  The rest
+    is decrypted and authenticated too: the time that it takes must not tell either.
+
+    Args:
+        opener: whose packet is bad.
+        size: bytes that are left of the longest packet; a multiple of the block size.
+    """
+
+    pads_length = True
+    hides_length = False
+
+    def __init__(self, opener: Opener, size: int) -> None:
+        self._opener = opener
+        self._rest = size
+        self.block_size: int = opener.block_size
+        self.tag_size: int = opener.tag_size
+        self.header_size: int = size
+
+    def open_length(self, sequence: int, data: memoryview) -> int:
+        """Fail: all of the rest is here.
+
+        Raises:
+            RemoteProtocolError: that there is a bad tag.
+        """
+        self._opener.open(sequence, data[: self._rest], self._rest - 4 - self.tag_size)
+        raise bad_tag()
+
+    def open(self, sequence: int, data: memoryview, length: int) -> bytes:
+        """Fail likewise; `open_length` has done so before.
+
+        Raises:
+            RemoteProtocolError: that there is a bad tag.
+        """
+        raise bad_tag()
 
 
 class Inbound:
@@ -107,7 +147,14 @@ class Inbound:
             packet = view[offset : offset + total]
         length = self._length
         self._length = -1
-        plain = opener.open(self.sequence, packet, length)
+        try:
+            plain = opener.open(self.sequence, packet, length)
+        except RemoteProtocolError:
+            left = self._longest - length
+            if not opener.hides_length or left <= 0:
+                raise
+            self._opener = _Discarding(opener, left)
+            return self.next_packet()
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
         self.packets_since_keys += 1
         self.bytes_since_keys += length
@@ -122,14 +169,21 @@ class Inbound:
             return b"\0" + payload, 1 + len(payload)
         return plain, end
 
+    @property
+    def _longest(self) -> int:
+        """The longest packet_length that is told behind a first block: where all bad ones end."""
+        return self._packet_bytes - (self._packet_bytes + 4) % self._opener.block_size
+
     def _checked(self, length: int) -> int:
         """Told from the length alone, before another byte is waited for, decrypted or kept."""
         opener = self._opener
-        if not 5 <= length <= self._packet_bytes:
-            raise RemoteProtocolError(f"a packet length of {length}; 5 to {self._packet_bytes} are allowed")
-        if (length + (4 if opener.pads_length else 0)) % opener.block_size:
+        if 5 <= length <= self._packet_bytes and not (length + (4 if opener.pads_length else 0)) % opener.block_size:
+            return length
+        if opener.hides_length:
+            return self._longest
+        if 5 <= length <= self._packet_bytes:
             raise RemoteProtocolError(f"a packet length of {length}, which doesn't fill blocks of {opener.block_size}")
-        return length
+        raise RemoteProtocolError(f"a packet length of {length}; 5 to {self._packet_bytes} are allowed")
 
     def _keep_rest(self) -> None:
         """The read ends inside a packet: keep its beginning, so that the read itself can go."""

@@ -57,6 +57,7 @@ class EncryptThenMacOpener:
     block_size = _BLOCK_SIZE
     pads_length = False
     header_size = 4
+    hides_length = False
 
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._decrypt = _context(key, iv).update
@@ -101,6 +102,7 @@ class EncryptAndMacOpener:
     block_size = _BLOCK_SIZE
     pads_length = True
     header_size = _BLOCK_SIZE
+    hides_length = False
 
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         self._decrypt = _context(key, iv).update

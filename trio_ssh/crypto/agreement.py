@@ -1,8 +1,7 @@
 """What a key agreement is: a share each way, and a secret that both sides know then.
 
 Messages, transcripts and signatures are the exchange's, not the agreement's.  A share comes from a peer of
-whom nothing is known
-yet: whatever is wrong with it is that peer's protocol error.
+whom nothing is known yet: whatever is wrong with it is that peer's protocol error.
 """
 
 from __future__ import annotations
@@ -64,7 +63,20 @@ class AgreementAlgorithm:
     new_server: Callable[[], ServerAgreement]
 
 
-KEX: Final[Registry[AgreementAlgorithm]] = Registry("key exchange")
+@attrs.frozen
+class GroupExchangeAlgorithm:
+    """A Diffie-Hellman exchange in a group of the server's choice, which has messages of its own: RFC 4419.
+
+    Attributes:
+        name: on the wire.
+        hash_name: hashlib's name of the hash that the whole exchange uses.
+    """
+
+    name: str
+    hash_name: str
+
+
+KEX: Final[Registry[AgreementAlgorithm | GroupExchangeAlgorithm]] = Registry("key exchange")
 
 
 def bad_share(problem: str) -> RemoteProtocolError:

@@ -52,12 +52,15 @@ class Opener(Protocol):
     Attributes:
         block_size, tag_size, pads_length: as of a `Sealer`.
         header_size: bytes of a packet that must be there before its length can be told.
+        hides_length: nobody may learn what became of a length, or of a tag, before the longest packet is over;
+            see ``aes_cbc``.
     """
 
     block_size: int
     tag_size: int
     pads_length: bool
     header_size: int
+    hides_length: bool
 
     def open_length(self, sequence: int, data: memoryview) -> int:
         """Tell the next packet's length; to be asked exactly once per packet.
@@ -154,6 +157,7 @@ class NullOpener:
     tag_size = 0
     pads_length = True
     header_size = 4
+    hides_length = False
 
     def open_length(self, sequence: int, data: memoryview) -> int:
         """Read the length that is sent in the clear."""

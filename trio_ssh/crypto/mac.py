@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
-from cryptography.hazmat.primitives.hashes import SHA256, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.hmac import HMAC
 
 from trio_ssh.crypto.registry import Registry
@@ -65,6 +65,24 @@ class Hmac:
         return context.finalize()
 
 
+class TruncatedHmac(Hmac):
+    """As `Hmac`, of which 96 bits are sent."""
+
+    __slots__ = ()
+
+    def tag(self, sequence: int, *parts: bytes | memoryview) -> bytes:
+        """Return the first 12 bytes of the HMAC."""
+        return super().tag(sequence, *parts)[:12]
+
+
+def _hmac_sha1(key: bytes) -> Hmac:
+    return Hmac(key, SHA1())
+
+
+def _hmac_sha1_96(key: bytes) -> Hmac:
+    return TruncatedHmac(key, SHA1())
+
+
 def _hmac_sha2_256(key: bytes) -> Hmac:
     return Hmac(key, SHA256())
 
@@ -80,5 +98,8 @@ for _algorithm in (
     MacAlgorithm("hmac-sha2-512-etm@openssh.com", 64, 64, True, _hmac_sha2_512),
     MacAlgorithm("hmac-sha2-256", 32, 32, False, _hmac_sha2_256),
     MacAlgorithm("hmac-sha2-512", 64, 64, False, _hmac_sha2_512),
+    MacAlgorithm("hmac-sha1-etm@openssh.com", 20, 20, True, _hmac_sha1),
+    MacAlgorithm("hmac-sha1", 20, 20, False, _hmac_sha1),
+    MacAlgorithm("hmac-sha1-96", 20, 12, False, _hmac_sha1_96),
 ):
     MACS.register(_algorithm.name, _algorithm)

@@ -1,12 +1,13 @@
-"""RFC 5656 section 4, RFC 8731 and the hybrids built like them: the two messages of an elliptic-curve key exchange.
+"""The messages of key exchanges, which share their numbers: what one means, the agreed method says.
 
-Every method of this family sends one string each way and differs only in what the strings hold, so they share their
-numbers.
+RFC 5656 section 4, RFC 8731 and the hybrids built like them send one string each way and differ only in what the
+strings hold.  So does RFC 4253 section 8: its values are mpints, which are strings of the shortest two's complement.
+RFC 4419 lets the server choose a group first, in messages of its own.
 """
 
 from __future__ import annotations
 
-from trio_ssh.wire.fields import DeclaredMessage, String, message
+from trio_ssh.wire.fields import DeclaredMessage, MPInt, String, UInt32, message
 
 
 @message(30)
@@ -22,4 +23,37 @@ class KexEcdhReply(DeclaredMessage):
 
     host_key: String
     share: String
+    signature: String
+
+
+@message(34)
+class KexDhGexRequest(DeclaredMessage):
+    """RFC 4419 s3: the client wants a group of `preferred` bits, and can do with `minimum` to `maximum`."""
+
+    minimum: UInt32
+    preferred: UInt32
+    maximum: UInt32
+
+
+@message(31)
+class KexDhGexGroup(DeclaredMessage):
+    """RFC 4419 s3: the server's choice of a group, by a safe prime and a generator."""
+
+    prime: MPInt
+    generator: MPInt
+
+
+@message(32)
+class KexDhGexInit(DeclaredMessage):
+    """RFC 4419 s3: the client's value."""
+
+    e: MPInt
+
+
+@message(33)
+class KexDhGexReply(DeclaredMessage):
+    """RFC 4419 s3: the server's host key, its value, and its signature of the exchange hash."""
+
+    host_key: String
+    f: MPInt
     signature: String
