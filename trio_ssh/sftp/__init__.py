@@ -9,6 +9,13 @@
 ``pure_path``      remote paths as text alone
 ``listing``        the names in a directory, as they come
 ``operations``     requests about paths: what files, trees, transfers and `SFTPClient` are built on
+``read_ahead``     reading one open file in order, ahead of its user
+``write_behind``   writing to one open file behind its user's back
+``scatter``        reading pieces of an open file from here and there
+``file``           the public `SFTPFile`
+``walking``        whole trees: walking, patterns, removing
+``path``           the public `SFTPPath`
+``extensions``     what some servers can do besides
 ``round``          one round trip: requests that leave in one piece
 ``local``          files of this machine as transfers read and write them, in threads
 ``remote_writer``  a file on the server while a transfer writes it

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import stat
 from collections import deque
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final, Generic, TypeVar
 
+import attrs
 import trio
 
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.messages import Name, NamedFile, Packet, Readdir, Status
@@ -21,6 +25,8 @@ _MOST_AHEAD: Final = 4
 
 #: Replies without a name that one listing may bring.
 _EMPTY_REPLIES: Final = 64
+
+E = TypeVar("E")
 
 
 def checked_name(name: bytes, longest: int) -> bytes:
@@ -159,3 +165,90 @@ class DirectoryReader:
             self._is_closed = self._is_ended = True
             self._arrived.clear()
             self._link.close_later(self._handle)
+
+
+@attrs.frozen
+class SFTPDirEntry:
+    """A file in a directory: `os.DirEntry`'s names, without a request for what the listing has told.
+
+    Attributes:
+        name: its name.
+        path: the directory's path, and the name.
+        attributes: what the server told; of a symbolic link, mostly its own.
+    """
+
+    name: str
+    path: str
+    attributes: SFTPAttributes
+
+    def is_dir(self) -> bool:
+        """Tell whether it is a directory; a symbolic link is none."""
+        return self.attributes.is_dir()
+
+    def is_file(self) -> bool:
+        """Tell whether it is a regular file; a symbolic link is none."""
+        return self.attributes.is_file()
+
+    def is_symlink(self) -> bool:
+        """Tell whether it is a symbolic link."""
+        return self.attributes.is_symlink()
+
+    def stat(self) -> SFTPAttributes:
+        """Return `attributes`."""
+        return self.attributes
+
+    def __str__(self) -> str:
+        return stat.filemode(self.attributes.st_mode or 0) + " " + self.path
+
+
+class Listing(AsyncIterator[E], trio.abc.AsyncResource, Generic[E]):
+    """The files in a directory, while they come: for directories that are too large to be held.
+
+    It opens the directory when it is first asked, and gives it back at its end.  Whoever leaves before closes it, or
+    the directory stays open as long as the session.
+    """
+
+    def __init__(
+        self, open_directory: Callable[[], Awaitable[DirectoryReader]], make: Callable[[NamedFile], E]
+    ) -> None:
+        self._open_directory = open_directory
+        self._make = make
+        self._reader: DirectoryReader | None = None
+        self._names: deque[NamedFile] = deque()
+        self._conflict = OneAtATime("another task is reading this listing")
+        self._is_closed = False
+
+    async def __anext__(self) -> E:
+        with self._conflict:
+            if self._is_closed:
+                await trio.lowlevel.checkpoint()
+                raise StopAsyncIteration
+            if self._names:
+                await trio.lowlevel.checkpoint()
+            else:
+                if self._reader is None:
+                    self._reader = await self._open_directory()
+                self._names.extend(await self._next_names(self._reader))
+            return self._make(self._names.popleft())
+
+    async def _next_names(self, reader: DirectoryReader) -> list[NamedFile]:
+        try:
+            names = await reader.next_names()
+        except Exception:
+            self._close()
+            raise
+        if not names:
+            self._close()
+            raise StopAsyncIteration
+        return names
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self._names.clear()
+        if self._reader is not None:
+            self._reader.close()
+
+    async def aclose(self) -> None:
+        """Give the directory back."""
+        self._close()
+        await trio.lowlevel.checkpoint()

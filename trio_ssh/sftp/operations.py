@@ -8,12 +8,16 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import Final, TypeVar
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, TypeVar, overload
 
-from trio_ssh.errors import RemoteProtocolError, SFTPError, SFTPFileExists
+import trio
+
+from trio_ssh.errors import RemoteProtocolError, SFTPError, SFTPFileExists, SFTPNoSuchFile
 from trio_ssh.sftp.attributes import SFTPAttributes
-from trio_ssh.sftp.link import Link
-from trio_ssh.sftp.listing import DirectoryReader, as_attributes
+from trio_ssh.sftp.link import Answer, Link
+from trio_ssh.sftp.listing import DirectoryReader, Listing, SFTPDirEntry, as_attributes
 from trio_ssh.sftp.messages import (
     Attrs,
     Extended,
@@ -40,7 +44,7 @@ from trio_ssh.sftp.messages import (
     TwoPaths,
 )
 from trio_ssh.sftp.protocol import KIB, OpenFlags, StatusCode
-from trio_ssh.sftp.pure_path import RemotePath, as_bytes, decoded, shown
+from trio_ssh.sftp.pure_path import PureSFTPPath, RemotePath, as_bytes, as_text, decoded, shown
 
 P = TypeVar("P", bound=Packet)
 
@@ -49,6 +53,9 @@ _U64: Final = 0xFFFFFFFFFFFFFFFF
 
 #: The least that a READ or WRITE carries, whatever a server claims to allow: filexfer-02 s3 wants eight times as much.
 _LEAST_BLOCK: Final = 4 * KIB
+
+#: Requests that are under way at once where many are made.
+_AT_ONCE: Final = 64
 
 
 def checked_number(what: str, value: int, most: int = _U32) -> int:
@@ -152,7 +159,7 @@ class Operations:
         """Make an extension's request."""
         return await self._link.ask(Extended(name, details), expects, filename, filename2)
 
-    async def _one_name(self, reply: Name) -> bytes:
+    def _one_name(self, reply: Name) -> bytes:
         """Return the only name of a NAME."""
         if len(reply.names) != 1:
             raise RemoteProtocolError(f"{len(reply.names)} names where one was due")
@@ -160,6 +167,24 @@ class Operations:
         if b"\0" in name or len(name) > self._link.limits.path_bytes:
             raise RemoteProtocolError("a path with a NUL in it, or too long to be one")
         return name
+
+    async def _ask_all(self, packets: Iterable[Packet], expects: type[Packet]) -> list[Packet]:
+        """Make many requests, and return their replies in the same order; statuses are replies too.
+
+        Cancelled, those that were made may or may not have been carried out.
+        """
+        await trio.lowlevel.checkpoint()
+        replies: list[Packet] = []
+        waiting: deque[Answer] = deque()
+        for packet in packets:
+            if len(waiting) == _AT_ONCE:
+                replies.append(await waiting.popleft().wait())
+            answer = Answer(self._link, expects)
+            self._link.submit(packet, answer)
+            waiting.append(answer)
+        while waiting:
+            replies.append(await waiting.popleft().wait())
+        return replies
 
     async def _read_directory(self, path: RemotePath) -> DirectoryReader:
         """Open a directory.  Whoever calls it closes it."""
@@ -209,26 +234,80 @@ class Operations:
         """Return a file's attributes; of a symbolic link, its own."""
         return await self.stat(path, follow_symlinks=False)
 
-    async def listdir(self, path: RemotePath = ".") -> list[str]:
-        """Return the names in a directory, in the server's order, without ``.`` and ``..``."""
-        return [decoded(entry.filename) for entry in await self._entries(path)]
+    @overload
+    async def listdir(self, path: str | PureSFTPPath = ".") -> list[str]: ...
+    @overload
+    async def listdir(self, path: bytes) -> list[bytes]: ...
+    async def listdir(self, path: RemotePath = ".") -> list[str] | list[bytes]:
+        """Return the names in a directory, in the server's order, without ``.`` and ``..``; as bytes if `path` is."""
+        entries = await self._entries(path)
+        if isinstance(path, bytes):
+            return [entry.filename for entry in entries]
+        return [decoded(entry.filename) for entry in entries]
 
     async def listdir_attr(self, path: RemotePath = ".") -> list[SFTPAttributes]:
         """Return the files in a directory: attributes, with ``filename`` and ``longname``."""
         return [as_attributes(entry) for entry in await self._entries(path)]
 
-    async def readlink(self, path: RemotePath) -> str:
-        """Return what a symbolic link leads to, as it stands there."""
-        reply = await self._link.ask(Readlink(self._wire(path)), Name, shown(path))
-        return decoded(await self._one_name(reply))
+    def listdir_iter(self, path: RemotePath = ".") -> Listing[SFTPAttributes]:
+        """Return the files in a directory as they come, to be iterated over: see `Listing`."""
+        return Listing(lambda: self._read_directory(path), as_attributes)
 
-    async def normalize(self, path: RemotePath) -> str:
-        """Return the absolute path, without symbolic links and ``..``."""
-        return decoded(await self._real_path(path))
+    def scandir(self, path: RemotePath = ".") -> Listing[SFTPDirEntry]:
+        """Return the files in a directory as they come, as `os.scandir` does, to be iterated over: see `Listing`."""
+        prefix = as_text(path)
+        prefix = "" if prefix in ("", ".") else prefix if prefix.endswith("/") else prefix + "/"
+
+        def make(entry: NamedFile) -> SFTPDirEntry:
+            attributes = as_attributes(entry)
+            return SFTPDirEntry(attributes.filename, prefix + attributes.filename, attributes)
+
+        return Listing(lambda: self._read_directory(path), make)
+
+    @overload
+    async def readlink(self, path: str | PureSFTPPath) -> str: ...
+    @overload
+    async def readlink(self, path: bytes) -> bytes: ...
+    async def readlink(self, path: RemotePath) -> str | bytes:
+        """Return what a symbolic link leads to, as it stands there; as bytes if `path` is."""
+        reply = await self._link.ask(Readlink(self._wire(path)), Name, shown(path))
+        target = self._one_name(reply)
+        return target if isinstance(path, bytes) else decoded(target)
+
+    @overload
+    async def normalize(self, path: str | PureSFTPPath) -> str: ...
+    @overload
+    async def normalize(self, path: bytes) -> bytes: ...
+    async def normalize(self, path: RemotePath) -> str | bytes:
+        """Return the absolute path, without symbolic links and ``..``; as bytes if `path` is."""
+        absolute = await self._real_path(path)
+        return absolute if isinstance(path, bytes) else decoded(absolute)
 
     async def _real_path(self, path: RemotePath) -> bytes:
-        reply = await self._link.ask(Realpath(self._wire(path) or b"."), Name, shown(path))
-        return await self._one_name(reply)
+        return await self._real_bytes(self._wire(path) or b".", shown(path))
+
+    async def _real_bytes(self, path: bytes, name: str | bytes | None = None) -> bytes:
+        return self._one_name(await self._link.ask(Realpath(path), Name, name))
+
+    # -- where relative paths begin
+
+    async def chdir(self, path: RemotePath | None = None) -> None:
+        """Let relative paths begin there, on this side alone; None lets the server have them as they are again.
+
+        Raises:
+            NotADirectoryError: it is no directory.
+        """
+        if path is None:
+            self._cwd = None
+            await trio.lowlevel.checkpoint()
+            return
+        if not (await self.stat(path)).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), shown(path))
+        self._cwd = await self._real_path(path)
+
+    def getcwd(self) -> str | None:
+        """Return where relative paths begin, as `chdir` has set it; None for wherever the server lets them begin."""
+        return None if self._cwd is None else decoded(self._cwd)
 
     # -- changing
 
@@ -247,6 +326,28 @@ class Operations:
         except SFTPError as error:
             await self._explain(error, path, name)
             raise
+
+    async def makedirs(self, path: RemotePath, mode: int = 0o777, *, exist_ok: bool = False) -> None:
+        """Make a directory, and those on the way to it.
+
+        Args:
+            mode: of all of them.
+            exist_ok: don't mind if it is there.
+
+        Raises:
+            SFTPFileExists: the name is taken.
+        """
+        try:
+            await self.mkdir(path, mode)
+        except SFTPFileExists:
+            if not exist_ok or not (await self.stat(path)).is_dir():
+                raise
+        except SFTPNoSuchFile:
+            parent = PureSFTPPath(path).parent
+            if parent == PureSFTPPath(path):
+                raise
+            await self.makedirs(parent, mode, exist_ok=True)
+            await self.makedirs(path, mode, exist_ok=exist_ok)
 
     async def rmdir(self, path: RemotePath) -> None:
         """Remove an empty directory.
