@@ -43,6 +43,11 @@ from trio_ssh.errors import (
     ProxyJumpFailure,
     RemoteProtocolError,
     RequestRefused,
+    SFTPError,
+    SFTPFileExists,
+    SFTPNoSuchFile,
+    SFTPPermissionDenied,
+    SFTPUnsupported,
     SignatureException,
     SSHException,
     UnknownHostKeyException,
@@ -89,8 +94,12 @@ from trio_ssh.server_interface import (
 )
 from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
 from trio_ssh.sftp.attributes import SFTPAttributes
+from trio_ssh.sftp.client import SFTPClient
+from trio_ssh.sftp.file import SFTPFile
 from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
+from trio_ssh.sftp.listing import SFTPDirEntry
 from trio_ssh.sftp.messages import StatVFS
+from trio_ssh.sftp.path import SFTPPath
 from trio_ssh.sftp.protocol import SFTPLimits
 from trio_ssh.sftp.server import SFTPServer
 from trio_ssh.wire.message import Message
@@ -154,6 +163,11 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "AgentServer",
     "agent_socket",
     "forwarded_agent",
+    # Files
+    "SFTPClient",
+    "SFTPFile",
+    "SFTPPath",
+    "SFTPDirEntry",
     # Serving
     "serve_listeners",
     "serve_stream",
@@ -215,6 +229,11 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ProxyJumpFailure",
     "RemoteProtocolError",
     "RequestRefused",
+    "SFTPError",
+    "SFTPFileExists",
+    "SFTPNoSuchFile",
+    "SFTPPermissionDenied",
+    "SFTPUnsupported",
     "SignatureException",
     "SSHException",
     "UnknownHostKeyException",
