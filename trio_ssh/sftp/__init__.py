@@ -20,6 +20,12 @@
 ``local``          files of this machine as transfers read and write them, in threads
 ``remote_writer``  a file on the server while a transfer writes it
 ``transfer``       single files, from the server and to it
+``small_files``    many small files at once, and no task for any of them
+``local_tree``     a tree of directories on this machine, in threads
+``tree``           trees from the server, and what all transfers of trees have in common
+``tree_put``       trees to the server
+``copying``        copies on a server, and from one to another
+``transfers``      get, put and copy as `SFTPClient` has them
 ``client``         the public `SFTPClient`
 ``status``         which status an exception becomes
 ``interface``      what a server decides and does: `SFTPServerInterface`, `SFTPHandle`

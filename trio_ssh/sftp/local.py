@@ -321,15 +321,17 @@ class LocalReader:
     """A file that is being read.
 
     Args:
-        path: as the system reads it; symbolic links are followed.
+        path: as the system reads it.
         sparse: pass over holes.
+        follow_symlinks: open what a link leads to; else fail.
 
     Attributes:
         status: after `open`.
     """
 
-    def __init__(self, path: bytes, *, sparse: bool = True) -> None:
+    def __init__(self, path: bytes, *, sparse: bool = True, follow_symlinks: bool = True) -> None:
         self._path = path
+        self._flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
         self._sparse = sparse
         self._descriptor = -1
         self._is_regular = True
@@ -357,7 +359,7 @@ class LocalReader:
             OSError: it can't be opened, or is a directory.
         """
         with located(self._path):
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(self._path, self._flags)
             self.status = status = os.fstat(self._descriptor)
             if stat.S_ISDIR(status.st_mode):
                 self.close()
