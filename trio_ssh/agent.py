@@ -24,8 +24,7 @@ import trio
 
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.keys.agent_protocol import AgentDestination, Constraints
-from trio_ssh.keys.private_key import PKey
+from trio_ssh.keys.agent_protocol import AgentDestination, Constraints, HeldKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.transport import Transport
@@ -161,7 +160,7 @@ class AgentKey:
 
         Cancelled, the agent may have signed; see `Agent`.
         """
-        return await self._agent._sign(self, data, algorithm or self.algorithms[0])
+        return await self._agent._sign(self, data, algorithm or next(iter(self.algorithms), ""))
 
 
 # -- the agent
@@ -232,7 +231,7 @@ class Agent(trio.abc.AsyncResource):
 
     async def add(
         self,
-        key: PKey,
+        key: HeldKey,
         *,
         comment: str | None = None,
         lifetime: int | None = None,
@@ -243,7 +242,7 @@ class Agent(trio.abc.AsyncResource):
         """Have it hold a key.
 
         Args:
-            key: a private key; it leaves this process.
+            key: a private key, or one with its certificate; it leaves this process.
             comment: what to call it; None for its own.
             lifetime: seconds after which it is forgotten.
             confirm: the agent asks its user before each signature.
@@ -265,9 +264,8 @@ class Agent(trio.abc.AsyncResource):
 
     async def remove(self, key: Signer | PublicKey) -> None:
         """Have it forget a key."""
-        public = key if isinstance(key, PublicKey) else key.public_key
-        request = protocol.RemoveIdentity(public.blob)
-        await self._ask(request, protocol.AgentSuccess, f"it has no key {public.fingerprint()}, or is locked.")
+        blob, shown = (key.blob, key.fingerprint()) if isinstance(key, PublicKey) else (key.asbytes(), key.fingerprint)
+        await self._ask(protocol.RemoveIdentity(blob), protocol.AgentSuccess, f"it has no key {shown}, or is locked.")
 
     async def remove_all(self) -> None:
         """Have it forget all keys."""

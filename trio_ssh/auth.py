@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 import trio
 
-from trio_ssh.agent import Agent, default_path
+from trio_ssh.agent import Agent, AgentKey, default_path
 from trio_ssh.config.applied import Applied
 from trio_ssh.core.auth_client import (
     AuthAnswer,
@@ -161,7 +161,7 @@ async def _demand_from_agent(path: str, halves: Sequence[PublicHalf]) -> None:
     """Raise what is wrong with the first file that was named whose key the agent doesn't have either."""
     async with Agent(path) as agent:
         try:
-            held = {key.asbytes() for key in await agent.get_keys()}
+            held = {blob for key in await agent.get_keys() for blob in (key.asbytes(), _certified_blob(key))}
         except (AgentException, RemoteProtocolError):
             held = set[bytes]()
     for half in halves:
@@ -394,8 +394,8 @@ class _Login:
         named = {half.key.blob for half in self._halves}
         identities = given | named | {key.asbytes() for key, _ in credentials.found_keys}
         if credentials.identities_only:
-            keys = [key for key in keys if key.asbytes() in identities]
-        keys = [key for key in keys if key.asbytes() not in given]
+            keys = [key for key in keys if not identities.isdisjoint((key.asbytes(), _certified_blob(key)))]
+        keys = [key for key in keys if key.asbytes() not in given and key.algorithms]
         # A key that was asked for comes first: servers are patient with a few only.
         keys.sort(key=lambda key: key.asbytes() not in named)
         held = {key.asbytes() for key in keys}
@@ -453,6 +453,14 @@ async def _log_in(transport: Transport, username: str, credentials: Credentials,
         tried=[*login.tried, *login.notes],
         allowed=allowed,
     )
+
+
+def _certified_blob(key: AgentKey) -> bytes:
+    """Return the blob of the key that a certificate is of, or nothing."""
+    try:
+        return Certificate.from_blob(key.asbytes()).public_key.blob
+    except RemoteProtocolError:
+        return b""
 
 
 def _answer_with(password: str) -> PromptHandler:

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.interop.peers import KINDS, PATIENCE, KeyFolder, LetsAnyoneIn, Ssh, Sshd, run
+from tests.interop.peers import KINDS, PATIENCE, Account, KeyFolder, LetsAnyoneIn, Ssh, Sshd, make_key, run
 
 pytestmark = pytest.mark.interop
 
@@ -173,6 +173,34 @@ def run_with_agent(agent: Path, *command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_certificate_of_an_agent_logs_in(
+    folder: Path, account: Account, host_keys: KeyFolder, user_keys: KeyFolder, ssh_agent: Path, place: Path, kind: str
+) -> None:
+    authority = make_key(folder / f"authority_{kind}", "ed25519")
+    shutil.copy(user_keys.file(kind), place / "id")
+    shutil.copy(user_keys.file(f"{kind}.pub"), place / "id.pub")
+    run("ssh-keygen", "-q", "-s", authority, "-I", "test", "-n", account.name, place / "id.pub")
+    key = trio_ssh.load_private_key_file(place / "id")
+    certified = trio_ssh.CertifiedKey(key, trio_ssh.Certificate.from_path(place / "id-cert.pub"))
+    options = [f"TrustedUserCAKeys {authority}.pub", "AuthorizedKeysFile none"]
+    ours = trio_ssh.AgentServer([certified])
+    with Sshd(place, account, host_keys, user_keys, options) as server:
+        async with trio_ssh.Agent(ssh_agent) as agent, trio.open_nursery() as nursery:
+            await agent.add(certified)
+            [held] = await agent.get_keys()
+            assert held.asbytes() == certified.certificate.blob
+            await nursery.start(ours.serve_unix, place / "ours")
+            for path in (ssh_agent, place / "ours"):
+                async with server.connect(
+                    pkey=None, allow_agent=path, key_filename=place / "id.pub", identities_only=True
+                ):
+                    pass
+            await agent.remove(certified)
+            assert await agent.get_keys() == ()
+            nursery.cancel_scope.cancel()
+
+
 # -- OpenSSH's clients, our agent
 
 
@@ -221,6 +249,19 @@ async def test_ssh_add_adds_lists_tests_and_deletes(ssh_add: SshAdd, user_keys: 
     assert (await ssh_add("-T", f"{file}.pub"))[0] == (1 if kind == "rsa" else 0)
     assert (await ssh_add("-d", file))[0] == 0
     assert ssh_add.server.get_keys() == ()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_ssh_add_adds_a_certificate(ssh_add: SshAdd, user_keys: KeyFolder, place: Path, kind: str) -> None:
+    shutil.copy(user_keys.file(kind), place / "id")
+    shutil.copy(user_keys.file(f"{kind}.pub"), place / "id.pub")
+    run("ssh-keygen", "-q", "-s", user_keys.file("ed25519"), "-I", "test", "-n", "alice", place / "id.pub")
+    status, said = await ssh_add(str(place / "id"))
+    assert (status, "Certificate added" in said) == (0, True), said
+    listed = (await ssh_add("-L"))[1]
+    assert (place / "id-cert.pub").read_text().split()[1] in listed
+    if kind != "rsa":
+        assert (await ssh_add("-T", str(place / "id-cert.pub")))[0] == 0
 
 
 async def test_ssh_add_deletes_all(ssh_add: SshAdd, user_keys: KeyFolder) -> None:

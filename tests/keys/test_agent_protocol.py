@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -16,7 +17,10 @@ from trio_ssh.core.auth_client import signed_data
 from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop, Constraints, Frames, ListedKey
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.ed25519 import Ed25519Key
+from trio_ssh.keys.private_key import PKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 
@@ -164,6 +168,58 @@ def test_a_key_that_is_cut_short_is_refused(name: str) -> None:
             continue
         with pytest.raises(RemoteProtocolError):
             protocol.read_added(attrs.evolve(request, fields=request.fields[:length]))
+
+
+CERTIFIABLE: Final = [
+    name for name in ONE_OF_EACH if name.partition(".")[0] in ("ed25519", "ecdsa256", "ecdsa521", "rsa2048")
+]
+
+
+def issued(authority: PKey, key: PKey) -> Certificate:
+    return Certificate.issue_for_user(
+        authority, key.public_key, key_id="test", principals=["alice"], valid_before=Certificate.FOREVER
+    )
+
+
+@functools.cache
+def certified(name: str) -> CertifiedKey:
+    key = load(name)
+    certificate = issued(OTHER, key)
+    return CertifiedKey(key, certificate)
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+@pytest.mark.parametrize("constraints", [protocol.NO_CONSTRAINTS, CONSTRAINTS], ids=["free", "constrained"])
+def test_a_key_with_its_certificate_comes_back_as_it_was(name: str, constraints: Constraints) -> None:
+    key = certified(name)
+    request = protocol.write_added(key, "Grüße", constraints)
+    assert request.key_type == key.certificate.key_type
+    read, found = protocol.read_added(type(request).from_payload(request.encode()))
+    assert isinstance(read, CertifiedKey)
+    assert (read.key, read.certificate, read.comment, found) == (key.key, key.certificate, "Grüße", constraints)
+
+
+@pytest.mark.parametrize("name", CERTIFIABLE)
+def test_a_certificate_of_another_key_or_one_that_is_cut_short_is_refused(name: str) -> None:
+    request = protocol.write_added(certified(name), "comment", protocol.NO_CONSTRAINTS)
+    blob = certified(name).certificate.blob
+    other = next(other for other in CERTIFIABLE if other != name)
+    swapped = request.fields.replace(string(blob), string(certified(other).certificate.blob))
+    with pytest.raises(RemoteProtocolError):
+        protocol.read_added(attrs.evolve(request, fields=swapped))
+    for length in range(0, len(request.fields), 13):
+        with pytest.raises(RemoteProtocolError):
+            protocol.read_added(attrs.evolve(request, fields=request.fields[:length]))
+    mixed = protocol.write_added(KEY, "", protocol.NO_CONSTRAINTS).fields
+    stranger = issued(KEY, OTHER)
+    with pytest.raises(RemoteProtocolError):
+        protocol.read_added(protocol.AddIdentity(stranger.key_type, string(stranger.blob) + mixed))
+
+
+def test_a_private_half_that_is_elsewhere_cannot_be_added() -> None:
+    key = certified("ed25519.openssh")
+    with pytest.raises(LocalProtocolError, match="is not here"):
+        protocol.write_added(CertifiedKey(key, key.certificate), "", protocol.NO_CONSTRAINTS)
 
 
 def test_a_key_without_constraints_has_none_behind_it() -> None:

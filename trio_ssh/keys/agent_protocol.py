@@ -10,11 +10,13 @@ reserved fields only OpenSSH's authfd.c tells of.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 
-from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
+from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.wire.fields import (
@@ -444,36 +446,100 @@ _FIELD_COUNTS: Final = {
 }
 
 
-def write_added(key: PKey, comment: str, constraints: Constraints) -> AddIdentity | AddIdentityConstrained:
-    """Make the request that has an agent hold `key`."""
-    fields = Message(key._private_fields()).add_string(comment).asbytes()
+#: Of those, the ones that begin with the public half, which a certificate has told already.
+_PUBLIC_COUNTS: Final = {
+    "ssh-rsa": 2,
+    "ssh-dss": 4,
+    "ecdsa-sha2-nistp256": 2,
+    "ecdsa-sha2-nistp384": 2,
+    "ecdsa-sha2-nistp521": 2,
+}
+
+#: What an agent holds: a key, or a key with a certificate.
+HeldKey: TypeAlias = PKey | CertifiedKey
+
+
+def private_half(key: HeldKey) -> PKey:
+    """Return the key that signs, which a certificate may stand before.
+
+    Raises:
+        LocalProtocolError: it is elsewhere.
+    """
+    if isinstance(key, PKey):
+        return key
+    if not isinstance(key.key, PKey):
+        raise LocalProtocolError(f"the private half of {key} is not here, so that no agent can be given it")
+    return key.key
+
+
+def write_added(key: HeldKey, comment: str, constraints: Constraints) -> AddIdentity | AddIdentityConstrained:
+    """Make the request that has an agent hold `key`.
+
+    Raises:
+        LocalProtocolError: the key's private half is not here.
+    """
+    private = private_half(key)
+    fields, key_type = private._private_fields(), private.key_type
+    if isinstance(key, CertifiedKey):
+        if key_type not in _FIELD_COUNTS:
+            raise LocalProtocolError(f"an agent can't be given a certificate of a key of the type {key_type}")
+        strings = _strings(fields, _FIELD_COUNTS[key_type], 0)[0][_PUBLIC_COUNTS.get(key_type, 0) :]
+        fields, key_type = _joined([key.certificate.blob, *strings]), key.certificate.key_type
     behind = write_constraints(constraints)
-    if behind:
-        return AddIdentityConstrained(key.key_type, fields + behind)
-    return AddIdentity(key.key_type, fields)
+    fields += _joined([comment.encode("utf-8", "surrogateescape")]) + behind
+    return AddIdentityConstrained(key_type, fields) if behind else AddIdentity(key_type, fields)
 
 
-def read_added(added: AddIdentity | AddIdentityConstrained) -> tuple[PKey, Constraints]:
+def read_added(added: AddIdentity | AddIdentityConstrained) -> tuple[HeldKey, Constraints]:
     """Read the key of a request, with its comment, and what it may be used for.
 
     Raises:
         RemoteProtocolError: the key is of no kind that is known, or its numbers don't belong together; or the
             constraints are not all known.
     """
-    count = _FIELD_COUNTS.get(added.key_type)
+    key_type = plain_algorithm(added.key_type)
+    count = _FIELD_COUNTS.get(key_type)
     if count is None:
         raise RemoteProtocolError(f"a private key of the type {printable(added.key_type, 64)!r} is not supported")
+    certificate: Certificate | None = None
+    strings: list[bytes] = []
     offset = 0
-    for _ in range(count + 1):
-        _, offset = STRING.read(added.fields, offset)
+    if key_type != added.key_type:
+        blob, offset = STRING.read(added.fields, 0)
+        certificate = Certificate.from_blob(blob)
+        if certificate.key_type != added.key_type:
+            raise RemoteProtocolError("a certificate of another type than was said")
+        public = _PUBLIC_COUNTS.get(key_type, 0)
+        strings = _strings(certificate.public_key.blob, public + 1, 0)[0][1:]
+        # RFC 4253 s6.6 has the exponent first, openssh-key-v1 the modulus.
+        strings = strings[::-1] if key_type == "ssh-rsa" else strings
+        count -= public
+    private, offset = _strings(added.fields, count + 1, offset)
     behind = added.fields[offset:]
     if behind and isinstance(added, AddIdentity):
         raise RemoteProtocolError("bytes behind the comment of a key")
-    kind = next((kind for kind in PKey.__subclasses__() if added.key_type in kind.KEY_TYPES), None)
+    kind = next((kind for kind in PKey.__subclasses__() if key_type in kind.KEY_TYPES), None)
     if kind is None:
-        raise RemoteProtocolError(f"a private key of the type {added.key_type} is not supported")
-    key = kind._from_fields(added.key_type, added.fields[:offset])
+        raise RemoteProtocolError(f"a private key of the type {key_type} is not supported")
+    key: HeldKey = kind._from_fields(key_type, _joined([*strings, *private]))
+    if certificate is not None:
+        try:
+            key = CertifiedKey(key, certificate)
+        except KeyFileException as error:
+            raise RemoteProtocolError(str(error)) from None
     return key, read_constraints(behind)
+
+
+def _strings(data: bytes, count: int, offset: int) -> tuple[list[bytes], int]:
+    found: list[bytes] = []
+    for _ in range(count):
+        value, offset = STRING.read(data, offset)
+        found.append(value)
+    return found, offset
+
+
+def _joined(strings: Sequence[bytes]) -> bytes:
+    return b"".join(len(value).to_bytes(4, "big") + value for value in strings)
 
 
 # -- signatures
@@ -504,6 +570,7 @@ def flagged_algorithm(key_type: str, flags: int) -> str:
     """
     if flags & ~6:
         raise RemoteProtocolError(f"the flags {flags:#x} are not known")
+    key_type = plain_algorithm(key_type)
     if key_type != "ssh-rsa":
         return key_type
     # RFC 8332 came later than agents: no flag at all means SHA-1, which is not here.  Where both are set OpenSSH takes
