@@ -26,6 +26,7 @@
 ``tree_put``       trees to the server
 ``copying``        copies on a server, and from one to another
 ``transfers``      get, put and copy as `SFTPClient` has them
+``progress``       how far a transfer is, on a terminal
 ``client``         the public `SFTPClient`
 ``status``         which status an exception becomes
 ``interface``      what a server decides and does: `SFTPServerInterface`, `SFTPHandle`

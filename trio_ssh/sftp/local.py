@@ -348,6 +348,11 @@ class LocalReader:
         return self._descriptor >= 0
 
     @property
+    def has_holes(self) -> bool:
+        """Whether some of it may be passed over."""
+        return self._sparse
+
+    @property
     def is_regular(self) -> bool:
         """Whether it can be read at any offset."""
         return self._is_regular
@@ -363,7 +368,7 @@ class LocalReader:
             self.status = status = os.fstat(self._descriptor)
             if stat.S_ISDIR(status.st_mode):
                 self.close()
-                raise OSError(errno.EISDIR, "")
+                raise OSError(errno.EISDIR, "Is a directory, which recurse=True puts as a whole")
             self._is_regular = stat.S_ISREG(status.st_mode)
             # Fewer blocks than bytes: there are holes, or it is compressed, which costs two calls for nothing.
             self._sparse = self._sparse and self._is_regular and 0 < status.st_blocks * 512 < status.st_size

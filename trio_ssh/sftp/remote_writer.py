@@ -9,7 +9,7 @@ from typing import Final
 
 import trio
 
-from trio_ssh.errors import SFTPError, SFTPUnsupported
+from trio_ssh.errors import SFTPError, SFTPNoSuchFile, SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.local import part_name
@@ -153,6 +153,9 @@ class RemoteWriter:
             await round_.wait()
             try:
                 opened = opening.get(Handle, decoded(path))
+            except SFTPNoSuchFile as error:
+                error.filename = decoded(self.path)
+                raise
             except SFTPError as error:
                 if path != self.path:
                     error.add_note("the part can't be written beside its target; atomic=False writes the target itself")

@@ -79,10 +79,12 @@ class Progress:
 
     def __init__(self, callback: Callback | None) -> None:
         self._callback = callback
+        self._told = -1
 
     async def tell(self, done: int, total: int) -> None:
         """Tell; whatever the callback raises ends the transfer."""
-        if self._callback is not None:
+        if self._callback is not None and done != self._told:
+            self._told = done
             result = self._callback(done, max(done, total))
             if inspect.isawaitable(result):
                 await result
@@ -374,7 +376,8 @@ async def send(
                 break
             await _send_buffer(writer, ring, buffer, offset, got)
             offset += got
-            await progress.tell(max(0, offset - writer.under_way), size)
+            if offset > writer.under_way:
+                await progress.tell(offset - writer.under_way, size)
         await writer.wait_below(0)
     except SFTPError as error:
         error.filename = error.filename or decoded(path)
@@ -422,7 +425,7 @@ async def put_file(
             end,
             mode=mode if is_kept else None,
             times=(int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF) if is_kept else None,
-            has_holes=options.sparse,
+            has_holes=source.has_holes,
             confirm=options.confirm,
         )
     finally:
@@ -523,7 +526,8 @@ async def put_object(
                     await writer.wait_room(len(part))
                     writer.write(_packet(head, part), offset)
                     offset += len(part)
-                await progress.tell(max(0, offset - writer.under_way), size)
+                if offset > writer.under_way:
+                    await progress.tell(offset - writer.under_way, size)
             await writer.wait_below(0)
         except SFTPError as error:
             error.filename = error.filename or decoded(path)
