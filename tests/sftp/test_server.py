@@ -1,0 +1,295 @@
+"""Many requests at once: what runs together, what waits, what is bounded, and how a session ends."""
+
+from __future__ import annotations
+
+import logging
+import struct
+
+import pytest
+import trio
+import trio.testing
+
+import trio_ssh
+from tests.runtime.helpers import HOST_KEY
+from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, door, serving, session
+from trio_ssh.sftp.messages import Attrs, Close, Data, Handle, Open, Opendir, Read, Remove, Stat, Status, Write
+from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits, StatusCode
+from trio_ssh.testing import MemorySFTPServer, open_memory_client
+
+
+class Slow(trio_ssh.SFTPServerInterface):
+    """Each path or handle takes as many seconds as its name says; what happens is noted."""
+
+    sessions: list[Slow] = []
+
+    def __init__(self, process: trio_ssh.ServerProcess) -> None:
+        super().__init__(process)
+        self.events: list[str] = []
+        Slow.sessions.append(self)
+
+    async def session_started(self) -> None:
+        self.events.append("started")
+
+    async def session_ended(self) -> None:
+        self.events.append("ended")
+
+    async def take(self, what: str, path: str) -> None:
+        self.events.append(f"{what} {path}")
+        try:
+            await trio.sleep(float(path))
+        except trio.Cancelled:
+            self.events.append(f"{what} {path} cancelled")
+            raise
+        self.events.append(f"{what} {path} done")
+
+    async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+        await self.take("stat", path)
+        return trio_ssh.SFTPAttributes()
+
+    async def remove(self, path: str) -> None:
+        await self.take("remove", path)
+
+    async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+        return SlowFile(self, path)
+
+
+class SlowFile(trio_ssh.SFTPHandle):
+    def __init__(self, files: Slow, path: str) -> None:
+        super().__init__()
+        self.files = files
+        self.path = path
+
+    async def read(self, offset: int, length: int) -> bytes:
+        await self.files.take("read", self.path)
+        return b"x" * length
+
+    async def close(self) -> None:
+        self.files.events.append(f"close {self.path}")
+
+
+async def order(hand: HandClient, count: int) -> list[int]:
+    """The ids of the replies that come next."""
+    return [(await hand.next())[0] for _ in range(count)]
+
+
+async def test_a_slow_request_holds_up_no_other(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(trio_ssh.SFTPServer(Slow)) as hand:
+        for path in (b"30", b"20", b"10"):
+            await hand.start(Stat(path))
+        assert await order(hand, 3) == [3, 2, 1]
+        assert trio.current_time() == pytest.approx(30, abs=0.1)
+
+
+async def test_requests_on_one_handle_keep_their_order(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(trio_ssh.SFTPServer(Slow)) as hand:
+        slow, quick = await hand.open("10"), await hand.open("1")
+        hand._number = 0
+        for packet in (Read(slow, 0, 1), Read(slow, 1, 1), Close(slow), Read(quick, 0, 1), Read(quick, 0, 1)):
+            await hand.start(packet)
+        assert await order(hand, 5) == [4, 5, 1, 2, 3]
+
+
+async def test_requests_on_one_path_keep_their_order(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(trio_ssh.SFTPServer(Slow)) as hand:
+        for packet in (Remove(b"10"), Stat(b"10"), Stat(b"1")):
+            await hand.start(packet)
+        assert await order(hand, 3) == [3, 1, 2]
+
+
+async def test_what_has_arrived_before_the_end_is_answered(autojump_clock: trio.testing.MockClock) -> None:
+    async with serving(trio_ssh.SFTPServer(Slow)) as hand:
+        await hand.start(Stat(b"30"))
+        await hand.channel.send_eof()
+        assert isinstance((await hand.next())[1], Attrs)
+        with pytest.raises(EOFError):
+            await hand.packet()
+        assert await hand.channel.recv_exit_status() == 0
+        assert Slow.sessions[-1].events[-2:] == ["stat 30 done", "ended"]
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_client_that_goes_away_ends_everything(autojump_clock: trio.testing.MockClock, is_lost: bool) -> None:
+    async with open_memory_client(door(trio_ssh.SFTPServer(Slow)), host_key=HOST_KEY) as client:
+        async with session(client) as hand:
+            handle = await hand.open("7")
+            await hand.start(Stat(b"3600"))
+            await hand.start(Read(handle, 0, 1))
+            await hand.start(Read(handle, 0, 1))
+            await trio.sleep(1)
+            if is_lost:
+                await client.aclose()
+        await trio.sleep(1)
+        events = Slow.sessions[-1].events
+        assert {"stat 3600 cancelled", "read 7 cancelled"} <= set(events)
+        assert events[-2:] == ["close 7", "ended"]
+        assert "stat 3600 done" not in events
+
+
+async def test_an_interface_that_hangs_at_the_end_is_left_behind(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Hangs(trio_ssh.SFTPServerInterface):
+        async def session_ended(self) -> None:
+            await trio.sleep_forever()
+
+    async with serving(trio_ssh.SFTPServer(Hangs)) as hand:
+        await hand.channel.send_eof()
+        assert await hand.channel.recv_exit_status() == 0
+    assert "did not close its files" in caplog.text
+
+
+async def test_a_handle_that_cannot_be_closed_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
+    closed: list[str] = []
+
+    class File(trio_ssh.SFTPHandle):
+        def __init__(self, path: str) -> None:
+            super().__init__()
+            self.path = path
+
+        async def close(self) -> None:
+            closed.append(self.path)
+            raise ValueError("stuck")
+
+    class Files(trio_ssh.SFTPServerInterface):
+        async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+            return File(path)
+
+    async with serving(trio_ssh.SFTPServer(Files)) as hand:
+        for path in "abc":
+            await hand.open(path)
+        await hand.channel.send_eof()
+        assert await hand.channel.recv_exit_status() == 0
+    assert sorted(closed) == ["a", "b", "c"]
+    assert "could not be closed" in caplog.text
+
+
+# -- bounds
+
+
+async def test_no_more_requests_run_than_the_limit_says(autojump_clock: trio.testing.MockClock) -> None:
+    server = trio_ssh.SFTPServer(Slow, limits=SFTPLimits(requests=5))
+    async with serving(server) as hand:
+        for number in range(20):
+            await hand.start(Stat(b"4.%02d" % number))
+        await trio.sleep(2)
+        running = [event for event in Slow.sessions[-1].events if event.startswith("stat")]
+        assert len(running) == 5
+        assert sorted(await order(hand, 20)) == list(range(1, 21))
+
+
+async def test_handles_are_counted_and_never_used_twice() -> None:
+    storage = MemorySFTPServer({"/f": b"data"}, limits=SFTPLimits(handles=3))
+    async with serving(storage) as hand:
+        handles = [await hand.open("/f") for _ in range(3)]
+        for packet in (Open(b"/f", R, NO_ATTRIBUTES), Opendir(b"/")):
+            refused = await hand.refusal(packet)
+            assert (refused.code, refused.text) == (StatusCode.FAILURE, "at most 3 handles are open at once")
+        await hand.close(handles[0])
+        assert (await hand.refusal(Close(handles[0]))).code == StatusCode.FAILURE
+        await hand.refusal(Open(b"/missing", R, NO_ATTRIBUTES))
+        new = (await hand.ask(Opendir(b"/"), Handle)).handle
+        assert new not in handles
+        assert max(map(len, [new, *handles])) <= 256
+        assert storage.open_handles == 2
+    assert storage.open_handles == 0
+
+
+async def test_a_client_that_does_not_read_is_not_served_any_further() -> None:
+    reads = 0
+
+    class File(trio_ssh.SFTPHandle):
+        async def read(self, offset: int, length: int) -> bytes:
+            nonlocal reads
+            reads += 1
+            return bytes(length)
+
+    class Files(trio_ssh.SFTPServerInterface):
+        async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+            return File()
+
+    limits = SFTPLimits(reply_bytes=1 * MIB, block_bytes=64 * KIB)
+    window = trio_ssh.Limits(initial_window_bytes=256 * KIB, largest_window_bytes=256 * KIB)
+    async with serving(trio_ssh.SFTPServer(Files, limits=limits), client_limits=window) as hand:
+        handle = await hand.open("x")
+        for _ in range(500):
+            await hand.start(Read(handle, 0, 64 * KIB))
+        await trio.testing.wait_all_tasks_blocked()
+        # What may wait, what is on the window and what the outbox holds.
+        assert reads * 64 * KIB < 1 * MIB + 256 * KIB + 1 * MIB
+        for _ in range(500):
+            assert isinstance((await hand.next())[1], Data)
+        assert reads == 500
+
+
+async def test_a_client_that_only_writes_is_held_to_what_was_written(autojump_clock: trio.testing.MockClock) -> None:
+    storage = MemorySFTPServer({"/f": b""}, limits=SFTPLimits(reply_bytes=512 * KIB))
+    storage.delay_on("/f", 60, operation="write")
+    sent = 0
+    async with serving(storage) as hand:
+        handle = await hand.open("/f", W)
+        with trio.move_on_after(59):
+            for number in range(200):
+                await hand.start(Write(handle, number * 200 * KIB, bytes(200 * KIB)))
+                sent += 200 * KIB
+        # One is being written, and what waits is bounded: the rest stays with the client, on its window.
+        assert sent < 8 * MIB
+
+
+async def test_small_replies_leave_together() -> None:
+    async with serving(MemorySFTPServer({"/f": b"x"})) as hand:
+        packets = b"".join(Stat(b"/f").frame(number) for number in range(1, 41))
+        await hand.send(packets)
+        await trio.testing.wait_all_tasks_blocked()
+        first = await hand.channel.receive_some()
+        assert len(first) == 40 * (4 + 5 + 4 + 28)
+
+
+async def test_limits_are_told() -> None:
+    limits = SFTPLimits(block_bytes=100_000, handles=7, packet_bytes=200_000)
+    async with serving(MemorySFTPServer(limits=limits)) as hand:
+        assert struct.unpack(">4Q", await hand.extended("limits@openssh.com", b"")) == (200_000, 100_000, 100_000, 7)
+
+
+async def test_a_read_is_bounded_by_our_limit_and_not_by_what_is_asked() -> None:
+    async with serving(MemorySFTPServer({"/f": bytes(10**6)})) as hand:
+        handle = await hand.open("/f")
+        reply = await hand.ask(Read(handle, 0, 2**32 - 1), Data)
+        assert len(reply.data) == 255 * KIB
+        assert (await hand.refusal(Read(handle, 0, 0))).code == StatusCode.EOF
+        assert (await hand.refusal(Read(handle, 2**64 - 1, 10))).code == StatusCode.EOF
+
+
+async def test_one_server_serves_many_sessions() -> None:
+    storage = MemorySFTPServer({"/f": b"x"})
+    async with open_memory_client(door(storage), host_key=HOST_KEY) as client:
+        async with session(client) as one, session(client) as other:
+            await one.write("/g", b"y")
+            assert await other.read("/g") == b"y"
+            handle = await one.open("/g")
+            assert (await other.refusal(Read(handle, 0, 1))).code == StatusCode.FAILURE
+
+
+async def test_what_came_before_the_handler_looked_is_not_lost() -> None:
+    """A client may send its first packets right behind the request for the subsystem."""
+
+    class Late(trio_ssh.SFTPServerInterface):
+        async def session_started(self) -> None:
+            await trio.sleep(0.01)
+
+    async with serving(trio_ssh.SFTPServer(Late)) as hand:
+        assert hand.extensions
+
+
+async def test_a_session_that_breaks_the_protocol_says_so_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_ssh")
+    async with serving(MemorySFTPServer()) as hand:
+        await hand.send(b"\xff" * 100)
+        assert await hand.channel.recv_exit_status() == 1
+    assert "an SFTP packet of 4294967295 bytes" in caplog.text
+
+
+async def test_statuses_have_words() -> None:
+    async with serving(MemorySFTPServer({"/f": b""})) as hand:
+        reply = await hand.reply(await hand.start(Remove(b"/f")))
+        assert reply == Status(0, "Success", "")
+        assert (await hand.refusal(Remove(b"/f"))).text == "No such file or directory"
