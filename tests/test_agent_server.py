@@ -374,6 +374,28 @@ async def test_a_connection_is_bound_to_one_login() -> None:
             await bind(agent, "c")
 
 
+@pytest.mark.parametrize(
+    ("principal", "authority", "is_listed"), [("a", "c", True), ("other", "c", False), ("a", "b", False)]
+)
+async def test_a_host_may_be_known_by_its_certificate(principal: str, authority: str, is_listed: bool) -> None:
+    certificate = trio_ssh.Certificate.issue_for_host(
+        HOSTS[authority],
+        HOSTS["a"].public_key,
+        key_id="a",
+        principals=[principal],
+        valid_before=trio_ssh.Certificate.FOREVER,
+    )
+    server = trio_ssh.AgentServer()
+    by_authority = trio_ssh.AgentHop("a", authorities=[HOSTS["c"].public_key])
+    server.add(KEY, destinations=[trio_ssh.AgentDestination(by_authority)])
+    async with asked(server) as agent:
+        details = protocol.SessionBind(certificate.blob, b"a", HOSTS["a"].sign(b"a"), False).encode()
+        await agent.request_extension(protocol.SESSION_BIND, details)
+        assert await names(agent) == (["first"] if is_listed else [])
+        if is_listed:
+            await trio_ssh.AgentKey(agent, KEY.asbytes()).sign(login("a"))
+
+
 async def test_a_way_has_an_end() -> None:
     async with asked(trio_ssh.AgentServer()) as agent:
         for number in range(16):

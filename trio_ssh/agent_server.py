@@ -18,17 +18,19 @@ import logging
 import math
 import os
 import socket
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import attrs
 import trio
 
 from trio_ssh.agent import checked_destinations
-from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
+from trio_ssh.errors import CertificateException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop, Constraints, HeldKey, private_half
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.patterns import matches
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.rsa import RSAKey
@@ -41,6 +43,8 @@ _log = logging.getLogger("trio_ssh.agent")
 
 ConfirmHandler = Callable[[PublicKey, str], MaybeAwaitable[bool]]
 """Asked with a key and its comment before it signs; ``True`` and nothing else allows it."""
+
+HostKey: TypeAlias = PublicKey | Certificate
 
 _READ_BYTES: Final = 16 * 1024
 
@@ -78,7 +82,7 @@ class _HeldKey:
 class _Session:
     """OpenSSH PROTOCOL.agent s1: a server that a connection was bound to, with its proof."""
 
-    host_key: PublicKey
+    host_key: HostKey
     session_id: bytes
     is_forwarding: bool
 
@@ -388,9 +392,13 @@ def _extend(client: _Client, request: protocol.AgentExtension) -> DeclaredMessag
 
 def _bind(client: _Client, bind: protocol.SessionBind) -> None:
     """OpenSSH PROTOCOL.agent s1: remember a host on the way, if it has signed the session's id."""
-    host_key = parse_public_key(bind.host_key)
-    algorithm = protocol.signature_algorithm(bind.signature)
-    host_key.verify(bind.session_id, bind.signature, algorithm)
+    host_key: HostKey
+    try:
+        host_key = bare = parse_public_key(bind.host_key)
+    except RemoteProtocolError:
+        host_key = Certificate.from_blob(bind.host_key)
+        bare = host_key.public_key
+    bare.verify(bind.session_id, bind.signature, protocol.signature_algorithm(bind.signature))
     session = _Session(host_key, bind.session_id, bind.is_forwarding)
     for known in client.sessions:
         if not known.is_forwarding:
@@ -415,7 +423,7 @@ def _is_permitted(held: _HeldKey, client: _Client, username: str | None) -> bool
         return True
     if not client.sessions:
         return not client.has_tried_to_bind
-    origin: PublicKey | None = None
+    origin: HostKey | None = None
     last = client.sessions[-1]
     for session in client.sessions:
         if session is last:
@@ -433,7 +441,7 @@ def _is_permitted(held: _HeldKey, client: _Client, username: str | None) -> bool
     return True
 
 
-def _leads(destination: AgentDestination, origin: PublicKey | None, to: PublicKey | None, user: str | None) -> bool:
+def _leads(destination: AgentDestination, origin: HostKey | None, to: HostKey | None, user: str | None) -> bool:
     if origin is None:
         if destination.origin is not None:
             return False
@@ -444,8 +452,14 @@ def _leads(destination: AgentDestination, origin: PublicKey | None, to: PublicKe
     return user is None or not destination.to.username or matches(destination.to.username, user)
 
 
-def _is_host(hop: AgentHop, key: PublicKey) -> bool:
-    return key in hop.host_keys
+def _is_host(hop: AgentHop, key: HostKey) -> bool:
+    if not isinstance(key, Certificate):
+        return key in hop.host_keys
+    try:
+        key.check_for_host(hop.hostname, authorities=hop.authorities, now=time.time())
+    except CertificateException:
+        return False
+    return True
 
 
 def _check_destination(held: _HeldKey, client: _Client, request: protocol.SignRequest) -> None:
