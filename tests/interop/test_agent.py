@@ -279,6 +279,21 @@ async def test_ssh_add_sets_constraints(ssh_add: SshAdd, user_keys: KeyFolder) -
     assert (await ssh_add("-T", str(user_keys.file("ed25519.pub"))))[0] == 1
 
 
+async def test_ssh_add_names_destinations_by_key_and_by_authority(
+    ssh_add: SshAdd, user_keys: KeyFolder, host_keys: KeyFolder
+) -> None:
+    known_hosts = ssh_add.path.with_name("known_hosts")
+    known_hosts.write_text(f"a {host_keys.public('ed25519')}\n@cert-authority b {host_keys.public('rsa')}\n")
+    way = ("-h", "a", "-h", "a>alice@b", "-H", str(known_hosts))
+    status, said = await ssh_add(*way, str(user_keys.file("ed25519")))
+    assert status == 0, said
+    first = trio_ssh.AgentHop("a", (host_keys.load("ed25519").public_key,))
+    second = trio_ssh.AgentHop("b", authorities=(host_keys.load("rsa").public_key,), username="alice")
+    [held] = ssh_add.server._held.values()
+    expected = (trio_ssh.AgentDestination(first), trio_ssh.AgentDestination(second, first))
+    assert held.constraints.destinations == expected
+
+
 async def test_ssh_add_locks_and_unlocks(ssh_add: SshAdd, user_keys: KeyFolder) -> None:
     await ssh_add(str(user_keys.file("ed25519")))
     assert await ssh_add("-x") == (0, "Agent locked.\n")
