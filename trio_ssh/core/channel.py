@@ -56,7 +56,7 @@ class Source(IntEnum):
 
 
 #: Chunks shorter than this are joined as they arrive.
-_JOINED_BELOW: Final = 2048
+JOINED_BELOW: Final = 2048
 
 
 class Batch:
@@ -74,15 +74,20 @@ class Batch:
     def add(self, chunk: memoryview) -> None:
         """Append a chunk; a large one is kept as the slice that it is."""
         size = len(chunk)
-        self.size += size
-        if size >= _JOINED_BELOW:
-            self._chunks.append(chunk)
+        if size >= JOINED_BELOW:
+            self.append(chunk, size)
             return
+        self.size += size
         last = self._chunks[-1] if self._chunks else None
-        if isinstance(last, bytearray) and len(last) < 16 * _JOINED_BELOW:
+        if isinstance(last, bytearray) and len(last) < 16 * JOINED_BELOW:
             last += chunk
         else:
             self._chunks.append(bytearray(chunk))
+
+    def append(self, chunk: memoryview, size: int) -> None:
+        """Append a large chunk, as the slice that it is."""
+        self._chunks.append(chunk)
+        self.size += size
 
     def absorb(self, other: Batch) -> None:
         """Append all of `other`, which is empty afterwards."""

@@ -134,17 +134,18 @@ class Inbound:
             offset = self._offset
             view = self._view
             available = len(view) - offset
-            if self._length < 0:
+            length = self._length
+            if length < 0:
                 if available < opener.header_size:
                     self._keep_rest()
                     return None
-                self._length = self._checked(opener.open_length(self.sequence, view[offset:]))
-            total = 4 + self._length + opener.tag_size
-            if available < total:
+                length = self._length = self._checked(opener.open_length(self.sequence, view[offset:]))
+            end = offset + 4 + length + opener.tag_size
+            if end > len(view):
                 self._keep_rest()
                 return None
-            self._offset = offset + total
-            packet = view[offset : offset + total]
+            self._offset = end
+            packet = view[offset:end]
         length = self._length
         self._length = -1
         try:
