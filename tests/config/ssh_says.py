@@ -113,8 +113,6 @@ def we_say(options: SSHOptions) -> Said:
             found[name] = tuple(f"{variable}={text}" for variable, text in value)
         elif attribute == "stream_local_bind_mask" and value is not None:
             found[name] = (f"0{value:o}",)
-        elif keyword.clears and value is None and attribute in options.places:
-            found.pop(name, None)
         elif attribute == "proxy_jump" and value == ():
             found.pop(name, None)
         elif keyword.rule is Rule.EACH and attribute == "remote_forward" and value:

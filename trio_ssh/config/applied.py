@@ -203,17 +203,25 @@ def _environment(options: SSHOptions) -> dict[str, str]:
 
 def choose_algorithms(
     applied: Applied,
+    security: Security | None,
     compress: bool | None,
-    kex: Sequence[str] | None,
-    host_key_algorithms: Sequence[str] | None,
-    ciphers: Sequence[str] | None,
-    macs: Sequence[str] | None,
-    compressions: Sequence[str] | None,
+    kex: AlgorithmNames | None,
+    host_key_algorithms: AlgorithmNames | None,
+    ciphers: AlgorithmNames | None,
+    macs: AlgorithmNames | None,
+    compressions: AlgorithmNames | None,
 ) -> Algorithms:
-    """Return what to enable: what was given, or else configured, or else the default."""
+    """Return what to enable: what was given, or else configured, or else the default.
+
+    Who gives `security` has said what they want of every kind: the configuration's lists don't count then.
+    """
     if compressions is None and (applied.compress if compress is None else compress):
         compressions = ("zlib@openssh.com", "none")
+    if security is not None:
+        applied = Applied()
     return checked_algorithms(
+        Role.CLIENT,
+        security,
         kex=kex if kex is not None else applied.kex,
         host_key_algorithms=host_key_algorithms if host_key_algorithms is not None else applied.host_key_algorithms,
         ciphers=ciphers if ciphers is not None else applied.ciphers,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import os
 from collections.abc import Iterator, Sequence
@@ -114,13 +115,14 @@ class SSHConfig:
     def _load_default(self) -> None:
         local = self._gathered()
         user = Parser(local, folder=os.path.join(local.home, ".ssh"), checks_permissions=True)
+        self._add_if_there(user, USER_CONFIG.expanduser())
         system = Parser(local, folder=os.fspath(SYSTEM_CONFIG.parent), is_user=False, excused=user.excused)
-        for parser, path in ((user, USER_CONFIG.expanduser()), (system, SYSTEM_CONFIG)):
-            try:
-                # As if each was included: the last block of the one does not go on in the other.
-                self._lines.append(IncludeLine((parser.read_file(path),)))
-            except (FileNotFoundError, NotADirectoryError):
-                continue
+        self._add_if_there(system, SYSTEM_CONFIG)
+
+    def _add_if_there(self, parser: Parser, path: Path) -> None:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            # As if it was included: the last block of one file does not go on in the next.
+            self._lines.append(IncludeLine((parser.read_file(path),)))
 
     # -- asking
 

@@ -15,9 +15,9 @@ import attrs
 from trio_ssh.keys import patterns
 from trio_ssh.wire.text import printable
 
-_TIME: Final = re.compile(r"(\d+)([smhdw]?)", re.IGNORECASE)
+_TIME: Final = re.compile(r"([0-9]+)([smhdw]?)", re.IGNORECASE)
 _TIME_UNITS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)([BKMGTPE]?)", re.IGNORECASE)
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([BKMGTPE]?)", re.IGNORECASE)
 _SIZE_UNITS: Final = {"": 0, "B": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50, "E": 60}
 #: What OpenSSH's 32 bits hold, for a time and for a count.
 _LARGEST: Final = 2**31 - 1
