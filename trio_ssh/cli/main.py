@@ -6,7 +6,7 @@ import argparse
 import importlib.metadata
 from collections.abc import Callable, Sequence
 
-from trio_ssh.cli import demo, serve
+from trio_ssh.cli import copy, demo, serve
 
 
 def version() -> str:
@@ -45,6 +45,20 @@ def _add_serve(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--read-only", action="store_true", help="refuse whatever would change something")
 
 
+def _add_copy(add: Callable[..., argparse.ArgumentParser]) -> None:
+    text = "copy a file or a tree by SFTP"
+    command = add("copy", help=text, description=text.capitalize() + ": from a host, to one, or from one to another.")
+    place = "[user@]host:path, or a path on this machine"
+    command.add_argument("source", metavar="SRC", help=place)
+    command.add_argument("target", metavar="DST", help=place + "; into it if it is a directory")
+    command.add_argument("-r", "--recurse", action="store_true", help="copy directories, with all that is in them")
+    command.add_argument("-p", "--preserve", action="store_true", help="keep permissions and times")
+    command.add_argument("-P", "--port", type=_port, metavar="N", help="where the hosts listen")
+    command.add_argument("-i", "--key", metavar="FILE", help="a private key to log in by")
+    command.add_argument("--resume", action="store_true", help="go on with the part that an earlier copy left")
+    command.add_argument("-q", "--quiet", action="store_true", help="don't show how far it is")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m trio_ssh",
@@ -62,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to measure each direction (default: %(default)g)",
     )
     _add_serve(commands.add_parser)
+    _add_copy(commands.add_parser)
     return parser
 
 
@@ -82,6 +97,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 password_file=options.password_file,
                 host_key=options.host_key,
                 read_only=options.read_only,
+            )
+        )
+    if options.command == "copy":
+        return copy.run(
+            copy.Settings(
+                source=options.source,
+                target=options.target,
+                recurse=options.recurse,
+                preserve=options.preserve,
+                port=options.port,
+                key=options.key,
+                resume=options.resume,
+                quiet=options.quiet,
             )
         )
     return demo.run(version(), seconds=options.seconds)

@@ -26,13 +26,12 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
 def human_size(size: float) -> str:
     """Return a number of bytes as a person reads it, in at most eight characters."""
-    for unit in _UNITS[:-1]:
-        if size < 999.5:
-            break
+    power = 0
+    while size >= 999.5 and power + 1 < len(_UNITS):
         size /= 1024
-    else:
-        unit = _UNITS[-1]
-    return f"{size:.0f} {unit}" if unit == "B" or size >= 99.5 else f"{size:.1f} {unit}"
+        power += 1
+    unit = _UNITS[power]
+    return f"{size:.0f} {unit}" if not power or size >= 99.5 else f"{size:.1f} {unit}"
 
 
 def human_time(seconds: float) -> str:
