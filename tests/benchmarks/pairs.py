@@ -33,6 +33,7 @@ class Work:
     count: int = 1
     at_once: int = 1
     cipher: str = AES_GCM
+    round_trip_seconds: float = 0.0  # of a path that is made longer than it is
 
 
 TRUE: Final = {SSHD: "true", PEERS: "true"}
@@ -82,7 +83,10 @@ class Pair:
                 mac=MAC,
                 directory=directory,
             )
-            with serving(self.server, server_task, Path(directory, "log")) as (port, pid):
+            with (
+                serving(self.server, server_task, Path(directory, "log")) as (port, pid),
+                lengthened(port, self.work.round_trip_seconds) as port,
+            ):
                 client_task = ClientTask(
                     port=port,
                     server_pid=pid,
@@ -114,7 +118,9 @@ def pairs(settings: Settings, work: Work) -> list[Pair]:
 
 def can_do(library: Library, work: Work) -> bool:
     """Tell whether a library has what the work needs."""
-    return work.cipher not in library.lacks and (not library.transfers_only or work.role.startswith("bulk"))
+    if library.transfers_only:
+        return work.cipher not in library.lacks and work.role.startswith("bulk")
+    return work.cipher not in library.lacks and work.role not in library.cannot and work.at_once <= library.most_at_once
 
 
 def adapter(library: Library) -> list[str]:
@@ -155,6 +161,29 @@ def serving(library: Library, task: ServerTask, log: Path) -> Generator[tuple[in
             process.kill()
             process.wait()
         process.stdout.close()
+
+
+@contextlib.contextmanager
+def lengthened(port: int, round_trip_seconds: float) -> Generator[int, None, None]:
+    """Put a long path before a server; give the port at its near end.
+
+    Raises:
+        RuntimeError: it did not start.
+    """
+    if not round_trip_seconds:
+        yield port
+        return
+    command = [sys.executable, "-m", "tests.benchmarks.delay", f"--port={port}", f"--seconds={round_trip_seconds / 2}"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdout is None:
+            raise RuntimeError("a process without the pipe it was given")
+        announced = process.stdout.readline()
+        if not announced:
+            raise RuntimeError("the long path did not start")
+        try:
+            yield json.loads(announced)["port"]
+        finally:
+            process.kill()
 
 
 def run_client(library: Library, role: str, task: ClientTask) -> Sample:

@@ -36,6 +36,8 @@ class Library:
     module: str | None  # what a program imports; None for one that is not a Python package
     transfers_only: bool = False  # its adapter does nothing but bulk transfers
     lacks: frozenset[str] = frozenset()  # ciphers it has not
+    cannot: frozenset[str] = frozenset()  # roles that its adapter has not
+    most_at_once: int = 10_000
     most_bytes: int | None = None  # what it can transfer in one go
 
     @property
@@ -46,7 +48,9 @@ class Library:
         return importlib.util.find_spec(self.module) is not None
 
 
-OPENSSH: Final = Library(name="openssh", adapter="with_openssh", module=None)
+OPENSSH: Final = Library(
+    name="openssh", adapter="with_openssh", module=None, cannot=frozenset({"sftp_stat", "sftp_read"})
+)
 OPENSSH_FILES: Final = Library(name="openssh-files", adapter="with_openssh_files", module=None, transfers_only=True)
 TRIO_SSH: Final = Library(name="trio_ssh", adapter="with_trio_ssh", module="trio_ssh")
 ASYNCSSH: Final = Library(name="asyncssh", adapter="with_asyncssh", module="asyncssh")
@@ -59,6 +63,7 @@ PARAMIKO: Final = Library(
     adapter="with_paramiko",
     module="paramiko",
     lacks=frozenset({CHACHA20}),
+    most_at_once=10,  # an SFTP session serves one thread at a time
     most_bytes=256 * MIB,
 )
 LIBRARIES: Final = (OPENSSH, OPENSSH_FILES, TRIO_SSH, ASYNCSSH, ASYNCSSH_CALLBACKS, PARAMIKO)

@@ -9,7 +9,7 @@ from typing import Final
 
 import asyncssh
 
-from tests.benchmarks.adapters import roles
+from tests.benchmarks.adapters import roles, sftp_with_asyncssh
 from tests.benchmarks.adapters.roles import CHUNK, ClientRole, ClientTask, Sample, ServerTask
 
 LOGIN_SECONDS: Final = 120
@@ -215,6 +215,7 @@ def serve(task: ServerTask) -> None:
             config=None,
             options=serving(task),
             session_factory=on_session,
+            sftp_factory=True,
             encoding=None,
             backlog=roles.LISTEN_BACKLOG,
         )
@@ -244,6 +245,10 @@ if __name__ == "__main__":
             "echo": role(echo),
             "connections": role(connections),
             "idle_memory": role(idle_memory),
+            **{
+                name: role(client)
+                for name, client in sftp_with_asyncssh.clients(lambda task: connecting(task)()).items()
+            },
         },
         serve,
     )

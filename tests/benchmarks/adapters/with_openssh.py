@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
-from tests.benchmarks.adapters import roles
+from tests.benchmarks.adapters import roles, sftp_with_openssh
 from tests.benchmarks.adapters.roles import CHUNK, ClientTask, Sample, ServerTask
 
 POLL_SECONDS: Final = 0.005
@@ -45,6 +45,7 @@ StrictModes no
 PermitRootLogin yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
+Subsystem sftp {sftp_server}
 MaxStartups 1000
 MaxSessions 1000
 LogLevel ERROR
@@ -238,7 +239,10 @@ def serve(task: ServerTask) -> None:
     with socket.create_server((roles.HOST, 0)) as free:
         port = free.getsockname()[1]
     config = Path(task.directory, "sshd_config")
-    config.write_text(SSHD_CONFIG.format(task=task, host=roles.HOST, port=port, kex=roles.KEX), encoding="utf-8")
+    config.write_text(
+        SSHD_CONFIG.format(task=task, host=roles.HOST, port=port, kex=roles.KEX, sftp_server=sftp_server()),
+        encoding="utf-8",
+    )
     program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
     if program is None:
         raise RuntimeError("sshd is not installed")
@@ -250,6 +254,14 @@ def serve(task: ServerTask) -> None:
         time.sleep(POLL_SECONDS)
     roles.announce(port, pid=process.pid, end=process.terminate)
     process.wait()
+
+
+def sftp_server() -> str:
+    """Find the program that sshd starts for SFTP: where Debian, Fedora or Arch keeps it, or the one in sshd itself."""
+    for directory in ("/usr/lib/openssh", "/usr/libexec/openssh", "/usr/lib/ssh"):
+        if Path(directory, "sftp-server").exists():
+            return f"{directory}/sftp-server"
+    return "internal-sftp"
 
 
 def answers(port: int) -> bool:
@@ -272,6 +284,7 @@ if __name__ == "__main__":
             "echo": echo,
             "connections": connections,
             "idle_memory": idle_memory,
+            **sftp_with_openssh.clients(connected),
         },
         serve,
     )

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Final
 
 import paramiko  # type: ignore[import-untyped]
 
-from tests.benchmarks.adapters import roles
+from tests.benchmarks.adapters import roles, sftp_with_paramiko
 from tests.benchmarks.adapters.roles import CHUNK, ClientTask, Sample, ServerTask
 
 # The same algorithm as `roles.KEX`, under the only name paramiko has for it.
@@ -287,6 +287,7 @@ def serve_connection(sock: socket.socket, task: ServerTask, host_key: paramiko.P
     """Start a connection; its transport's thread does the rest."""
     transport = prepared(ServerTransport(sock), task)
     transport.add_server_key(host_key)
+    transport.set_subsystem_handler("sftp", paramiko.SFTPServer, sftp_with_paramiko.Files)
     with contextlib.suppress(paramiko.SSHException, EOFError):
         transport.start_server(server=Server(authorized))
 
@@ -302,6 +303,7 @@ if __name__ == "__main__":
             "echo": echo,
             "connections": connections,
             "idle_memory": idle_memory,
+            **sftp_with_paramiko.clients(connected),
         },
         serve,
     )

@@ -5,17 +5,17 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import trio
 
 import trio_ssh
-from tests.benchmarks.adapters import roles
+from tests.benchmarks.adapters import roles, sftp_with_trio_ssh
 from tests.benchmarks.adapters.roles import CHUNK, ClientRole, ClientTask, Sample, ServerTask
 
-Connect = Callable[[], AbstractAsyncContextManager[trio_ssh.SSHClient]]
+Connect = Callable[[], trio_ssh.connect]
 
 # As sshd is configured: many may log in at once, and a connection may have many sessions.
 LIMITS: Final = trio_ssh.Limits(startups_begin=1000, startups_full=1000, startups_per_source=1000, sessions=1000)
@@ -178,7 +178,9 @@ def serve(task: ServerTask) -> None:
     authorized = base64.b64decode(Path(task.authorized_keys).read_text(encoding="ascii").split()[1])
 
     class Server(trio_ssh.ServerInterface):
-        """Lets one key in and runs the benchmarks' commands."""
+        """Lets one key in, runs the benchmarks' commands, and serves files."""
+
+        subsystems: ClassVar = {"sftp": sftp_with_trio_ssh.handler}
 
         def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
             """Let the one key in."""
@@ -242,6 +244,10 @@ if __name__ == "__main__":
             "echo": role(echo),
             "connections": role(connections),
             "idle_memory": role(idle_memory),
+            **{
+                name: role(client)
+                for name, client in sftp_with_trio_ssh.clients(lambda task: connecting(task)()).items()
+            },
         },
         serve,
     )

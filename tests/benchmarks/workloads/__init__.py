@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.benchmarks.plan import Workload
-from tests.benchmarks.workloads import bulk, commands, connections, echo, handshake, idle_memory, import_time
+from tests.benchmarks.workloads import bulk, commands, connections, echo, handshake, idle_memory, import_time, sftp
 
 ALL: Final[tuple[Workload, ...]] = (
     *bulk.WORKLOADS,
@@ -15,4 +15,5 @@ ALL: Final[tuple[Workload, ...]] = (
     *connections.WORKLOADS,
     *idle_memory.WORKLOADS,
     *import_time.WORKLOADS,
+    *sftp.WORKLOADS,
 )
