@@ -15,6 +15,7 @@ from trio_ssh.config.ssh_config import ConfigSource, SSHConfig
 from trio_ssh.config.values import AlgorithmList
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
 from trio_ssh.crypto.agreement import KEX
 from trio_ssh.crypto.cipher import CIPHERS
@@ -22,7 +23,7 @@ from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import ConfigParseError
 from trio_ssh.keys import patterns
 from trio_ssh.keys.known_hosts import HostKeys
-from trio_ssh.runtime.security_options import checked_algorithms
+from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 
 Config = SSHConfig | ConfigSource | str | Path
 
@@ -95,7 +96,12 @@ def apply(options: SSHOptions | None) -> Applied:
     host_keys = options.host_key_algorithms
     return Applied(
         kex=_algorithms(options, "kex_algorithms", defaults.KEX, KEX.names()),
-        host_key_algorithms=_algorithms(options, "host_key_algorithms", defaults.HOST_KEYS, defaults.HOST_KEYS),
+        host_key_algorithms=_algorithms(
+            options,
+            "host_key_algorithms",
+            defaults.HOST_KEYS,
+            (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME),
+        ),
         keeps_host_key_order=host_keys is not None and host_keys.sign in ("", "^"),
         ciphers=_algorithms(options, "ciphers", defaults.CIPHERS, CIPHERS.names()),
         macs=_algorithms(options, "macs", defaults.MACS, MACS.names()),
@@ -132,8 +138,9 @@ def _algorithms(
     wanted: AlgorithmList | None = getattr(options, attribute)
     if wanted is None:
         return None
-    # What only OpenSSH knows is left out: a list that was written for it should not have to be written anew.
-    found = wanted.apply(default, known)
+    # What only OpenSSH knows is left out: a list that was written for it should not have to be written anew.  A pattern
+    # stands for what is sound; what is not, somebody has to name.
+    found = wanted.apply(default, [name for name in known if name in default or name in wanted.names])
     if not found:
         raise ConfigParseError(
             f"{options.place(attribute)}: nothing is left of '{wanted}' that is known here. Known are: "
