@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Iterable
 from types import TracebackType
 from typing import Final, cast
 
@@ -224,7 +224,7 @@ class SFTPFile(trio.abc.AsyncResource):
             elif whence == os.SEEK_CUR:
                 start = self._position
             elif whence == os.SEEK_END:
-                await self._behind.send_gathered()
+                await self._send()
                 start = await self._size()
             else:
                 raise ValueError(f"whence is os.SEEK_SET, SEEK_CUR or SEEK_END, and not {whence}")
@@ -429,8 +429,15 @@ class SFTPFile(trio.abc.AsyncResource):
             await self._settle()
 
     async def _settle(self) -> None:
+        await self._telling(self._behind.settle())
+
+    async def _send(self) -> None:
+        await self._telling(self._behind.send_gathered())
+
+    async def _telling(self, waiting: Awaitable[None]) -> None:
+        """Wait, and remember that the user was told what went wrong."""
         try:
-            await self._behind.settle()
+            await waiting
         except SFTPError:
             self._has_told = True
             raise
@@ -467,7 +474,7 @@ class SFTPFile(trio.abc.AsyncResource):
         """Return the file's attributes; what was written is counted."""
         with self._use:
             self._check_open()
-            await self._behind.send_gathered()
+            await self._send()
             return await self._stat()
 
     async def _stat(self) -> SFTPAttributes:
@@ -481,7 +488,7 @@ class SFTPFile(trio.abc.AsyncResource):
         with self._use:
             self._check_open()
             # Behind what was written, which would change the times again.
-            await self._behind.send_gathered()
+            await self._send()
             await self._set(attributes)
             if attributes.st_size is not None:
                 self._ahead.forget()
