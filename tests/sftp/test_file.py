@@ -28,11 +28,6 @@ BYTES: Final = random.Random(1).randbytes(3 * MIB + 17)
 SMALL: Final = 4 * KIB
 
 
-@pytest.fixture(autouse=True)
-def patience(autojump_clock: trio.testing.MockClock) -> None:
-    """No test here waits for time to pass."""
-
-
 # -- modes
 
 

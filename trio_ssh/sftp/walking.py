@@ -140,6 +140,7 @@ async def find(operations: Operations, pattern: str, *, start: str = "", has_hid
         start: where a relative pattern begins; the paths that are returned begin with it.
         has_hidden: whether a wildcard matches names that begin with a dot.
     """
+    await trio.lowlevel.checkpoint()
     search = _Search(operations, has_hidden)
     components = [component for component in pattern.split("/") if component]
     paths = ["/" if pattern.startswith("/") else start]
@@ -155,13 +156,11 @@ async def find(operations: Operations, pattern: str, *, start: str = "", has_hid
         else:
             paths = [joined(path, component) for path in paths]
             is_certain = False
-    paths = [path for path in paths if path and path != start] if components else []
+    if components:
+        paths = [path for path in paths if path and path != start]
+    else:
+        paths = ["/"] if pattern else []
     return paths if is_certain else await search.existing(paths)
-
-
-def has_magic(pattern: str) -> bool:
-    """Tell whether a pattern has a wildcard."""
-    return _MAGIC.search(pattern) is not None
 
 
 class _Search:
