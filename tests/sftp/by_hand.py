@@ -124,9 +124,8 @@ class HandClient:
 
     # -- what is asked most
 
-    async def open(
-        self, path: str | bytes, flags: int = R, attributes: trio_ssh.SFTPAttributes = NO_ATTRIBUTES
-    ) -> bytes:
+    async def open(self, path: str | bytes, flags: int = R, mode: int | None = None) -> bytes:
+        attributes = trio_ssh.SFTPAttributes(st_mode=mode)
         return (await self.ask(Open(encoded(path), flags, attributes), Handle)).handle
 
     async def close(self, handle: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from typing import ClassVar
 
 import pytest
 import trio
@@ -20,7 +21,7 @@ from trio_ssh.testing import MemorySFTPServer, open_memory_client
 class Slow(trio_ssh.SFTPServerInterface):
     """Each path or handle takes as many seconds as its name says; what happens is noted."""
 
-    sessions: list[Slow] = []
+    sessions: ClassVar[list[Slow]] = []
 
     def __init__(self, process: trio_ssh.ServerProcess) -> None:
         super().__init__(process)
@@ -261,12 +262,15 @@ async def test_a_read_is_bounded_by_our_limit_and_not_by_what_is_asked() -> None
 
 async def test_one_server_serves_many_sessions() -> None:
     storage = MemorySFTPServer({"/f": b"x"})
-    async with open_memory_client(door(storage), host_key=HOST_KEY) as client:
-        async with session(client) as one, session(client) as other:
-            await one.write("/g", b"y")
-            assert await other.read("/g") == b"y"
-            handle = await one.open("/g")
-            assert (await other.refusal(Read(handle, 0, 1))).code == StatusCode.FAILURE
+    async with (
+        open_memory_client(door(storage), host_key=HOST_KEY) as client,
+        session(client) as one,
+        session(client) as other,
+    ):
+        await one.write("/g", b"y")
+        assert await other.read("/g") == b"y"
+        handle = await one.open("/g")
+        assert (await other.refusal(Read(handle, 0, 1))).code == StatusCode.FAILURE
 
 
 async def test_what_came_before_the_handler_looked_is_not_lost() -> None:
