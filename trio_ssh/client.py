@@ -26,8 +26,10 @@ from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, 
 from trio_ssh.proxy import JumpClient, JumpRoute, OpenJump, open_direct, open_proxy_command
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import PromptHandler
+from trio_ssh.runtime.security_options import AlgorithmNames, Security
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
@@ -179,11 +181,12 @@ class SSHClient:
         sock: trio.abc.Stream | None = None,
         via: JumpClient | None = None,
         compress: bool | None = None,
-        kex: Sequence[str] | None = None,
-        host_key_algorithms: Sequence[str] | None = None,
-        ciphers: Sequence[str] | None = None,
-        macs: Sequence[str] | None = None,
-        compressions: Sequence[str] | None = None,
+        security: Security | None = None,
+        kex: AlgorithmNames | None = None,
+        host_key_algorithms: AlgorithmNames | None = None,
+        ciphers: AlgorithmNames | None = None,
+        macs: AlgorithmNames | None = None,
+        compressions: AlgorithmNames | None = None,
         keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
         config: Config | None = ConfigSource.DEFAULT,
@@ -210,7 +213,10 @@ class SSHClient:
             sock: any connected stream, instead of a way to `hostname` and `port`; the client's from now on.
             via: a client of a host that connects to `hostname` and `port` in our place; it stays connected.
             compress: offer zlib first.
-            kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
+            security: which algorithms to enable: a profile, or `SecurityOptions`; None for ``"modern"``, and what the
+                configuration makes of it.
+            kex, host_key_algorithms, ciphers, macs, compressions: what to enable of one kind, best first, or a text as
+                in ssh_config, such as ``"+aes128-cbc"``; None for what `security` says.
             keepalive: seconds of silence after which the server is asked for a sign of life; 0 for never.
             limits: bounds on what the server may choose.
             config: an `SSHConfig`, or a file; by default the user's and the system's.  None for none.
@@ -246,7 +252,9 @@ class SSHClient:
                     username = (options.user if options is not None else None) or getpass.getuser()
                 if limits is DEFAULT_LIMITS:
                     limits = apply_limits(options, limits)
-                algorithms = choose_algorithms(applied, compress, kex, host_key_algorithms, ciphers, macs, compressions)
+                algorithms = choose_algorithms(
+                    applied, security, compress, kex, host_key_algorithms, ciphers, macs, compressions
+                )
                 known = await self._known_hosts(known_hosts, options)
                 name = name_on_record(options, target, port)
                 if host_key_algorithms is None and not applied.keeps_host_key_order:
@@ -377,6 +385,14 @@ class SSHClient:
     def get_transport(self) -> Transport | None:
         """Return the connection, or None."""
         return self._transport
+
+    def explain(self) -> Explanation:
+        """Say which algorithms were agreed on, and why; ``str`` of it is for people.
+
+        Raises:
+            LocalProtocolError: the client is not connected.
+        """
+        return self._connected().explain()
 
     def get_options(self) -> SSHOptions | None:
         """Return what the configuration said of this connection, or None without a configuration or a connection."""
@@ -574,11 +590,12 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         sock: trio.abc.Stream | None = None,
         via: JumpClient | None = None,
         compress: bool | None = None,
-        kex: Sequence[str] | None = None,
-        host_key_algorithms: Sequence[str] | None = None,
-        ciphers: Sequence[str] | None = None,
-        macs: Sequence[str] | None = None,
-        compressions: Sequence[str] | None = None,
+        security: Security | None = None,
+        kex: AlgorithmNames | None = None,
+        host_key_algorithms: AlgorithmNames | None = None,
+        ciphers: AlgorithmNames | None = None,
+        macs: AlgorithmNames | None = None,
+        compressions: AlgorithmNames | None = None,
         keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
         config: Config | None = ConfigSource.DEFAULT,
@@ -604,6 +621,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 sock=sock,
                 via=via,
                 compress=compress,
+                security=security,
                 kex=kex,
                 host_key_algorithms=host_key_algorithms,
                 ciphers=ciphers,

@@ -11,15 +11,19 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 import trio
 
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.role import Role
+from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import SSHException
 from trio_ssh.keys.private_key import PKey
-from trio_ssh.runtime.security_options import checked_algorithms
+from trio_ssh.runtime.moduli import given_moduli
+from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.server_interface import ServerInterface
 
@@ -90,11 +94,13 @@ async def serve_stream(
     server: ServerInterface,
     *,
     host_keys: Sequence[PKey],
-    kex: Sequence[str] | None = None,
-    host_key_algorithms: Sequence[str] | None = None,
-    ciphers: Sequence[str] | None = None,
-    macs: Sequence[str] | None = None,
-    compressions: Sequence[str] | None = None,
+    security: Security | None = None,
+    kex: AlgorithmNames | None = None,
+    host_key_algorithms: AlgorithmNames | None = None,
+    ciphers: AlgorithmNames | None = None,
+    macs: AlgorithmNames | None = None,
+    compressions: AlgorithmNames | None = None,
+    moduli: Moduli | str | Path | None = None,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
@@ -104,7 +110,10 @@ async def serve_stream(
         stream: any trio stream; closed on return.
         server: decides, and handles sessions; an instance for this connection alone.
         host_keys: who we are; the first of each kind is used.
-        kex, host_key_algorithms, ciphers, macs, compressions: what to enable, best first; None for the defaults.
+        security: which algorithms to enable: a profile, or `SecurityOptions`; None for ``"modern"``.
+        kex, host_key_algorithms, ciphers, macs, compressions: what to enable of one kind, best first, or a text as in
+            ssh_config, such as ``"+diffie-hellman-group14-sha256"``; None for what `security` says.
+        moduli: groups for ``diffie-hellman-group-exchange-*``, or the file that holds them; None for those of RFC 3526.
         login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
         limits: bounds on what the client may choose.
 
@@ -112,10 +121,17 @@ async def serve_stream(
     disconnected.
     """
     algorithms = checked_algorithms(
-        kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
+        Role.SERVER,
+        security,
+        kex=kex,
+        host_key_algorithms=host_key_algorithms,
+        ciphers=ciphers,
+        macs=macs,
+        compressions=compressions,
     )
+    groups = await given_moduli(moduli)
     _check_host_keys(host_keys)
-    await _serve(stream, server, host_keys, algorithms, login_timeout, limits, lambda: None)
+    await _serve(stream, server, host_keys, algorithms, groups, login_timeout, limits, lambda: None)
 
 
 async def _serve(
@@ -123,11 +139,12 @@ async def _serve(
     server: ServerInterface,
     host_keys: Sequence[PKey],
     algorithms: Algorithms,
+    groups: Moduli,
     login_timeout: float | None,
     limits: Limits,
     on_login: Callable[[], None],
 ) -> None:
-    async with Transport(stream, limits=limits, algorithms=algorithms) as transport:
+    async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups) as transport:
         for key in host_keys:
             transport.add_server_key(key)
         server.transport = transport
@@ -152,11 +169,13 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     listeners: Sequence[L],
     *,
     host_keys: Sequence[PKey],
-    kex: Sequence[str] | None = None,
-    host_key_algorithms: Sequence[str] | None = None,
-    ciphers: Sequence[str] | None = None,
-    macs: Sequence[str] | None = None,
-    compressions: Sequence[str] | None = None,
+    security: Security | None = None,
+    kex: AlgorithmNames | None = None,
+    host_key_algorithms: AlgorithmNames | None = None,
+    ciphers: AlgorithmNames | None = None,
+    macs: AlgorithmNames | None = None,
+    compressions: AlgorithmNames | None = None,
+    moduli: Moduli | str | Path | None = None,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     handler_nursery: trio.Nursery | None = None,
@@ -173,8 +192,15 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     ``Limits``.
     """
     algorithms = checked_algorithms(
-        kex=kex, host_key_algorithms=host_key_algorithms, ciphers=ciphers, macs=macs, compressions=compressions
+        Role.SERVER,
+        security,
+        kex=kex,
+        host_key_algorithms=host_key_algorithms,
+        ciphers=ciphers,
+        macs=macs,
+        compressions=compressions,
     )
+    groups = await given_moduli(moduli)
     _check_host_keys(host_keys)
     startups = _Startups(limits)
 
@@ -188,7 +214,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
             # A client that is cut off says nothing any more, and nobody would notice.
             stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         try:
-            await _serve(stream, server_factory(), host_keys, algorithms, login_timeout, limits, logged_in)
+            await _serve(stream, server_factory(), host_keys, algorithms, groups, login_timeout, limits, logged_in)
         except Exception:
             # A server's author can fail in a factory or a check; other clients must not notice.
             _log.exception("serving a client failed")
@@ -204,11 +230,13 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     *,
     host: str | bytes | None = None,
     host_keys: Sequence[PKey],
-    kex: Sequence[str] | None = None,
-    host_key_algorithms: Sequence[str] | None = None,
-    ciphers: Sequence[str] | None = None,
-    macs: Sequence[str] | None = None,
-    compressions: Sequence[str] | None = None,
+    security: Security | None = None,
+    kex: AlgorithmNames | None = None,
+    host_key_algorithms: AlgorithmNames | None = None,
+    ciphers: AlgorithmNames | None = None,
+    macs: AlgorithmNames | None = None,
+    compressions: AlgorithmNames | None = None,
+    moduli: Moduli | str | Path | None = None,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     backlog: int | None = None,
@@ -225,16 +253,19 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     The other arguments are those of `serve_listeners`.
     """
     _check_host_keys(host_keys)
+    moduli = await given_moduli(moduli)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await serve_listeners(
         server_factory,
         listeners,
         host_keys=host_keys,
+        security=security,
         kex=kex,
         host_key_algorithms=host_key_algorithms,
         ciphers=ciphers,
         macs=macs,
         compressions=compressions,
+        moduli=moduli,
         login_timeout=login_timeout,
         limits=limits,
         handler_nursery=handler_nursery,

@@ -151,6 +151,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
     trio_ssh.Transport: {
         "aclose": [lambda s: s.transport.aclose()],
         "cancel_port_forward": [lambda s: s.transport.cancel_port_forward("", 0)],
+        "load_server_moduli": [lambda s: s.transport.load_server_moduli()],
         "global_request": [
             lambda s: s.transport.global_request("x"),
             lambda s: s.transport.global_request("x", wait=False),

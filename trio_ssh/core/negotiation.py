@@ -6,7 +6,7 @@ the client's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import attrs
@@ -21,18 +21,31 @@ STRICT_CLIENT: Final = "kex-strict-c-v00@openssh.com"
 STRICT_SERVER: Final = "kex-strict-s-v00@openssh.com"
 EXT_INFO_CLIENT: Final = "ext-info-c"
 EXT_INFO_SERVER: Final = "ext-info-s"
+#: What is kept of a peer's wishes that were not met: it is kept as long as the connection lasts.  RFC 4251 s6 has no
+#: longer names.
+_NAMES_KEPT: Final = 16
+_NAME_BYTES: Final = 64
 _MARKERS: Final = frozenset((STRICT_CLIENT, STRICT_SERVER, EXT_INFO_CLIENT, EXT_INFO_SERVER))
+
+
+def _as_for_hosts(algorithms: Algorithms) -> tuple[str, ...]:
+    return algorithms.host_keys
 
 
 @attrs.frozen(kw_only=True)
 class Algorithms:
-    """What one side enables, best first, by wire name."""
+    """What one side enables, best first, by wire name.
+
+    Attributes:
+        pubkeys: of users' signatures; the same as of hosts' unless they are given.
+    """
 
     kex: tuple[str, ...] = defaults.KEX
     host_keys: tuple[str, ...] = defaults.HOST_KEYS
     ciphers: tuple[str, ...] = defaults.CIPHERS
     macs: tuple[str, ...] = defaults.MACS
     compressions: tuple[str, ...] = defaults.COMPRESSIONS
+    pubkeys: tuple[str, ...] = attrs.field(default=attrs.Factory(_as_for_hosts, takes_self=True))
 
 
 @attrs.frozen
@@ -45,11 +58,28 @@ class DirectionChoice:
 
 
 @attrs.frozen
+class PassedOver:
+    """What stood before a choice in either list.
+
+    Attributes:
+        peer_lacks: ours that the peer has not enabled.
+        we_lack: the peer's that we have not enabled; a client doesn't care.
+        outvoted: ours that both have, and that the client wants less.
+    """
+
+    peer_lacks: tuple[str, ...] = ()
+    we_lack: tuple[str, ...] = ()
+    outvoted: tuple[str, ...] = ()
+
+
+@attrs.frozen
 class Negotiated:
     """What two KEXINITs agree on.
 
     Attributes:
         guess_was_wrong: the peer sent a first kex packet for another method, which must be dropped unread.
+        passed_over: by kind, and by whose packets it concerns (None for both's): nothing where the first choice of
+            both was the same.
     """
 
     kex: str
@@ -57,6 +87,9 @@ class Negotiated:
     client_to_server: DirectionChoice
     server_to_client: DirectionChoice
     guess_was_wrong: bool
+    passed_over: Mapping[tuple[str, Role | None], PassedOver] = attrs.field(
+        factory=dict[tuple[str, Role | None], PassedOver], eq=False, repr=False
+    )
 
 
 def kexinit(role: Role, algorithms: Algorithms, cookie: bytes, *, is_first_exchange: bool) -> KexInit:
@@ -87,24 +120,23 @@ def negotiate(role: Role, ours: KexInit, theirs: KexInit) -> Negotiated:
     Raises:
         IncompatiblePeer: there is none of some kind.
     """
-    client, server = (ours, theirs) if role is Role.CLIENT else (theirs, ours)
+    is_client = role is Role.CLIENT
+    client, server = (ours, theirs) if is_client else (theirs, ours)
+    passed_over: dict[tuple[str, Role | None], PassedOver] = {}
 
-    def pick(kind: str, setting: str, wanted: Sequence[str], offered: Sequence[str]) -> str:
+    def pick(kind: str, setting: str, wanted: Sequence[str], offered: Sequence[str], sender: Role | None = None) -> str:
         for name in wanted:
             if name in offered and name not in _MARKERS:
+                if name != wanted[0] or name != offered[0]:
+                    passed_over[kind, sender] = _passed_over(is_client, name, wanted, offered)
                 return name
-        mine, other = (wanted, offered) if role is Role.CLIENT else (offered, wanted)
-        raise IncompatiblePeer(
-            kind,
-            [name for name in mine if name not in _MARKERS],
-            [name for name in other if name not in _MARKERS],
-            setting,
-        )
+        mine, other = (wanted, offered) if is_client else (offered, wanted)
+        raise IncompatiblePeer(kind, _algorithms(mine), _algorithms(other), setting)
 
-    def direction(cipher_lists: Lists, mac_lists: Lists, compression_lists: Lists) -> DirectionChoice:
-        cipher = pick("cipher", "ciphers", *cipher_lists)
-        mac = "" if CIPHERS[cipher].is_aead else pick("MAC", "macs", *mac_lists)
-        return DirectionChoice(cipher, mac, pick("compression", "compressions", *compression_lists))
+    def direction(sender: Role, cipher_lists: Lists, mac_lists: Lists, compression_lists: Lists) -> DirectionChoice:
+        cipher = pick("cipher", "ciphers", *cipher_lists, sender)
+        mac = "" if CIPHERS[cipher].is_aead else pick("MAC", "macs", *mac_lists, sender)
+        return DirectionChoice(cipher, mac, pick("compression", "compressions", *compression_lists, sender))
 
     kex = pick("key exchange", "kex", client.kex_algorithms, server.kex_algorithms)
     host_key = pick(
@@ -118,16 +150,37 @@ def negotiate(role: Role, ours: KexInit, theirs: KexInit) -> Negotiated:
         kex,
         host_key,
         direction(
+            Role.CLIENT,
             (client.encryption_client_to_server, server.encryption_client_to_server),
             (client.mac_client_to_server, server.mac_client_to_server),
             (client.compression_client_to_server, server.compression_client_to_server),
         ),
         direction(
+            Role.SERVER,
             (client.encryption_server_to_client, server.encryption_server_to_client),
             (client.mac_server_to_client, server.mac_server_to_client),
             (client.compression_server_to_client, server.compression_server_to_client),
         ),
         theirs.first_kex_packet_follows and not guess_was_right,
+        passed_over,
+    )
+
+
+def _algorithms(names: Sequence[str]) -> list[str]:
+    """Leave out what only looks like an algorithm."""
+    return [name for name in names if name not in _MARKERS]
+
+
+def _passed_over(is_client: bool, name: str, wanted: Sequence[str], offered: Sequence[str]) -> PassedOver:
+    """Say what stood before `name`, in the client's list and in the server's."""
+    before = _algorithms(wanted[: wanted.index(name)])  # the server has none of them
+    if is_client:
+        return PassedOver(peer_lacks=tuple(before))
+    ours = _algorithms(offered[: offered.index(name)])
+    return PassedOver(
+        peer_lacks=tuple(other for other in ours if other not in wanted),
+        we_lack=tuple(other for other in before if len(other) <= _NAME_BYTES)[:_NAMES_KEPT],
+        outvoted=tuple(other for other in ours if other in wanted),
     )
 
 

@@ -20,10 +20,13 @@ class ClientAgreement(Protocol):
     """The client's side of one exchange.
 
     Attributes:
-        our_share: made on construction.
+        our_share: of a key that serves this exchange only.
     """
 
-    our_share: bytes
+    @property
+    def our_share(self) -> bytes:
+        """What is sent first."""
+        ...
 
     def finish(self, their_share: bytes) -> bytes:
         """Return the shared secret K, encoded as it enters the exchange hash and the keys.

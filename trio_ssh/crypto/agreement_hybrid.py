@@ -65,13 +65,8 @@ class Kem:
     ciphertext_size: int
 
 
-# Looked up when it is called: an OpenSSL without it has the names all the same.
-ML_KEM_768: Final = Kem(
-    "ML-KEM-768", lambda: MLKEM768PrivateKey.generate(), MLKEM768PublicKey.from_public_bytes, 1184, 1088
-)
-ML_KEM_1024: Final = Kem(
-    "ML-KEM-1024", lambda: MLKEM1024PrivateKey.generate(), MLKEM1024PublicKey.from_public_bytes, 1568, 1568
-)
+ML_KEM_768: Final = Kem("ML-KEM-768", MLKEM768PrivateKey.generate, MLKEM768PublicKey.from_public_bytes, 1184, 1088)
+ML_KEM_1024: Final = Kem("ML-KEM-1024", MLKEM1024PrivateKey.generate, MLKEM1024PublicKey.from_public_bytes, 1568, 1568)
 
 
 def _split(share: bytes, first_size: int, second_size: int) -> tuple[bytes, bytes]:

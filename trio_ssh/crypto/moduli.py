@@ -36,7 +36,7 @@ class Moduli:
         groups: as they stand in the file; those that may not be used are left out.
     """
 
-    groups: tuple[Group, ...] = attrs.field(default=(), repr=len)
+    groups: tuple[Group, ...] = attrs.field(default=(), repr=False)
 
     @classmethod
     def from_text(cls, text: str, source: str = "moduli") -> Moduli:
@@ -71,6 +71,20 @@ class Moduli:
         if len(data) > _FILE_BYTES:
             raise ConfigParseError(f"{shown}: the file has more than {_FILE_BYTES >> 20} MiB. Is it a moduli file?")
         return cls.from_text(data.decode("ascii", "replace"), shown)
+
+    @classmethod
+    def of_system(cls) -> Moduli:
+        """Read the file where systems keep it; without one, there are no groups.
+
+        Raises:
+            ConfigParseError: it is none of those files.
+        """
+        for path in USUAL_PATHS:
+            try:
+                return cls.from_path(path)
+            except OSError:
+                continue
+        return NO_MODULI
 
     def choose(self, minimum: int, preferred: int, maximum: int, random_bytes: bytes) -> Group:
         """Return a group as of `choose_group`."""

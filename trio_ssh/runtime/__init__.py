@@ -13,5 +13,7 @@
 ``handshake``         answering what a handshake asks, in its caller's task
 ``requests``          what the peer asks, carried out
 ``security_options``  which algorithms are enabled
+``explain``           what was agreed on, and why
+``moduli``            a server's groups, read in a thread
 ``transport``         the public `Transport`: one connection
 """

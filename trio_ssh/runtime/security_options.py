@@ -1,65 +1,220 @@
-"""Which algorithms are enabled, as paramiko's `SecurityOptions`: five settings that check what is assigned."""
+"""Which algorithms are enabled: profiles, and paramiko's `SecurityOptions`, whose settings check what is assigned."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, Literal
 
 import attrs
 
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.role import Role
+from trio_ssh.crypto import defaults
 from trio_ssh.crypto.agreement import KEX
 from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.compression import COMPRESSIONS
-from trio_ssh.crypto.defaults import HOST_KEYS, HOST_KEYS_BY_NAME
 from trio_ssh.crypto.mac import MACS
+from trio_ssh.errors import LocalProtocolError
+from trio_ssh.keys import patterns
+from trio_ssh.keys.signer import Signer
+from trio_ssh.wire.text import printable
+
+SecurityProfile = Literal["modern", "compatible", "legacy", "fips"]
+"""A choice among all algorithms, by name."""
+
+AlgorithmNames = str | Sequence[str]
+"""Names, best first; or one text as in ssh_config: ``"a,b"``, ``"+a"``, ``"-a*"``, ``"^a"``."""
 
 
-def _checked(kind: str, names: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(names, str):
-        raise TypeError(f"{kind} are a sequence of names, not one str")
+def _known_keys() -> tuple[str, ...]:
+    return (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
+
+
+@attrs.frozen
+class _Kind:
+    """One kind of algorithm: how messages call it, its field of `Algorithms`, and what there is."""
+
+    title: str
+    plural: str
+    field: str
+    known: Callable[[], tuple[str, ...]]
+
+
+_KEX: Final = _Kind("key exchange", "key exchange methods", "kex", KEX.names)
+_HOST_KEYS: Final = _Kind("host key", "host key algorithms", "host_keys", _known_keys)
+_PUBKEYS: Final = _Kind("user key", "public key algorithms", "pubkeys", _known_keys)
+_CIPHERS: Final = _Kind("cipher", "ciphers", "ciphers", CIPHERS.names)
+_MACS: Final = _Kind("MAC", "MACs", "macs", MACS.names)
+_COMPRESSIONS: Final = _Kind("compression", "compression methods", "compressions", COMPRESSIONS.names)
+_KINDS: Final = (_KEX, _HOST_KEYS, _PUBKEYS, _CIPHERS, _MACS, _COMPRESSIONS)
+
+_RSA_SHA2: Final = frozenset(("rsa-sha2-256", "rsa-sha2-512"))
+
+#: paramiko's names of the kinds in ``disabled_algorithms``.
+_DISABLED: Final = {"kex": _KEX, "keys": _HOST_KEYS, "pubkeys": _PUBKEYS, "ciphers": _CIPHERS, "macs": _MACS}
+
+
+def _refuse_unknown(kind: _Kind, names: Sequence[str]) -> None:
+    known = kind.known()
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ValueError(f"unknown {kind}: {', '.join(unknown)}. Known are: {', '.join(known)}")
-    if not names:
-        raise ValueError(f"no {kind}: at least one must stay enabled. Known are: {', '.join(known)}")
-    return tuple(names)
+        import difflib  # noqa: PLC0415  (only who errs needs it)
+
+        near = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
+        hints = "".join(f" Did you mean {match[0]}?" for match in near.values() if match)
+        shown = printable(", ".join(unknown), 256)
+        raise ValueError(f"unknown {kind.plural}: {shown}.{hints} Known are: {', '.join(known)}")
 
 
-def checked_algorithms(
-    *,
-    kex: Sequence[str] | None = None,
-    host_key_algorithms: Sequence[str] | None = None,
-    ciphers: Sequence[str] | None = None,
-    macs: Sequence[str] | None = None,
-    compressions: Sequence[str] | None = None,
-) -> Algorithms:
-    """Return the defaults with what was given in their place.
+def _changed(kind: _Kind, wanted: AlgorithmNames, present: Sequence[str]) -> tuple[str, ...]:
+    """Return `present` as `wanted` would have it.
 
     Raises:
-        ValueError: a name is unknown, or none is left; the text lists the known ones.
+        ValueError: a name is unknown, or none is left.
     """
-    options = SecurityOptions(Algorithms())
-    if kex is not None:
-        options.kex = kex
-    if host_key_algorithms is not None:
-        options.key_types = host_key_algorithms
-    if ciphers is not None:
-        options.ciphers = ciphers
-    if macs is not None:
-        options.digests = macs
-    if compressions is not None:
-        options.compression = compressions
-    return options.algorithms
+    if isinstance(wanted, str):
+        sign = wanted[:1] if wanted[:1] in ("+", "-", "^") else ""
+        names = [name.strip() for name in wanted[len(sign) :].split(",") if name.strip()]
+    elif all(isinstance(name, str) for name in wanted):
+        sign, names = "", list(wanted)
+    else:
+        raise TypeError(f"{kind.plural} are names: a sequence of str, or one str as in ssh_config")
+    if sign == "-":
+        _refuse_unknown(kind, [name for name in names if "*" not in name and "?" not in name])
+        chosen: Iterable[str] = (name for name in present if not any(patterns.matches(each, name) for each in names))
+    else:
+        _refuse_unknown(kind, names)
+        chosen = {"": names, "+": [*present, *names], "^": [*names, *present]}[sign]
+    kept = tuple(dict.fromkeys(chosen))
+    if not kept:
+        raise ValueError(f"no {kind.plural}: at least one must stay enabled. Known are: {', '.join(kind.known())}")
+    return kept
+
+
+def _for_users(present: Sequence[str], named: Sequence[str]) -> tuple[str, ...]:
+    """Return algorithms for users' keys, where `named` are to be a host's: what is named is named for both."""
+    # Who names SHA-1 and not SHA-2 means it: OpenSSH announces SHA-2 even where it is told not to take it.
+    left_out = _RSA_SHA2.difference(named) if "ssh-rsa" in named else frozenset[str]()
+    return tuple(name for name in dict.fromkeys((*present, *named)) if name not in left_out)
+
+
+def _of_offer(offer: defaults.Offer) -> Algorithms:
+    return Algorithms(
+        kex=offer.kex,
+        host_keys=offer.host_keys,
+        ciphers=offer.ciphers,
+        macs=offer.macs,
+        compressions=offer.compressions,
+    )
 
 
 class SecurityOptions:
-    """What a connection enables, best first.  Assigning checks: unknown names and empty lists raise ValueError."""
+    """What a connection enables, best first: a profile, and what is changed of it.
 
-    def __init__(self, algorithms: Algorithms) -> None:
-        self.algorithms: Algorithms = algorithms
+        SecurityOptions("compatible", ciphers="-aes*-ctr", disabled_algorithms={"macs": ["hmac-sha2-256"]})
+
+    A client and a server of one profile may offer different things; see `describe`.  The settings may be assigned as
+    well, which checks them.  Each takes names, best first, or a text as ssh_config has it: ``"a,b"`` in the place of
+    what there was, ``"+a,b"`` behind it, ``"^a,b"`` in front of it, and ``"-a,b*"`` to take away.
+
+    Args:
+        profile: ``"modern"``, ``"compatible"``, ``"legacy"``, or ``"fips"``.
+        kex, host_key_algorithms, ciphers, macs, compressions: of a kind.
+        pubkey_algorithms: of users' signatures, to which `host_key_algorithms` adds what the profile doesn't have.
+        disabled_algorithms: paramiko's: names to take away, by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"`` and
+            ``"macs"``.
+
+    Raises:
+        ValueError: a name is unknown, or none is left of a kind; the text lists the known ones.
+    """
+
+    def __init__(
+        self,
+        profile: SecurityProfile | Algorithms = "modern",
+        *,
+        kex: AlgorithmNames | None = None,
+        host_key_algorithms: AlgorithmNames | None = None,
+        pubkey_algorithms: AlgorithmNames | None = None,
+        ciphers: AlgorithmNames | None = None,
+        macs: AlgorithmNames | None = None,
+        compressions: AlgorithmNames | None = None,
+        disabled_algorithms: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
+        #: The one that everything began with; None where the algorithms were given.
+        self.profile: str | None = None
+        if isinstance(profile, Algorithms):
+            self._of: dict[Role, Algorithms] = dict.fromkeys(Role, profile)
+        else:
+            chosen = defaults.PROFILES.get(profile)
+            if chosen is None:
+                raise ValueError(f"no profile is called {profile!r}; there are: {', '.join(defaults.PROFILES)}")
+            self.profile = chosen.name
+            self._of = {Role.CLIENT: _of_offer(chosen.client), Role.SERVER: _of_offer(chosen.server)}
+        for kind, wanted in zip(
+            _KINDS, (kex, host_key_algorithms, pubkey_algorithms, ciphers, macs, compressions), strict=True
+        ):
+            if wanted is not None:
+                self._set(kind, wanted)
+        if disabled_algorithms:
+            self.disable(disabled_algorithms)
 
     def __repr__(self) -> str:
-        return f"<SecurityOptions {self.algorithms!r}>"
+        return f"<SecurityOptions {self.profile or ''} {self.algorithms!r}>"
+
+    @property
+    def algorithms(self) -> Algorithms:
+        """What a client enables."""
+        return self._of[Role.CLIENT]
+
+    def for_role(self, role: Role) -> Algorithms:
+        """Return what a client, or a server, enables."""
+        return self._of[role]
+
+    def copy(self) -> SecurityOptions:
+        """Return the same, to be changed apart."""
+        made = SecurityOptions()
+        made.profile, made._of = self.profile, dict(self._of)
+        return made
+
+    def _set(self, kind: _Kind, wanted: AlgorithmNames) -> None:
+        changed = {}
+        for role, algorithms in self._of.items():
+            names = _changed(kind, wanted, getattr(algorithms, kind.field))
+            changes = {kind.field: names}
+            if kind is _HOST_KEYS:
+                changes["pubkeys"] = _for_users(algorithms.pubkeys, names)
+            changed[role] = attrs.evolve(algorithms, **changes)
+        self._of = changed  # all of it, or nothing
+
+    def disable(self, names: Mapping[str, Collection[str]]) -> None:
+        """Take algorithms away, as paramiko's ``disabled_algorithms`` does.
+
+        Args:
+            names: by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"`` and ``"macs"``.
+
+        Raises:
+            ValueError: a kind or a name is unknown, or none is left.
+        """
+        for title, disabled in names.items():
+            kind = _DISABLED.get(title)
+            if kind is None:
+                raise ValueError(f"disabled_algorithms has no {title!r}; there are: {', '.join(_DISABLED)}")
+            if isinstance(disabled, str):
+                raise TypeError(f"disabled_algorithms[{title!r}] is a list of names, not one str")
+            if disabled:
+                self._set(kind, "-" + ",".join(disabled))
+
+    def describe(self, role: Literal["client", "server"] = "client") -> str:
+        """Return a table of what is enabled: kind, algorithm, and what there is to say of it."""
+        algorithms = self._of[Role(role)]
+        rows = [("kind", "algorithm", "")]
+        for kind in _KINDS:
+            if kind is _PUBKEYS and algorithms.pubkeys == algorithms.host_keys:
+                continue
+            rows.extend((kind.title, name, remark(name)) for name in getattr(algorithms, kind.field))
+        widths = [max(len(row[column]) for row in rows) for column in range(2)]
+        return "\n".join(f"{row[0]:{widths[0]}}  {row[1]:{widths[1]}}  {row[2]}".rstrip() for row in rows)
 
     @property
     def kex(self) -> Sequence[str]:
@@ -67,8 +222,8 @@ class SecurityOptions:
         return self.algorithms.kex
 
     @kex.setter
-    def kex(self, names: Sequence[str]) -> None:
-        self.algorithms = attrs.evolve(self.algorithms, kex=_checked("key exchange methods", names, KEX.names()))
+    def kex(self, names: AlgorithmNames) -> None:
+        self._set(_KEX, names)
 
     @property
     def key_types(self) -> Sequence[str]:
@@ -76,9 +231,17 @@ class SecurityOptions:
         return self.algorithms.host_keys
 
     @key_types.setter
-    def key_types(self, names: Sequence[str]) -> None:
-        known = (*HOST_KEYS, *HOST_KEYS_BY_NAME)
-        self.algorithms = attrs.evolve(self.algorithms, host_keys=_checked("host key algorithms", names, known))
+    def key_types(self, names: AlgorithmNames) -> None:
+        self._set(_HOST_KEYS, names)
+
+    @property
+    def pubkeys(self) -> Sequence[str]:
+        """Algorithms of users' signatures; what `key_types` names beyond the profile is among them."""
+        return self.algorithms.pubkeys
+
+    @pubkeys.setter
+    def pubkeys(self, names: AlgorithmNames) -> None:
+        self._set(_PUBKEYS, names)
 
     @property
     def ciphers(self) -> Sequence[str]:
@@ -86,8 +249,8 @@ class SecurityOptions:
         return self.algorithms.ciphers
 
     @ciphers.setter
-    def ciphers(self, names: Sequence[str]) -> None:
-        self.algorithms = attrs.evolve(self.algorithms, ciphers=_checked("ciphers", names, CIPHERS.names()))
+    def ciphers(self, names: AlgorithmNames) -> None:
+        self._set(_CIPHERS, names)
 
     @property
     def digests(self) -> Sequence[str]:
@@ -95,8 +258,8 @@ class SecurityOptions:
         return self.algorithms.macs
 
     @digests.setter
-    def digests(self, names: Sequence[str]) -> None:
-        self.algorithms = attrs.evolve(self.algorithms, macs=_checked("MACs", names, MACS.names()))
+    def digests(self, names: AlgorithmNames) -> None:
+        self._set(_MACS, names)
 
     @property
     def compression(self) -> Sequence[str]:
@@ -104,7 +267,82 @@ class SecurityOptions:
         return self.algorithms.compressions
 
     @compression.setter
-    def compression(self, names: Sequence[str]) -> None:
-        self.algorithms = attrs.evolve(
-            self.algorithms, compressions=_checked("compression methods", names, COMPRESSIONS.names())
-        )
+    def compression(self, names: AlgorithmNames) -> None:
+        self._set(_COMPRESSIONS, names)
+
+
+Security = SecurityProfile | SecurityOptions
+"""A profile, or one that was changed."""
+
+
+def remark(name: str) -> str:
+    """Return what there is to say of an algorithm; empty for most."""
+    if name in defaults.INSECURE:
+        return f"insecure: {defaults.INSECURE[name]}"
+    return "post-quantum" if name in defaults.POST_QUANTUM else ""
+
+
+@functools.cache
+def _profile(name: SecurityProfile) -> SecurityOptions:
+    """Return the profile, for those who don't change it."""
+    return SecurityOptions(name)
+
+
+def options_of(chosen: Security | Algorithms | None) -> SecurityOptions:
+    """Return options of one's own, which a change of the given ones doesn't reach."""
+    if not isinstance(chosen, SecurityOptions):
+        return SecurityOptions("modern" if chosen is None else chosen)
+    return chosen.copy()
+
+
+def checked_algorithms(
+    role: Role,
+    security: Security | None = None,
+    *,
+    kex: AlgorithmNames | None = None,
+    host_key_algorithms: AlgorithmNames | None = None,
+    ciphers: AlgorithmNames | None = None,
+    macs: AlgorithmNames | None = None,
+    compressions: AlgorithmNames | None = None,
+) -> Algorithms:
+    """Return the profile's algorithms with what was given in their place.
+
+    Raises:
+        ValueError: a name is unknown, or none is left; the text lists the known ones.
+    """
+    options = security if isinstance(security, SecurityOptions) else _profile(security or "modern")
+    base = options.for_role(role)
+    if kex is host_key_algorithms is ciphers is macs is compressions is None:
+        return base
+    changed = SecurityOptions(
+        base,
+        kex=kex,
+        host_key_algorithms=host_key_algorithms,
+        ciphers=ciphers,
+        macs=macs,
+        compressions=compressions,
+    )
+    return changed.for_role(role)
+
+
+def signature_algorithm(key: Signer, enabled: Collection[str], announced: bytes | None) -> str:
+    """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
+
+    Args:
+        enabled: for users' signatures.
+        announced: ``server-sig-algs``, if the server has said so.
+
+    Raises:
+        LocalProtocolError: it can sign with nothing that is enabled.
+    """
+    taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
+    # A key that was given is reason enough, unless its algorithm is one that somebody has taken away.
+    usable = [name for name in key.algorithms if name in enabled or name not in defaults.HOST_KEYS]
+    legacy = [name for name in key.public_key.legacy_algorithms if name in enabled]
+    # Who says nothing is older than RFC 8332, for which somebody has enabled what is broken.
+    able = [*usable, *legacy] if announced is not None else [*legacy, *usable]
+    if not able:
+        names = " or ".join((*key.algorithms, *key.public_key.legacy_algorithms))
+        what = "is disabled" if key.algorithms else "is insecure, and enabled by nobody"
+        raise LocalProtocolError(f"it signs only with {names}, which {what}. Make a new key: `ssh-keygen -t ed25519`")
+    return next((name for name in able if name in taken), able[0])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -51,6 +52,7 @@ from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role
+from trio_ssh.crypto.moduli import NO_MODULI, Moduli
 from trio_ssh.errors import (
     AuthenticationException,
     BadAuthenticationType,
@@ -65,11 +67,13 @@ from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
+from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck, PromptHandler
 from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
-from trio_ssh.runtime.security_options import SecurityOptions
+from trio_ssh.runtime.security_options import Security, SecurityOptions, options_of, signature_algorithm
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
@@ -98,7 +102,9 @@ class Transport(Link):
     Args:
         stream: carries the connection; it is the transport's from now on.
         limits: bounds on what the peer may choose.
-        algorithms: what to enable, best first.
+        algorithms: what to enable, best first, in either role; or else
+        security: a profile, or `SecurityOptions`, which are copied; None for ``"modern"``.
+        moduli: a server's groups for ``diffie-hellman-group-exchange-*``; see also `load_server_moduli`.
         software: how to name ourselves in the version line.
         log_channel: the name of the logger to which it writes.
         nursery: where its tasks run, for an object that owns a transport and sees to it that `aclose` is called: the
@@ -111,6 +117,8 @@ class Transport(Link):
         *,
         limits: Limits = DEFAULT_LIMITS,
         algorithms: Algorithms | None = None,
+        security: Security | None = None,
+        moduli: Moduli = NO_MODULI,
         software: str = "trio_ssh",
         log_channel: str = "trio_ssh.transport",
         nursery: trio.Nursery | None = None,
@@ -118,7 +126,8 @@ class Transport(Link):
         self._stream = stream
         self._limits = limits
         self._log = logging.getLogger(log_channel)
-        self._security = SecurityOptions(algorithms or Algorithms())
+        self._security: SecurityOptions = options_of(algorithms if algorithms is not None else security)
+        self._moduli = moduli
         self._software = software
         self._host_keys: list[PKey] = []
         self._handler: PeerHandler = PeerHandler()
@@ -234,6 +243,14 @@ class Transport(Link):
         """Return what was agreed in the latest key exchange, or None before the first."""
         return self._running.core.keying.negotiated if self._running is not None else None
 
+    def explain(self) -> Explanation:
+        """Say what was agreed in the latest key exchange, and why; ``str`` of it is for people.
+
+        Raises:
+            LocalProtocolError: there was no key exchange yet.
+        """
+        return explain(self._engine.core)
+
     @property
     def remote_version(self) -> str:
         """The peer's version line, such as ``SSH-2.0-OpenSSH_9.2``; empty before it was read."""
@@ -245,6 +262,15 @@ class Transport(Link):
         """Add a host key, of which a server needs at least one; the first of a kind is used."""
         self._host_keys.append(key)
 
+    async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
+        """Read a server's groups for group exchange, or else the system's; return whether there are any.
+
+        Raises:
+            OSError, ConfigParseError: the named file can't be read, or is none of moduli(5)'s.
+        """
+        self._moduli = await load_moduli(filename)
+        return bool(self._moduli.groups)
+
     def _start(self, role: Role) -> None:
         if self._nursery is None:
             raise LocalProtocolError(
@@ -252,7 +278,7 @@ class Transport(Link):
             )
         if self._running is not None:
             raise LocalProtocolError("this transport was started before")
-        algorithms = self._security.algorithms
+        algorithms = self._security.for_role(role)
         if role is Role.SERVER:
             able = {
                 name for key in self._host_keys if key.can_sign() for name in (*key.algorithms, *key.legacy_algorithms)
@@ -269,7 +295,8 @@ class Transport(Link):
             limits=self._limits,
             software=self._software,
             host_keys=tuple(self._host_keys),
-            signature_algorithms=self._security.algorithms.host_keys,
+            moduli=self._moduli,
+            signature_algorithms=algorithms.pubkeys,
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
         self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
@@ -393,23 +420,10 @@ class Transport(Link):
         """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
 
         Raises:
-            LocalProtocolError: there are only such as nobody has enabled by name.
+            LocalProtocolError: it can sign with nothing that is enabled.
         """
-        announced = self._engine.core.extensions.get("server-sig-algs")
-        taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
-        enabled = self._security.algorithms.host_keys
-        legacy = [name for name in key.public_key.legacy_algorithms if name in enabled]
-        # Who has enabled what is broken is taken by his word: what he doesn't name besides is not tried.
-        sound = [name for name in key.algorithms if name in enabled or not legacy]
-        # And a server that says nothing is older than RFC 8332: it is for its sake.
-        able = [*sound, *legacy] if announced is not None else [*legacy, *sound]
-        if not able:
-            names = " or ".join(key.public_key.legacy_algorithms)
-            raise LocalProtocolError(
-                f"it signs only with {names or 'nothing'}, which is insecure, and enabled by nobody. "
-                "Make a new key: `ssh-keygen -t ed25519`"
-            )
-        return next((algorithm for algorithm in able if algorithm in taken), able[0])
+        enabled = self._security.for_role(Role.CLIENT).pubkeys
+        return signature_algorithm(key, enabled, self._engine.core.extensions.get("server-sig-algs"))
 
     async def try_authenticate(
         self, username: str, dialog: Dialog[AuthAnswer], prompt_handler: PromptHandler | None = None
