@@ -23,7 +23,10 @@ Importing the package makes every kind of key known, whichever module was import
 ``security_key``     keys that live in hardware
 ``mldsa``            Ed25519 beside ML-DSA-44
 ``files``            private keys of any kind, from bytes and from files
+``lock``             one writer of a file at a time
+``known_hosts_line``  one line of known_hosts
 ``known_hosts``      which host has which key
+``sshfp``            fingerprints of hosts' keys in the DNS
 ``authorized_keys``  which keys may log in
 ``krl``              which keys and certificates are revoked
 ``allowed_signers``  whose signatures of data are believed

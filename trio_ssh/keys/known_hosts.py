@@ -1,43 +1,28 @@
-"""Which host has which key: OpenSSH's known_hosts, read, searched, added to and saved.
+"""Which host has which key: OpenSSH's known_hosts, read, searched, changed and saved.
 
 A line that is not understood, and a comment, is kept as it is.  A line that is malformed is named in
 `HostKeys.problems` and otherwise treated like one: a file that was damaged in one place goes on protecting
 all other hosts.
 
-Source: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT; what it leaves open is decided as OpenSSH's hostfile.c and
-sshconnect.c do.
+Source: sshd(8), SSH_KNOWN_HOSTS FILE FORMAT; what it leaves open is decided as OpenSSH's hostfile.c,
+sshconnect.c and ssh-keygen.c do.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import enum
-import hmac
 import os
-import re
-from collections.abc import Iterator
-from typing import Final, Literal, Self
+from collections.abc import Callable, Collection, Iterator
+from typing import Self
 
 import attrs
 
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
-from trio_ssh.keys import patterns
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.disk import FilePath, read_list_file, shown_path, write_atomically
-from trio_ssh.keys.public_key import PublicKey, decode_blob, decode_public_key, is_known_type
-from trio_ssh.keys.rsa import SMALLEST_BITS
-from trio_ssh.wire.fields import STRING
-from trio_ssh.wire.text import printable
-
-Marker = Literal["cert-authority", "revoked"]
-
-_MARKERS: Final[dict[str, Marker]] = {"@cert-authority": "cert-authority", "@revoked": "revoked"}
-_BLANKS: Final = re.compile("[ \t]+")
-_SALT_BYTES: Final = 20
-
-#: What a name that is added must not have: it would become a pattern, a list, a marker, a comment or another
-#: line.
-_NOT_IN_NAMES: Final = re.compile(r"[\x00-\x20\x7f,*?!|#@\ud800-\udfff]")
+from trio_ssh.keys.known_hosts_line import KnownKey, Line, checked_name, hash_name, lower, parse_line
+from trio_ssh.keys.lock import locked
+from trio_ssh.keys.public_key import PublicKey
 
 
 class HostKeyStatus(enum.Enum):
@@ -54,59 +39,30 @@ class HostKeyStatus(enum.Enum):
 
 
 @attrs.frozen
-class KnownKey:
-    """A key on record.
+class PlainRecord:
+    """A key that stands in a line of its host's own, which may be changed without harm to another host.
 
     Attributes:
-        key: the key of the host, or of the authority that certifies hosts.
-        marker: None for a host's own key; ``"cert-authority"`` or ``"revoked"``.
-        source: where it stands: ``file:line``.
+        key: the host's.
+        path: the file that the line stands in; None for one that was added here.
+        is_hashed: whether the line hides the host's name.
     """
 
     key: PublicKey
-    marker: Marker | None
-    source: str
-
-
-@attrs.define
-class _Line:
-    """One line of a file.
-
-    Attributes:
-        text: the line as it was read, without its line end.
-        known: the key in it, or None if there is none that we understand.
-        names: the names that it is for: all of them, exactly.
-        name_patterns: patterns of names, where there are any; then `names` is empty.
-        hashed: salt and digest of the name, where it was hashed; then `names` is empty.
-        path: the file that it stands in already.
-    """
-
-    text: str
-    known: KnownKey | None = None
-    names: frozenset[str] = frozenset()
-    name_patterns: tuple[str, ...] = ()
-    hashed: tuple[bytes, bytes] | None = None
-    path: str | None = None
-
-    def is_for(self, hostname: str) -> bool:
-        if self.hashed is not None:
-            salt, digest = self.hashed
-            return _digest(salt, hostname) == digest
-        if self.name_patterns:
-            return patterns.matches_any(self.name_patterns, hostname)
-        return hostname in self.names
+    path: str | None
+    is_hashed: bool
 
 
 def known_hosts_name(host: str, port: int) -> str:
     """Return the name that OpenSSH looks up: ``host`` for port 22, else ``[host]:port``; in lower case."""
-    host = _lower(host)
+    host = lower(host)
     return host if port == 22 else f"[{host}]:{port}"
 
 
 class HostKeys:
     """What is known of hosts' keys.
 
-    Host names are those of `known_hosts_name`.  They are compared in lower case.
+    Host names are those of `known_hosts_name`, and compared in lower case; an address is a name like any other.
 
     Attributes:
         problems: lines that were not understood, each as ``file:line: why``.
@@ -114,7 +70,9 @@ class HostKeys:
 
     def __init__(self) -> None:
         self.problems: list[str] = []
-        self._lines: list[_Line] = []
+        self._lines: list[Line] = []
+        #: File and line -> what has taken the line's place since the file was read; nothing, where it was removed.
+        self._changes: dict[tuple[str, str], list[str]] = {}
 
     @classmethod
     def from_text(cls, text: str, source: str = "known_hosts") -> Self:
@@ -125,9 +83,9 @@ class HostKeys:
             lines.pop()
         for number, line in enumerate(lines, 1):
             try:
-                made._lines.append(_parse_line(line, f"{source}:{number}"))
+                made._lines.append(parse_line(line, f"{source}:{number}"))
             except (KeyFileException, RemoteProtocolError) as error:
-                made._lines.append(_Line(line))
+                made._lines.append(Line(line))
                 made.problems.append(f"{source}:{number}: {error}")
         return made
 
@@ -143,9 +101,13 @@ class HostKeys:
 
     # -- asking
 
+    def keys(self) -> tuple[str, ...]:
+        """Return the hosts as the lines spell them, each once: names, lists of names, patterns and hashes."""
+        return tuple(dict.fromkeys(line.spelled for line in self._lines if line.known is not None))
+
     def lookup(self, hostname: str) -> tuple[KnownKey, ...]:
         """Return all that is on record for a host, authorities and revoked keys too, in the lines' order."""
-        hostname = _lower(hostname)
+        hostname = lower(hostname)
         return tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
 
     def check(self, hostname: str, key: PublicKey) -> HostKeyStatus:
@@ -180,15 +142,46 @@ class HostKeys:
         """Return the types of the host's own keys on record, each once; a client asks for them first."""
         return tuple(dict.fromkeys(entry.key.key_type for entry in self.lookup(hostname) if entry.marker is None))
 
+    def authorities(self, hostname: str) -> tuple[PublicKey, ...]:
+        """Return the keys that may certify a host: those marked ``@cert-authority`` for it.
+
+        Where there are none for another port than 22, those for port 22 count.
+        """
+        found = tuple(entry.key for entry in self.lookup(hostname) if entry.marker == "cert-authority")
+        portless = _without_port(hostname)
+        return found or (self.authorities(portless) if portless is not None else ())
+
+    def is_revoked(self, hostname: str, shown: PublicKey | Certificate) -> bool:
+        """Whether a key is marked ``@revoked`` for a host; of a certificate, its key or the authority that signed it."""
+        keys = {shown} if isinstance(shown, PublicKey) else {shown.public_key, shown.authority}
+        portless = _without_port(hostname)
+        entries = self.lookup(hostname) + (self.lookup(portless) if portless is not None else ())
+        return any(entry.marker == "revoked" and entry.key in keys for entry in entries)
+
+    def plain_records(self, hostname: str) -> tuple[PlainRecord, ...]:
+        """Return the host's keys, if each stands in a line of its own for this one name, and else nothing.
+
+        Nothing too where an authority certifies the host, or a key of it was revoked: then its lines are looked after
+        by somebody, who would be surprised to see them changed.
+        """
+        hostname = lower(hostname)
+        lines = [line for line in self._lines if line.spelled and line.is_for(hostname)]
+        if not all(line.is_plain for line in lines):
+            return ()
+        return tuple(
+            PlainRecord(line.known.key, line.path, line.hashed is not None) for line in lines if line.known is not None
+        )
+
     # -- changing
 
-    def add(self, hostname: str, key_type: str | None, key: PublicKey) -> None:
+    def add(self, hostname: str, key_type: str | None, key: PublicKey, *, is_hashed: bool = False) -> None:
         """Put a key on record for a host, beside those that are; nothing changes if it is.
 
         Args:
             hostname: a name as `known_hosts_name` returns it, or one that `hash_host` has hashed.
             key_type: None, or the type of `key`.
             key: the host's key.
+            is_hashed: hide the name in the line that is added.
 
         Raises:
             ValueError: the name can't be one host's, or the type is not the key's.
@@ -196,17 +189,76 @@ class HostKeys:
         if key_type is not None and key_type != key.key_type:
             raise ValueError(f"the key is of the type {key.key_type}, not {key_type}")
         try:
-            if hostname.startswith("|"):
-                _parse_hashed(hostname)
-            elif _NOT_IN_NAMES.search(hostname) or not hostname:
-                raise KeyFileException(f"no host has the name '{printable(hostname)}'")
-            else:
-                hostname = _lower(hostname)
-            line = _parse_line(f"{hostname} {key.to_openssh()}", "added here")
+            hostname = checked_name(hostname)
+            spelled = hash_name(hostname) if is_hashed and not hostname.startswith("|") else hostname
+            line = parse_line(f"{spelled} {key.to_openssh()}", "added here")
         except KeyFileException as error:
             raise ValueError(str(error)) from None
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):
             self._lines.append(line)
+
+    def remove(self, hostname: str, key: PublicKey | None = None) -> int:
+        """Take a host's keys off record, as ``ssh-keygen -R`` does; return the number of lines.
+
+        A line for several hosts goes as a whole.  Authorities and revoked keys stay.
+
+        Args:
+            hostname: the host's name.
+            key: take only this key off.
+        """
+        hostname = lower(hostname)
+        return self._change(
+            lambda line: (
+                []
+                if line.spelled
+                and not line.is_marked
+                and line.is_for(hostname)
+                and (key is None or (line.known is not None and line.known.key == key))
+                else [line]
+            )
+        )
+
+    def replace(self, hostname: str, keys: Collection[PublicKey], *, is_hashed: bool = False) -> None:
+        """Put these keys on record for a host, and no others: those that are on record already keep their lines.
+
+        Args:
+            hostname: a name as `known_hosts_name` returns it.
+            keys: all of the host's keys.
+            is_hashed: hide the name in the lines that are added.
+
+        Raises:
+            ValueError: the name can't be one host's; nothing has changed.
+        """
+        for key in keys:
+            self.add(hostname, None, key, is_hashed=is_hashed)
+        for entry in self.lookup(hostname):
+            if entry.marker is None and entry.key not in keys:
+                self.remove(hostname, entry.key)
+
+    def hash_names(self) -> int:
+        """Hide the names of all hosts, as ``ssh-keygen -H`` does; return the number of lines that were rewritten.
+
+        Each name gets a line of its own.  Patterns can't be hidden, and what is marked isn't.
+        """
+        return self._change(Line.with_hashed_names)
+
+    def clear(self) -> None:
+        """Forget all keys.  Lines that were not understood, and comments, stay."""
+        self._change(lambda line: [] if line.known is not None else [line])
+
+    def _change(self, place: Callable[[Line], list[Line]]) -> int:
+        """Put into each line's place what `place` makes of it, and remember it for the file that it came from."""
+        changed = 0
+        lines: list[Line] = []
+        for line in self._lines:
+            new = place(line)
+            lines += new
+            if new != [line]:
+                changed += 1
+                if line.path is not None:
+                    self._changes[line.path, line.text] = [each.text for each in new]
+        self._lines = lines
+        return changed
 
     def merge(self, other: HostKeys) -> None:
         """Take over all lines and problems of `other`, behind ours."""
@@ -221,12 +273,7 @@ class HostKeys:
             hostname: the name, as `known_hosts_name` returns it.
             salt: 20 bytes; random ones unless given.
         """
-        if salt is None:
-            salt = os.urandom(_SALT_BYTES)
-        if len(salt) != _SALT_BYTES:
-            raise ValueError(f"the salt has {_SALT_BYTES} bytes, not {len(salt)}")
-        digest = _digest(salt, _lower(hostname))
-        return f"|1|{base64.b64encode(salt).decode('ascii')}|{base64.b64encode(digest).decode('ascii')}"
+        return hash_name(hostname, salt)
 
     # -- files
 
@@ -246,111 +293,49 @@ class HostKeys:
     def save(self, path: FilePath) -> None:
         """Write all lines to a file, in one step; a file that is there keeps its permissions.
 
-        What other programs have written to the file since it was loaded stays as it is, and only the lines
-        that it lacks are put behind.  A line that was loaded from this very file and is gone by now was
-        removed by someone, and stays away.
+        What other programs have written to the file since it was loaded stays as it is: only the lines that were
+        changed here are changed there, and those that it lacks are put behind.  A line that was loaded from this very
+        file and is gone by now was removed by someone, and stays away.  Two that save at once wait for each other.
 
         Raises:
             OSError: the file is as it was.
+            KeyFileException: it has more than 64 MiB.
         """
         target = os.path.realpath(path)
-        missing = self._lines
-        on_disk = ""
-        try:
-            on_disk = read_list_file(path)
-        except FileNotFoundError:
-            pass
-        else:
-            present = set(on_disk.split("\n"))
-            missing = [line for line in missing if line.path != target and line.text not in present]
-            if not missing:
-                return
-            if on_disk and not on_disk.endswith("\n"):
-                on_disk += "\n"
-        text = on_disk + "".join(line.text + "\n" for line in missing)
-        write_atomically(path, text.encode("utf-8", "surrogateescape"))
+        missing = list(self._lines)
+        with locked(target):
+            on_disk: str | None = None
+            text = ""
+            try:
+                on_disk = read_list_file(target)
+            except FileNotFoundError:
+                pass
+            else:
+                kept = on_disk.split("\n")
+                if any(path == target for path, _ in self._changes):
+                    kept = [new for line in kept for new in self._in_place_of(target, line)]
+                present = set(kept)
+                missing = [line for line in missing if line.path != target and line.text not in present]
+                text = "\n".join(kept)
+                if missing and text and not text.endswith("\n"):
+                    text += "\n"
+            text += "".join(line.text + "\n" for line in missing)
+            if text != on_disk:
+                write_atomically(target, text.encode("utf-8", "surrogateescape"))
         for line in missing:
             line.path = target
+        self._changes = {place: new for place, new in self._changes.items() if place[0] != target}
 
-
-def _digest(salt: bytes, hostname: str) -> bytes:
-    return hmac.digest(salt, hostname.encode("utf-8", "surrogatepass"), "sha1")
-
-
-def _lower(hostname: str) -> str:
-    """Lower ASCII letters only, as OpenSSH does: no other character may become one of them."""
-    return hostname.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
+    def _in_place_of(self, path: str, text: str) -> Iterator[str]:
+        """Return what stands now where a line of a file stood."""
+        changed = self._changes.get((path, text))
+        if changed is None:
+            yield text
+            return
+        for new in changed:
+            yield from self._in_place_of(path, new)
 
 
 def _without_port(hostname: str) -> str | None:
     host, separator, _ = hostname.rpartition("]:")
     return host[1:] if separator and host.startswith("[") else None
-
-
-# -- one line ------------------------------------------------------------------------------------------------
-
-
-def _parse_line(text: str, source: str) -> _Line:
-    """Read one line.
-
-    Raises:
-        KeyFileException, RemoteProtocolError: it is malformed.
-    """
-    content = text.strip(" \t\r")
-    if not content or content.startswith("#"):
-        return _Line(text)
-    marker: Marker | None = None
-    if content.startswith("@"):
-        word, *rest = _BLANKS.split(content, 1)
-        if word not in _MARKERS:
-            raise KeyFileException(f"the marker {printable(word, 40)} is unknown")
-        marker = _MARKERS[word]
-        content = rest[0] if rest else ""
-        if content.startswith("@"):
-            raise KeyFileException("a line has one marker at most")
-    words = _BLANKS.split(content, 3)
-    if len(words) < 3 or words[1].startswith("#") or words[2].startswith("#"):
-        raise KeyFileException("the line ends before a key")
-    names, key_type, encoded = words[:3]
-    line = _parse_names(names, text)
-    if is_known_type(key_type):
-        # A short RSA key on record may be a revoked one.  Whether a server may show one is decided where it
-        # is shown.
-        key = decode_public_key(key_type, encoded, minimum_rsa_bits=SMALLEST_BITS)
-        line.known = KnownKey(key, marker, source)
-    else:
-        _check_foreign_key(key_type, encoded)
-    return line
-
-
-def _parse_names(names: str, text: str) -> _Line:
-    if names.startswith("|"):
-        return _Line(text, hashed=_parse_hashed(names))
-    every = _lower(names).split(",")
-    if max(map(len, every)) > patterns.LONGEST:
-        raise KeyFileException(f"a host name of more than {patterns.LONGEST} characters")
-    if any(character in names for character in "*?!"):
-        return _Line(text, name_patterns=tuple(every))
-    return _Line(text, names=frozenset(every) - {""})
-
-
-def _parse_hashed(names: str) -> tuple[bytes, bytes]:
-    parts = names.split("|")
-    if len(parts) != 4 or parts[1] != "1":
-        raise KeyFileException("the hashed host name is not |1|salt|hash")
-    try:
-        salt, digest = (binascii.a2b_base64(part, strict_mode=True) for part in parts[2:])
-    except ValueError:
-        raise KeyFileException("the hashed host name is not base64") from None
-    if len(salt) != _SALT_BYTES or len(digest) != 20:
-        raise KeyFileException("the hashed host name is not of the length that SHA-1 has")
-    return salt, digest
-
-
-def _check_foreign_key(key_type: str, encoded: str) -> None:
-    """Accept a key of a type that we can't use, as long as it may be one: others read the file too."""
-    if key_type.isdecimal():
-        raise KeyFileException("a key of SSH 1")
-    name, _ = STRING.read(decode_blob(encoded), 0)
-    if name != key_type.encode("utf-8", "surrogateescape"):
-        raise KeyFileException(f"the line says {printable(key_type, 64)}, but the key is of another type")
