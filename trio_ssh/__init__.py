@@ -18,6 +18,7 @@ from trio_ssh.client import SSHClient, connect
 from trio_ssh.config import SSHConfig, SSHOptions
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
+from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import (
     AgentException,
     AuthenticationException,
@@ -75,6 +76,7 @@ from trio_ssh.keys.signer import Signer
 from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.security_options import SecurityOptions
 from trio_ssh.runtime.session_requests import ExitReport
@@ -199,6 +201,9 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     # Below: the connection itself
     "Transport",
     "SecurityOptions",
+    "AlgorithmChoice",
+    "Explanation",
+    "Moduli",
     "Limits",
     "Message",
     "DisconnectReason",
