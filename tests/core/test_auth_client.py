@@ -9,22 +9,29 @@ import pytest
 from tests.core.fed import Fed
 from trio_ssh.core.auth_client import (
     AuthAnswer,
+    hostbased_as_client,
     interactive_as_client,
     none_as_client,
     password_as_client,
     publickey_as_client,
     request_service,
+    signed_by_host,
     signed_data,
 )
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
-from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureWanted
+from trio_ssh.core.questions import NewPasswordWanted, Prompt, PromptsArrived, SignatureRefused, SignatureWanted
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
 from trio_ssh.wire.userauth import (
+    HostbasedDetails,
+    HostbasedSubject,
+    HostboundDetails,
+    HostboundProbe,
     InteractiveDetails,
+    PasswordChangeDetails,
     PasswordDetails,
     PublicKeyDetails,
     PublicKeyProbe,
@@ -91,11 +98,39 @@ def test_password(reply: DeclaredMessage, answer: AuthAnswer) -> None:
     assert fed.result == answer
 
 
-def test_an_expired_password_is_a_failure_with_a_remark() -> None:
+CHANGE: Final = UserauthPasswdChangereq("choose a new one", "")
+
+
+def changed(new_password: str) -> UserauthRequest:
+    return request("password", PasswordChangeDetails(True, "old", new_password).encode())
+
+
+def test_an_expired_password_that_nobody_changes_is_a_failure_with_a_remark() -> None:
     fed = Fed(password_as_client("bob", "old"))
-    fed.hear(UserauthPasswdChangereq("choose a new one", ""))
+    fed.hear(CHANGE)
+    assert fed.asked == [NewPasswordWanted("choose a new one")]
+    assert fed.answer(None) == []
     assert not fed.result.is_success
     assert "expired" in fed.result.remark
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+def test_an_expired_password_is_changed(reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(password_as_client("bob", "old"))
+    fed.hear(CHANGE)
+    assert fed.answer("new") == [changed("new")]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+def test_a_server_that_likes_no_new_password_is_given_three() -> None:
+    fed = Fed(password_as_client("bob", "old"))
+    fed.hear(CHANGE)
+    for number in range(3):
+        assert fed.answer(f"new{number}") == [changed(f"new{number}")]
+        fed.hear(CHANGE)
+    assert "none of 3 new passwords" in fed.result.remark
+    assert len(fed.asked) == 3
 
 
 def test_what_a_key_signs_is_the_rfc_s() -> None:
@@ -220,3 +255,61 @@ def test_no_method_takes_another_method_s_question() -> None:
         Fed(password_as_client("bob", "p")).hear(info_request(("Password: ", False)))
     with pytest.raises(RemoteProtocolError, match="UserauthInfoRequest"):
         Fed(interactive_as_client("bob", "", DEFAULT_LIMITS)).hear(UserauthPkOk(ALGORITHM, BLOB))
+
+
+# -- a signature that is bound to the server's host key
+
+HOSTBOUND: Final = "publickey-hostbound-v00@openssh.com"
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+@pytest.mark.parametrize("probe", [True, False])
+def test_publickey_bound_to_the_host_key(probe: bool, reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    host_key = OTHER.asbytes()
+    fed = Fed(publickey_as_client("bob", KEY, ALGORITHM, SESSION, host_key=host_key, probe=probe))
+    if probe:
+        assert fed.sent == [request(HOSTBOUND, HostboundProbe(False, ALGORITHM, BLOB, host_key).encode())]
+        fed.hear(UserauthPkOk(ALGORITHM, BLOB))
+    signed = signed_data(SESSION, "bob", ALGORITHM, BLOB, host_key=host_key)
+    assert fed.asked == [SignatureWanted(KEY, signed, ALGORITHM)]
+    details = HostboundDetails(True, ALGORITHM, BLOB, host_key, b"signature").encode()
+    assert fed.answer(b"signature") == [request(HOSTBOUND, details)]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+def test_what_a_key_signs_for_a_host_is_openssh_s() -> None:
+    """OpenSSH PROTOCOL s3.1, field by field."""
+    content = Message().add_string(SESSION).add_byte(50).add_string("bob").add_string("ssh-connection")
+    content.add_string(HOSTBOUND).add_boolean(True).add_string(ALGORITHM).add_string(BLOB).add_string(OTHER.asbytes())
+    assert signed_data(SESSION, "bob", ALGORITHM, BLOB, host_key=OTHER.asbytes()) == content.asbytes()
+
+
+# -- a host that vouches for its user
+
+SUBJECT: Final = HostbasedSubject(ALGORITHM, BLOB, "client.example.com.", "robert")
+
+
+@pytest.mark.parametrize(("reply", "answer"), ANSWERS)
+def test_hostbased(reply: DeclaredMessage, answer: AuthAnswer) -> None:
+    fed = Fed(hostbased_as_client("bob", KEY, ALGORITHM, SESSION, "client.example.com.", "robert"))
+    assert fed.sent == []
+    assert fed.asked == [SignatureWanted(KEY, signed_by_host(SESSION, "bob", SUBJECT), ALGORITHM)]
+    details = HostbasedDetails(ALGORITHM, BLOB, "client.example.com.", "robert", b"signature").encode()
+    assert fed.answer(b"signature") == [request("hostbased", details)]
+    fed.hear(reply)
+    assert fed.result == answer
+
+
+def test_a_host_that_does_not_sign_is_not_sent_for() -> None:
+    fed = Fed(hostbased_as_client("bob", KEY, ALGORITHM, SESSION, "client.example.com.", "robert"))
+    assert fed.answer(SignatureRefused("locked")) == []
+    assert fed.result == AuthAnswer(False, remark="locked", is_decided=False)
+
+
+def test_what_a_host_signs_is_the_rfc_s() -> None:
+    """RFC 4252 s9, field by field."""
+    content = Message().add_string(SESSION).add_byte(50).add_string("bob").add_string("ssh-connection")
+    content.add_string("hostbased").add_string(ALGORITHM).add_string(BLOB)
+    content.add_string("client.example.com.").add_string("robert")
+    assert signed_by_host(SESSION, "bob", SUBJECT) == content.asbytes()

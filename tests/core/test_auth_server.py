@@ -2,39 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Final
 
 import pytest
 
 from tests.core.fed import Fed, replaced
-from trio_ssh.core.auth_client import signed_data
+from trio_ssh.core.auth_client import signed_by_host, signed_data
 from trio_ssh.core.auth_server import authenticate_as_server
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
     BannerWanted,
+    CheckCertificate,
+    CheckHostbased,
     CheckInteractive,
     CheckInteractiveResponse,
     CheckNone,
     CheckPassword,
+    CheckPasswordChange,
     CheckPublicKey,
     InteractiveQuery,
+    KeyDemands,
+    KeyDemandsWanted,
     Prompt,
     Question,
 )
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.rsa import RSAKey
+from trio_ssh.keys.security_key import SecurityPublicKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
 from trio_ssh.wire.userauth import (
+    HostbasedDetails,
+    HostbasedSubject,
+    HostboundDetails,
+    HostboundProbe,
     InteractiveDetails,
     PasswordChangeDetails,
     PasswordDetails,
@@ -44,6 +57,7 @@ from trio_ssh.wire.userauth import (
     UserauthFailure,
     UserauthInfoRequest,
     UserauthInfoResponse,
+    UserauthPasswdChangereq,
     UserauthPkOk,
     UserauthRequest,
     UserauthSuccess,
@@ -52,6 +66,7 @@ from trio_ssh.wire.userauth import (
 KEY: Final = Ed25519Key(bytes(32))
 OTHER: Final = Ed25519Key(bytes(range(32)))
 SESSION: Final = b"\x05" * 32
+HOST_BLOB: Final = Ed25519Key(b"\x07" * 32).asbytes()
 ED25519: Final = "ssh-ed25519"
 ALGORITHMS: Final = (ED25519, "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
 ALLOWED: Final = ("publickey", "password")
@@ -62,10 +77,16 @@ SUCCESSFUL, PARTIAL, FAILED = AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCES
 class Server(Fed[str]):
     """The server's dialog; about banner and methods it is always answered alike, else by `decisions`, in turn."""
 
-    def __init__(self, *decisions: object, limits: Limits = DEFAULT_LIMITS, banner: object = "") -> None:
+    def __init__(
+        self,
+        *decisions: object,
+        limits: Limits = DEFAULT_LIMITS,
+        banner: object = "",
+        algorithms: tuple[str, ...] = ALGORITHMS,
+    ) -> None:
         self.decisions = list(decisions)
         self.banner = banner
-        super().__init__(authenticate_as_server(SESSION, ALGORITHMS, limits))
+        super().__init__(authenticate_as_server(SESSION, algorithms, limits, HOST_BLOB))
         assert self.hear(ServiceRequest("ssh-userauth")) == [ServiceAccept("ssh-userauth")]
 
     def hear(self, message: DeclaredMessage) -> list[DeclaredMessage]:
@@ -244,7 +265,7 @@ def test_a_password_is_not_in_the_repr() -> None:
 
 def test_a_method_that_nobody_knows_is_refused_unasked() -> None:
     server = Server()
-    for method in ("hostbased", "gssapi-with-mic", "", "password\0"):
+    for method in ("external-keyx", "publickey2", "", "password\0"):
         assert server.hear(request(method)) == REFUSED
     assert server.decided() == []
 
@@ -252,10 +273,39 @@ def test_a_method_that_nobody_knows_is_refused_unasked() -> None:
 # -- passwords
 
 
-def test_a_change_of_password_is_refused_unasked() -> None:
-    server = Server()
-    assert server.hear(request("password", PasswordChangeDetails(True, "old", "new").encode())) == REFUSED
+def change(old: str = "old", new: str = "new") -> UserauthRequest:
+    return request("password", PasswordChangeDetails(True, old, new).encode())
+
+
+EXPIRED: Final = AuthResult.PASSWORD_EXPIRED
+
+
+def test_an_expired_password_has_to_be_changed() -> None:
+    server = Server(EXPIRED, EXPIRED, SUCCESSFUL)
+    assert [type(message) for message in server.hear(password())] == [UserauthPasswdChangereq]
+    assert [type(message) for message in server.hear(change())] == [UserauthPasswdChangereq], "it won't do either"
+    assert server.hear(change(new="better")) == GRANTED
+    assert server.decided()[1:] == [
+        CheckPasswordChange("bob", "old", "new"),
+        CheckPasswordChange("bob", "old", "better"),
+    ]
+    assert "better" not in repr(server.decided())
+
+
+@pytest.mark.parametrize(("result", "sent"), [(PARTIAL, PARTLY), (FAILED, REFUSED), (True, REFUSED)])
+def test_a_change_of_password_is_decided_about(result: object, sent: object) -> None:
+    assert Server(result).hear(change()) == sent
+
+
+def test_a_new_password_has_a_longest() -> None:
+    server = Server(limits=Limits(password_bytes=105))
+    assert server.hear(change(new="x" * 100)) == REFUSED
     assert server.decided() == []
+
+
+@pytest.mark.parametrize("method", ["none", "publickey", "keyboard-interactive"])
+def test_only_passwords_expire(method: str) -> None:
+    assert Server(EXPIRED).hear(METHODS[method]()) == REFUSED
 
 
 def test_a_password_has_a_longest() -> None:
@@ -523,3 +573,190 @@ def test_the_last_attempt_that_is_allowed_may_succeed() -> None:
     for _ in range(5):
         assert server.hear(password()) == REFUSED
     assert server.hear(password()) == GRANTED
+
+
+# -- certificates
+
+AUTHORITY: Final = Ed25519Key(b"\x09" * 32)
+CERTIFICATE: Final = Certificate.issue_for_user(
+    AUTHORITY, KEY.public_key, key_id="bob", principals=["bob"], valid_before=2_000_000_000
+)
+CERTIFIED: Final = "ssh-ed25519-cert-v01@openssh.com"
+
+
+def with_certificate(
+    certificate: Certificate = CERTIFICATE,
+    algorithm: str = CERTIFIED,
+    *,
+    signer: PKey = KEY,
+    signed_blob: bytes | None = None,
+    signature_algorithm: str = ED25519,
+) -> UserauthRequest:
+    data = signed_data(SESSION, "bob", algorithm, signed_blob or certificate.blob)
+    signature = signer.sign(data, signature_algorithm)
+    return request("publickey", PublicKeyDetails(True, algorithm, certificate.blob, signature).encode())
+
+
+def test_a_certificate_is_decided_about_as_one() -> None:
+    server = Server(SUCCESSFUL, SUCCESSFUL)
+    asked = request("publickey", PublicKeyProbe(False, CERTIFIED, CERTIFICATE.blob).encode())
+    assert server.hear(asked) == [UserauthPkOk(CERTIFIED, CERTIFICATE.blob)]
+    assert server.hear(with_certificate()) == GRANTED
+    assert server.decided() == [
+        CheckCertificate("bob", CERTIFICATE, False),
+        CheckCertificate("bob", CERTIFICATE, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        with_certificate(signer=OTHER),
+        with_certificate(signed_blob=KEY.asbytes()),
+        with_certificate(algorithm=ED25519),
+        with_certificate(algorithm="rsa-sha2-512-cert-v01@openssh.com"),
+        with_certificate(algorithm="ssh-rsa-cert-v01@openssh.com"),
+        replaced(
+            signed(),
+            details=PublicKeyDetails(
+                True, CERTIFIED, KEY.asbytes(), KEY.sign(signed_data(SESSION, "bob", CERTIFIED, KEY.asbytes()))
+            ).encode(),
+        ),
+    ],
+    ids=["another's signature", "over the bare key", "plain name", "another kind", "not enabled", "a bare key"],
+)
+def test_what_is_no_certificate_of_the_signer_s_is_refused_unasked(lie: UserauthRequest) -> None:
+    server = Server()
+    assert server.hear(lie) == REFUSED
+    assert server.decided() == []
+
+
+def test_a_certificate_that_was_tampered_with_is_refused_unasked() -> None:
+    server = Server()
+    for offset in range(0, len(CERTIFICATE.blob), 7):
+        changed = bytearray(CERTIFICATE.blob)
+        changed[offset] ^= 1
+        signature = KEY.sign(signed_data(SESSION, "bob", CERTIFIED, bytes(changed)))
+        details = PublicKeyDetails(True, CERTIFIED, bytes(changed), signature).encode()
+        server = Server()
+        assert server.hear(request("publickey", details)) == REFUSED
+        assert server.decided() == []
+
+
+# -- signatures that are bound to our host key
+
+HOSTBOUND: Final = "publickey-hostbound-v00@openssh.com"
+
+
+def bound(host_key: bytes = HOST_BLOB, signed_host_key: bytes | None = None) -> UserauthRequest:
+    data = signed_data(SESSION, "bob", ED25519, KEY.asbytes(), host_key=signed_host_key or host_key)
+    return request(HOSTBOUND, HostboundDetails(True, ED25519, KEY.asbytes(), host_key, KEY.sign(data)).encode())
+
+
+def test_a_signature_may_be_bound_to_the_host_key() -> None:
+    server = Server(SUCCESSFUL, SUCCESSFUL)
+    asked = request(HOSTBOUND, HostboundProbe(False, ED25519, KEY.asbytes(), HOST_BLOB).encode())
+    assert server.hear(asked) == [UserauthPkOk(ED25519, KEY.asbytes())]
+    assert server.hear(bound()) == GRANTED
+    assert server.decided()[-1] == CheckPublicKey("bob", KEY.public_key, True)
+
+
+def test_one_that_is_bound_to_another_s_host_key_is_refused_unasked() -> None:
+    server = Server()
+    plain = signed_data(SESSION, "bob", ED25519, KEY.asbytes())
+    unbound = HostboundDetails(True, ED25519, KEY.asbytes(), HOST_BLOB, KEY.sign(plain)).encode()
+    for lie in (bound(OTHER.asbytes()), bound(signed_host_key=OTHER.asbytes()), request(HOSTBOUND, unbound)):
+        assert server.hear(lie) == REFUSED
+    assert server.decided() == []
+
+
+# -- what a token has to attest
+
+TOKEN: Final = SecurityPublicKey(KEY.public_key)
+SK: Final = TOKEN.key_type
+
+
+def by_token(flags: int) -> UserauthRequest:
+    data = signed_data(SESSION, "bob", SK, TOKEN.blob)
+    attested = sha256(b"ssh:").digest() + bytes((flags,)) + bytes(4) + sha256(data).digest()
+    raw = Message(KEY.sign(attested))
+    raw.get_text()
+    signature = Message().add_string(SK).add_string(raw.get_string()).add_byte(flags).add_int(0).asbytes()
+    return request("publickey", PublicKeyDetails(True, SK, TOKEN.blob, signature).encode())
+
+
+@pytest.mark.parametrize(
+    ("demands", "flags", "is_enough"),
+    [
+        (None, 1, True),
+        (None, 0, False),
+        (KeyDemands(), 0, False),
+        (KeyDemands(presence=False), 0, True),
+        (KeyDemands(verification=True), 1, False),
+        (KeyDemands(verification=True), 5, True),
+        (KeyDemands(presence=False, verification=True), 4, True),
+        ("anything else", 0, False),
+    ],
+)
+def test_a_token_attests_what_is_demanded(demands: object, flags: int, is_enough: bool) -> None:
+    server = Server(demands, *([SUCCESSFUL] if is_enough else []), algorithms=(SK,))
+    assert server.hear(by_token(flags)) == (GRANTED if is_enough else REFUSED)
+    assert server.decided()[0] == KeyDemandsWanted("bob", TOKEN)
+
+
+# -- hosts that vouch for their users
+
+
+def vouched(
+    *, signer: PKey = KEY, session: bytes = SESSION, username: str = "bob", signed_user: str = "robert"
+) -> UserauthRequest:
+    subject = HostbasedSubject(ED25519, KEY.asbytes(), "client.example.com.", signed_user)
+    signature = signer.sign(signed_by_host(session, username, subject))
+    details = HostbasedDetails(ED25519, KEY.asbytes(), "client.example.com.", "robert", signature)
+    return request("hostbased", details.encode())
+
+
+@pytest.mark.parametrize(("result", "sent"), [(SUCCESSFUL, GRANTED), (PARTIAL, PARTLY), (FAILED, REFUSED)])
+def test_a_host_vouches_for_its_user(result: AuthResult, sent: object) -> None:
+    server = Server(result)
+    assert server.hear(vouched()) == sent
+    assert server.decided() == [CheckHostbased("bob", KEY.public_key, "client.example.com", "robert")]
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        vouched(signer=OTHER),
+        vouched(session=b"\x06" * 32),
+        vouched(username="root"),
+        vouched(signed_user="root"),
+        replaced(vouched(), method="publickey"),
+    ],
+    ids=["signer", "session", "user here", "user there", "as a key"],
+)
+def test_a_host_that_did_not_sign_this_is_refused_unasked(lie: UserauthRequest) -> None:
+    server = Server()
+    try:
+        assert server.hear(lie) == REFUSED
+    except RemoteProtocolError:
+        assert lie.method == "publickey"
+    assert server.decided() == []
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        HostbasedDetails(ED25519, b"k", "h", "u", b"s").encode(),
+        HostboundDetails(True, ED25519, b"k", b"h", b"s").encode(),
+        HostboundProbe(False, ED25519, b"k", b"h").encode(),
+        PasswordChangeDetails(True, "old", "new").encode(),
+    ],
+    ids=["hostbased", HOSTBOUND, f"{HOSTBOUND} probe", "password"],
+)
+def test_a_request_that_is_cut_anywhere_is_malformed(whole: bytes) -> None:
+    for method in ("hostbased", HOSTBOUND, "password"):
+        for length in range(len(whole)):
+            server = Server(FAILED, FAILED)
+            with contextlib.suppress(RemoteProtocolError):
+                server.hear(request(method, whole[:length]))
+            assert UserauthSuccess() not in server.sent

@@ -13,7 +13,7 @@ import attrs
 
 from trio_ssh.core.dialog import Dialog, Send, ask, expect, expect_any, send
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.questions import Prompt, PromptsArrived, SignatureRefused, SignatureWanted
+from trio_ssh.core.questions import NewPasswordWanted, Prompt, PromptsArrived, SignatureRefused, SignatureWanted
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.signer import Signer
 from trio_ssh.wire import userauth
@@ -21,7 +21,12 @@ from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
 from trio_ssh.wire.userauth import (
+    HostbasedDetails,
+    HostbasedSubject,
+    HostboundDetails,
+    HostboundProbe,
     InteractiveDetails,
+    PasswordChangeDetails,
     PasswordDetails,
     PublicKeyDetails,
     PublicKeyProbe,
@@ -36,6 +41,14 @@ from trio_ssh.wire.userauth import (
 
 USERAUTH: Final = "ssh-userauth"
 CONNECTION: Final = "ssh-connection"
+
+#: OpenSSH PROTOCOL s3.1: ``publickey``, whose signature names the server's host key too.
+HOSTBOUND: Final = "publickey-hostbound-v00@openssh.com"
+#: The extension by which a server says that it knows that method.
+HOSTBOUND_EXTENSION: Final = "publickey-hostbound@openssh.com"
+
+#: New passwords that one attempt tries, of a server that finds something wrong with each.
+PASSWORD_CHANGES: Final = 3
 
 
 @attrs.frozen
@@ -102,46 +115,100 @@ def none_as_client(username: str) -> Dialog[AuthAnswer]:
 
 
 def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
-    """RFC 4252 s8."""
+    """RFC 4252 s8; where the password has expired, whoever is asked gives a new one."""
     details = PasswordDetails(False, password).encode()
     yield from send(UserauthRequest(username, CONNECTION, "password", details))
+    for _ in range(PASSWORD_CHANGES):
+        reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
+        if not isinstance(reply, UserauthPasswdChangereq):
+            return _as_answer(reply)
+        new_password: str | None = yield from ask(NewPasswordWanted(reply.prompt))
+        if new_password is None:
+            return AuthAnswer(False, ("password",), remark="the password has expired and must be changed")
+        details = PasswordChangeDetails(True, password, new_password).encode()
+        yield from send(UserauthRequest(username, CONNECTION, "password", details))
     reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
     if isinstance(reply, UserauthPasswdChangereq):
-        return AuthAnswer(False, ("password",), remark="the password has expired and must be changed")
+        return AuthAnswer(False, ("password",), remark=f"none of {PASSWORD_CHANGES} new passwords would do")
     return _as_answer(reply)
 
 
 def publickey_as_client(
-    username: str, key: Signer, algorithm: str, session_id: bytes, *, probe: bool = True
+    username: str, key: Signer, algorithm: str, session_id: bytes, *, host_key: bytes = b"", probe: bool = True
 ) -> Dialog[AuthAnswer]:
     """RFC 4252 s7.
 
     Args:
         algorithm: one of `key.algorithms`.
         session_id: the first exchange hash, to which the signature is bound.
+        host_key: the server's, to which it is bound as well; empty where the server doesn't know that.
         probe: ask first whether the key would do, so that none is used to sign in vain (an agent may ask its user).
     """
+    method = HOSTBOUND if host_key else "publickey"
     blob = key.asbytes()
     if probe:
-        details = PublicKeyProbe(False, algorithm, blob).encode()
-        yield from send(UserauthRequest(username, CONNECTION, "publickey", details))
+        yield from send(UserauthRequest(username, CONNECTION, method, _key_details(False, algorithm, blob, host_key)))
         reply = yield from expect_any(UserauthPkOk, UserauthSuccess, UserauthFailure)
         if not isinstance(reply, UserauthPkOk):
             return _as_answer(reply)
         if reply.blob != blob or reply.algorithm != algorithm:
             raise RemoteProtocolError("the server accepted a key that was not offered")
-    signed = signed_data(session_id, username, algorithm, blob)
+    signed = signed_data(session_id, username, algorithm, blob, host_key=host_key)
     signature: bytes | SignatureRefused = yield from ask(SignatureWanted(key, signed, algorithm))
     if isinstance(signature, SignatureRefused):
         return AuthAnswer(False, remark=signature.reason, is_decided=False)
-    details = PublicKeyDetails(True, algorithm, blob, signature).encode()
-    yield from send(UserauthRequest(username, CONNECTION, "publickey", details))
+    if host_key:
+        details = HostboundDetails(True, algorithm, blob, host_key, signature).encode()
+    else:
+        details = PublicKeyDetails(True, algorithm, blob, signature).encode()
+    yield from send(UserauthRequest(username, CONNECTION, method, details))
     return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
 
 
-def signed_data(session_id: bytes, username: str, algorithm: str, blob: bytes, service: str = CONNECTION) -> bytes:
-    """RFC 4252 s7: what a user's key signs: the session, then the request up to the key."""
-    request = UserauthRequest(username, service, "publickey", PublicKeyProbe(True, algorithm, blob).encode())
+def _key_details(is_signed: bool, algorithm: str, blob: bytes, host_key: bytes) -> bytes:
+    if host_key:
+        return HostboundProbe(is_signed, algorithm, blob, host_key).encode()
+    return PublicKeyProbe(is_signed, algorithm, blob).encode()
+
+
+def signed_data(
+    session_id: bytes,
+    username: str,
+    algorithm: str,
+    blob: bytes,
+    service: str = CONNECTION,
+    host_key: bytes = b"",
+) -> bytes:
+    """RFC 4252 s7: what a user's key signs: the session, then the request up to the key, or to the server's."""
+    method = HOSTBOUND if host_key else "publickey"
+    request = UserauthRequest(username, service, method, _key_details(True, algorithm, blob, host_key))
+    return Message().add_string(session_id).add_bytes(request.encode()).asbytes()
+
+
+def hostbased_as_client(
+    username: str, key: Signer, algorithm: str, session_id: bytes, client_host: str, client_username: str
+) -> Dialog[AuthAnswer]:
+    """RFC 4252 s9: this host vouches for its user.
+
+    Args:
+        key: this host's.
+        algorithm: one of `key.algorithms`.
+        client_host: this host's full name.
+        client_username: who the user is here.
+    """
+    subject = HostbasedSubject(algorithm, key.asbytes(), client_host, client_username)
+    signed = signed_by_host(session_id, username, subject)
+    signature: bytes | SignatureRefused = yield from ask(SignatureWanted(key, signed, algorithm))
+    if isinstance(signature, SignatureRefused):
+        return AuthAnswer(False, remark=signature.reason, is_decided=False)
+    details = HostbasedDetails(algorithm, subject.blob, client_host, client_username, signature).encode()
+    yield from send(UserauthRequest(username, CONNECTION, "hostbased", details))
+    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+
+
+def signed_by_host(session_id: bytes, username: str, subject: HostbasedSubject, service: str = CONNECTION) -> bytes:
+    """RFC 4252 s9: what a client's host signs: the session, then the request up to the user's name there."""
+    request = UserauthRequest(username, service, "hostbased", subject.encode())
     return Message().add_string(session_id).add_bytes(request.encode()).asbytes()
 
 

@@ -11,28 +11,45 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.core.auth_client import CONNECTION, USERAUTH, signed_data
+from trio_ssh.core.auth_client import (
+    CONNECTION,
+    USERAUTH,
+    signed_by_host,
+    signed_data,
+)
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
     BannerWanted,
+    CheckCertificate,
+    CheckHostbased,
     CheckInteractive,
     CheckInteractiveResponse,
     CheckNone,
     CheckPassword,
+    CheckPasswordChange,
     CheckPublicKey,
     InteractiveQuery,
+    KeyDemands,
+    KeyDemandsWanted,
     Question,
 )
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.keys.public_key import parse_public_key
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import SUFFIX, certificate_name
+from trio_ssh.keys.public_key import PublicKey, parse_public_key
+from trio_ssh.keys.security_key import SecurityPublicKey
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
 from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
 from trio_ssh.wire.userauth import (
+    HostbasedDetails,
+    HostbasedSubject,
+    HostboundDetails,
+    HostboundProbe,
     InteractiveDetails,
     PasswordChangeDetails,
     PasswordDetails,
@@ -42,6 +59,7 @@ from trio_ssh.wire.userauth import (
     UserauthFailure,
     UserauthInfoRequest,
     UserauthInfoResponse,
+    UserauthPasswdChangereq,
     UserauthPkOk,
     UserauthRequest,
     UserauthSuccess,
@@ -52,6 +70,9 @@ _log = logging.getLogger("trio_ssh.auth")
 SUCCESSFUL: Final = AuthResult.SUCCESSFUL
 PARTIAL: Final = AuthResult.PARTIALLY_SUCCESSFUL
 FAILED: Final = AuthResult.FAILED
+EXPIRED: Final = AuthResult.PASSWORD_EXPIRED
+
+_OF_PASSWORDS: Final = (CheckPassword, CheckPasswordChange)
 
 
 @attrs.frozen
@@ -66,11 +87,24 @@ class _Outcome:
     next_request: UserauthRequest | None = None
 
 
-def authenticate_as_server(session_id: bytes, algorithms: tuple[str, ...], limits: Limits) -> Dialog[str]:
+@attrs.frozen
+class _Session:
+    """What is the same for all attempts of a connection."""
+
+    session_id: bytes
+    algorithms: tuple[str, ...]
+    limits: Limits
+    host_key: bytes
+
+
+def authenticate_as_server(
+    session_id: bytes, algorithms: tuple[str, ...], limits: Limits, host_key: bytes = b""
+) -> Dialog[str]:
     """Run authentication to its success.
 
     Args:
-        algorithms: public-key signature algorithms that are accepted.
+        algorithms: public-key signature algorithms that are accepted, of certified keys too.
+        host_key: the key that we have shown, for signatures that are bound to it.
 
     Returns:
         The user's name.
@@ -85,6 +119,7 @@ def authenticate_as_server(session_id: bytes, algorithms: tuple[str, ...], limit
             DisconnectReason.SERVICE_NOT_AVAILABLE,
         )
     yield from send(ServiceAccept(USERAUTH))
+    session = _Session(session_id, algorithms, limits, host_key)
     username: str | None = None
     failures = 0
     pending: UserauthRequest | None = None
@@ -97,7 +132,7 @@ def authenticate_as_server(session_id: bytes, algorithms: tuple[str, ...], limit
             banner = yield from ask(BannerWanted(username))
             if isinstance(banner, str) and banner:
                 yield from send(UserauthBanner(banner, ""))
-        outcome = yield from _attempt(request, session_id, algorithms, limits)
+        outcome = yield from _attempt(request, session)
         pending = outcome.next_request
         if outcome.result is SUCCESSFUL:
             yield from send(UserauthSuccess())
@@ -129,19 +164,21 @@ def _check_request(request: UserauthRequest, username: str | None, limits: Limit
         raise RemoteProtocolError("the client changed the user name", DisconnectReason.PROTOCOL_ERROR)
 
 
-def _attempt(
-    request: UserauthRequest, session_id: bytes, algorithms: tuple[str, ...], limits: Limits
-) -> Dialog[_Outcome]:
+def _attempt(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
     match request.method:
         case "none":
             result = yield from _decision(CheckNone(request.username))
             return _Outcome(result, is_harmless=True)
         case "password":
-            return (yield from _password(request, limits))
+            return (yield from _password(request, session.limits))
         case "publickey":
-            return (yield from _publickey(request, session_id, algorithms))
+            return (yield from _publickey(request, _read_publickey(request), session))
+        case "publickey-hostbound-v00@openssh.com":
+            return (yield from _publickey(request, _read_hostbound(request), session))
+        case "hostbased":
+            return (yield from _hostbased(request, session))
         case "keyboard-interactive":
-            return (yield from _interactive(request, limits))
+            return (yield from _interactive(request, session.limits))
         case _:
             return _Outcome(FAILED)
 
@@ -149,7 +186,7 @@ def _attempt(
 def _decision(question: Question) -> Dialog[AuthResult]:
     """Ask, and take anything but a member of the enum for a refusal and a mistake of the server's author."""
     answer: object = yield from ask(question)
-    if isinstance(answer, AuthResult):
+    if isinstance(answer, AuthResult) and (answer is not EXPIRED or isinstance(question, _OF_PASSWORDS)):
         return answer
     _log.error(
         "%s was answered with %r, which is no AuthResult: refused", type(question).__name__, type(answer).__name__
@@ -158,48 +195,157 @@ def _decision(question: Question) -> Dialog[AuthResult]:
 
 
 def _password(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
+    is_long = len(request.details) > limits.password_bytes
+    question: CheckPassword | CheckPasswordChange
     if request.details[:1] not in (b"\0", b""):
-        # A change of password, which nobody asked for: RFC 4252 s8 lets us refuse it.
-        PasswordChangeDetails.decode(request.details)
-        return _Outcome(FAILED)
-    details = PasswordDetails.decode(request.details)
-    if len(request.details) > limits.password_bytes:
-        return _Outcome(FAILED)
-    return _Outcome((yield from _decision(CheckPassword(request.username, details.password))))
-
-
-def _publickey(request: UserauthRequest, session_id: bytes, algorithms: tuple[str, ...]) -> Dialog[_Outcome]:
-    details: PublicKeyDetails | PublicKeyProbe
-    if request.details[:1] not in (b"\0", b""):
-        details = PublicKeyDetails.decode(request.details)
+        change = PasswordChangeDetails.decode(request.details)
+        question = CheckPasswordChange(request.username, change.password, change.new_password)
     else:
-        details = PublicKeyProbe.decode(request.details)
-    if details.algorithm not in algorithms:
+        details = PasswordDetails.decode(request.details)
+        question = CheckPassword(request.username, details.password)
+    if is_long:
         return _Outcome(FAILED)
+    result = yield from _decision(question)
+    if result is not EXPIRED:
+        return _Outcome(result)
+    yield from send(UserauthPasswdChangereq("Your password has expired. Choose a new one.", ""))
+    return _Outcome(FAILED, is_answered=True)
+
+
+@attrs.frozen
+class _Shown:
+    """What a request says of the key that it shows; the signature is None in a mere probe."""
+
+    algorithm: str
+    blob: bytes
+    signature: bytes | None
+    #: Of a request that is bound to it: whom the client takes us for.
+    host_key: bytes | None = None
+
+
+def _is_signed(request: UserauthRequest) -> bool:
+    return request.details[:1] not in (b"\0", b"")
+
+
+def _read_publickey(request: UserauthRequest) -> _Shown:
+    if _is_signed(request):
+        details = PublicKeyDetails.decode(request.details)
+        return _Shown(details.algorithm, details.blob, details.signature)
+    probe = PublicKeyProbe.decode(request.details)
+    return _Shown(probe.algorithm, probe.blob, None)
+
+
+def _read_hostbound(request: UserauthRequest) -> _Shown:
+    if _is_signed(request):
+        details = HostboundDetails.decode(request.details)
+        return _Shown(details.algorithm, details.blob, details.signature, details.host_key)
+    probe = HostboundProbe.decode(request.details)
+    return _Shown(probe.algorithm, probe.blob, None, probe.host_key)
+
+
+def _publickey(request: UserauthRequest, shown: _Shown, session: _Session) -> Dialog[_Outcome]:
+    key = _read_identity(shown, session)
+    if key is None:
+        return _Outcome(FAILED)
+    if shown.signature is None:
+        result = yield from _decision(_about(request.username, key, is_proven=False))
+        if result is FAILED:
+            return _Outcome(FAILED)
+        yield from send(UserauthPkOk(shown.algorithm, shown.blob))
+        return _Outcome(FAILED, is_answered=True)
+    demands = KeyDemands()
+    if isinstance(key.public_key if isinstance(key, Certificate) else key, SecurityPublicKey):
+        answer: object = yield from ask(KeyDemandsWanted(request.username, key))
+        if isinstance(answer, KeyDemands):
+            demands = answer
+    # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And
+    # the decision is about this key in this request: a server that remembers an earlier probe lets in whoever
+    # probed with somebody else's key.
+    data = signed_data(
+        session.session_id, request.username, shown.algorithm, shown.blob, request.service, shown.host_key or b""
+    )
     try:
-        key = parse_public_key(details.blob)
+        _verify(key, data, shown.signature, shown.algorithm, demands)
+    except RemoteProtocolError as error:
+        _log.info("a public key's signature was refused: %s", error)
+        return _Outcome(FAILED)
+    return _Outcome((yield from _decision(_about(request.username, key, is_proven=True))))
+
+
+def _read_identity(shown: _Shown, session: _Session) -> PublicKey | Certificate | None:
+    """Return the key, or the certificate, if it is one that can do what is said of it."""
+    if shown.host_key is not None and (not session.host_key or shown.host_key != session.host_key):
+        # Somebody between us and the client has shown it another, and passes its request on.
+        _log.info("a public key was refused: its request is bound to another host key than ours")
+        return None
+    is_certificate = shown.algorithm.endswith(SUFFIX)
+    if is_certificate:
+        if shown.algorithm not in map(certificate_name, session.algorithms):
+            return None
+    elif shown.algorithm not in session.algorithms:
+        return None
+    try:
+        if is_certificate:
+            certificate = Certificate.from_blob(shown.blob)
+            certificate.plain_algorithm(shown.algorithm)
+            return certificate
+        key = parse_public_key(shown.blob)
     except RemoteProtocolError as error:
         # A key that we don't understand, or too weak a one, is a key that won't do.
         _log.debug("a public key was refused: %s", error)
+        return None
+    return key if key.can_verify(shown.algorithm) else None
+
+
+def _about(username: str, key: PublicKey | Certificate, *, is_proven: bool) -> CheckPublicKey | CheckCertificate:
+    if isinstance(key, Certificate):
+        return CheckCertificate(username, key, is_proven)
+    return CheckPublicKey(username, key, is_proven)
+
+
+def _verify(key: PublicKey | Certificate, data: bytes, signature: bytes, algorithm: str, demands: KeyDemands) -> None:
+    """Verify a signature.
+
+    Raises:
+        RemoteProtocolError: it is another's, over something else, or doesn't attest what is demanded.
+    """
+    if isinstance(key, Certificate):
+        key.verify(data, signature, algorithm, allow_untouched=not demands.presence)
+        if not (demands.verification and isinstance(key.public_key, SecurityPublicKey)):
+            return
+        # What the certificate doesn't demand, whoever trusts its authority may.
+        demands = KeyDemands(presence=False, verification=True)
+        key, algorithm = key.public_key, key.plain_algorithm(algorithm)
+    if isinstance(key, SecurityPublicKey):
+        presence, verification = demands.presence, demands.verification
+        key.verify_details(data, signature, algorithm, require_presence=presence, require_verification=verification)
+    else:
+        key.verify(data, signature, algorithm)
+
+
+def _hostbased(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
+    details = HostbasedDetails.decode(request.details)
+    shown = _Shown(details.algorithm, details.blob, details.signature)
+    key = _read_identity(shown, session)
+    if not isinstance(key, PublicKey):
         return _Outcome(FAILED)
-    if not key.can_verify(details.algorithm):
+    limit = session.limits.user_name_bytes
+    if max(len(details.client_host), len(details.client_user)) > limit:
         return _Outcome(FAILED)
-    if isinstance(details, PublicKeyDetails):
-        # Verify before asking.  Whoever is asked may take a proof for one at once: remember it, count it, log it.  And
-        # the decision is about this key in this request: a server that remembers an earlier probe lets in whoever
-        # probed with somebody else's key.
-        data = signed_data(session_id, request.username, details.algorithm, details.blob, request.service)
-        try:
-            key.verify(data, details.signature, details.algorithm)
-        except RemoteProtocolError as error:
-            _log.info("a public key's signature was refused: %s", error)
-            return _Outcome(FAILED)
-        return _Outcome((yield from _decision(CheckPublicKey(request.username, key, True))))
-    result = yield from _decision(CheckPublicKey(request.username, key, False))
-    if result is FAILED:
+    subject = HostbasedSubject(details.algorithm, details.blob, details.client_host, details.client_user)
+    try:
+        key.verify(
+            signed_by_host(session.session_id, request.username, subject, request.service),
+            details.signature,
+            details.algorithm,
+        )
+    except RemoteProtocolError as error:
+        _log.info("a client host's signature was refused: %s", error)
         return _Outcome(FAILED)
-    yield from send(UserauthPkOk(details.algorithm, details.blob))
-    return _Outcome(FAILED, is_answered=True)
+    # RFC 4252 s9 lets the name end in a dot, as a full name in DNS does; OpenSSH sends it, and takes it off.
+    client_host = details.client_host.removesuffix(".")
+    question = CheckHostbased(request.username, key, client_host, details.client_user)
+    return _Outcome((yield from _decision(question)))
 
 
 def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
@@ -207,7 +353,7 @@ def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
     answer: object = yield from ask(CheckInteractive(request.username, details.submethods))
     for _ in range(limits.interactive_rounds):
         if isinstance(answer, AuthResult):
-            return _Outcome(answer)
+            return _Outcome(FAILED if answer is EXPIRED else answer)
         if not isinstance(answer, InteractiveQuery):
             _log.error("keyboard-interactive was answered with %r: refused", type(answer).__name__)
             return _Outcome(FAILED)

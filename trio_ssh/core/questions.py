@@ -11,6 +11,7 @@ from enum import Enum
 
 import attrs
 
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.signer import Signer
 
@@ -21,6 +22,8 @@ class AuthResult(Enum):
     SUCCESSFUL = "successful"
     PARTIALLY_SUCCESSFUL = "partially successful"
     FAILED = "failed"
+    #: Of a password: it is right, and must be changed before it lets anyone in.
+    PASSWORD_EXPIRED = "password expired"
 
 
 class Question:
@@ -70,6 +73,13 @@ class PromptsArrived(Question):
     name: str
     instruction: str
     prompts: tuple[Prompt, ...]
+
+
+@attrs.frozen
+class NewPasswordWanted(Question):
+    """Client: the password must be changed; the server says so in `prompt`.  Answer: the new one, or None."""
+
+    prompt: str
 
 
 @attrs.frozen
@@ -127,12 +137,67 @@ class CheckPassword(Question):
 
 
 @attrs.frozen
+class CheckPasswordChange(Question):
+    """Server: is this the user's password, and may the other take its place?  Answer: an `AuthResult`."""
+
+    username: str
+    password: str = attrs.field(repr=False)
+    new_password: str = attrs.field(repr=False)
+
+
+@attrs.frozen
+class KeyDemands:
+    """What a signature by a security key must attest.
+
+    Attributes:
+        presence: that somebody touched the token.
+        verification: that the token knew who, by a PIN or a finger.
+    """
+
+    presence: bool = True
+    verification: bool = False
+
+
+@attrs.frozen
+class KeyDemandsWanted(Question):
+    """Server: what must a signature by this security key attest?  Answer: `KeyDemands`; anything else is the default.
+
+    Asked before the signature is looked at, so that whoever is told of a proof is told of a complete one.
+    """
+
+    username: str
+    key: PublicKey | Certificate
+
+
+@attrs.frozen
 class CheckPublicKey(Question):
     """Server: is this one of the user's keys?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`."""
 
     username: str
     key: PublicKey
     is_proven: bool
+
+
+@attrs.frozen
+class CheckCertificate(Question):
+    """Server: does this certificate let the user in?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`.
+
+    That its authority signed it was checked, and with `is_proven` that the user has the key; nothing else was.
+    """
+
+    username: str
+    certificate: Certificate
+    is_proven: bool
+
+
+@attrs.frozen
+class CheckHostbased(Question):
+    """Server: may this host vouch for this user of its?  It has proven to own the key.  Answer: an `AuthResult`."""
+
+    username: str
+    key: PublicKey
+    client_host: str
+    client_username: str
 
 
 @attrs.frozen

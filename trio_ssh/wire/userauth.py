@@ -69,6 +69,63 @@ class PublicKeyDetails(Structure):
 
 
 @structure
+class HostboundProbe(Structure):
+    """OpenSSH PROTOCOL s3.1, ``publickey-hostbound-v00@openssh.com``: the same, and whom the client takes us for."""
+
+    is_signed: Boolean
+    algorithm: Text
+    blob: String
+    host_key: String
+
+
+@structure
+class HostboundDetails(Structure):
+    """OpenSSH PROTOCOL s3.1: the key, the server's host key, and the signature over both."""
+
+    is_signed: Boolean
+    algorithm: Text
+    blob: String
+    host_key: String
+    signature: String
+
+
+@structure
+class HostbasedSubject(Structure):
+    """RFC 4252 s9: which host vouches for which of its users."""
+
+    algorithm: Text
+    blob: String
+    client_host: Text
+    client_user: Text
+
+
+@structure
+class HostbasedDetails(Structure):
+    """RFC 4252 s9: the details of method ``hostbased``: the same, and the host's signature."""
+
+    algorithm: Text
+    blob: String
+    client_host: Text
+    client_user: Text
+    signature: String
+
+
+@structure
+class GssapiDetails(Structure):
+    """RFC 4462 s3.2: the details of method ``gssapi-with-mic``: so many mechanisms, each a DER-encoded OID."""
+
+    count: UInt32
+    mechanisms: Rest
+
+
+@structure
+class GssapiKeyexDetails(Structure):
+    """RFC 4462 s4: the details of method ``gssapi-keyex``: a MIC by the context of the key exchange."""
+
+    mic: String
+
+
+@structure
 class InteractiveDetails(Structure):
     """RFC 4256 s3.1: the details of method ``keyboard-interactive``."""
 
@@ -130,3 +187,46 @@ class UserauthInfoResponse(DeclaredMessage):
 
     count: UInt32
     responses: Rest = attrs.field(repr=False)
+
+
+@message(60)
+class UserauthGssapiResponse(DeclaredMessage):
+    """RFC 4462 s3.3: the mechanism that the server chose."""
+
+    mechanism: String
+
+
+@message(61)
+class UserauthGssapiToken(DeclaredMessage):
+    """RFC 4462 s3.4: what one side's GSS-API has for the other's."""
+
+    token: String = attrs.field(repr=False)
+
+
+@message(63)
+class UserauthGssapiExchangeComplete(DeclaredMessage):
+    """RFC 4462 s3.5: the context is there, and has no integrity protection."""
+
+
+@message(64)
+class UserauthGssapiError(DeclaredMessage):
+    """RFC 4462 s3.8: what went wrong, for a person; a failure follows."""
+
+    major_status: UInt32
+    minor_status: UInt32
+    text: Text
+    language: Text
+
+
+@message(65)
+class UserauthGssapiErrtok(DeclaredMessage):
+    """RFC 4462 s3.9: what went wrong, for the other side's GSS-API."""
+
+    token: String = attrs.field(repr=False)
+
+
+@message(66)
+class UserauthGssapiMic(DeclaredMessage):
+    """RFC 4462 s3.5: the context's signature of the session and the request."""
+
+    mic: String
