@@ -441,10 +441,10 @@ async def test_no_user_s_name_reaches_a_shell_as_more_than_a_name(evil: str, tmp
     assert not (tmp_path / "touched").exists()
 
 
-@pytest.mark.parametrize("name", ["-oProxyCommand=x", "-", "a\nb", "a b", "a\tb", "a\0b", "", "a\x1b[1m"])
+@pytest.mark.parametrize("name", ["-oProxyCommand=x", "-", "a\nb", "a b", "a\tb", "a\0b", "", "a\x1b[1m", "a" * 1024])
 async def test_no_host_has_such_a_name(name: str) -> None:
     config = await trio_ssh.SSHConfig.from_text("ProxyCommand echo hello\n")
-    with pytest.raises(ValueError, match=r"host name is empty|no host is called") as raised:
+    with pytest.raises(ValueError, match=r"host name is empty|no host has|no host is called") as raised:
         await config.lookup(name)
     assert str(raised.value).isprintable()
 

@@ -155,8 +155,10 @@ class ProxyCommandStream(trio.abc.Stream):
         """Close both ends, and end the command: by TERM, and a second later by KILL.  Cancelled, by KILL at once."""
         process = self._process
         try:
-            await self._stdin.aclose()
-            await self._stdout.aclose()
+            try:
+                await self._stdin.aclose()
+            finally:
+                await self._stdout.aclose()  # noqa: ASYNC102 -- cancelled, it closes all the same
             if process.returncode is None:
                 process.terminate()
                 with trio.move_on_after(_GRACE_SECONDS):

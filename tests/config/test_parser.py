@@ -136,6 +136,12 @@ def test_a_file_that_is_far_too_long_is_none(tmp_path: Path) -> None:
         parser().read_file(path)
 
 
+def test_files_that_are_too_long_together_are_none(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"#" * (4 << 20))
+    with pytest.raises(trio_ssh.ConfigParseError, match="they have more than 16 MiB"):
+        parser(tmp_path).read_text("Include x x x x x", "config")
+
+
 def test_files_are_included_by_patterns_in_order(tmp_path: Path) -> None:
     for name in ("b.conf", "a.conf", ".hidden.conf", "c.other"):
         (tmp_path / name).write_text(f"User {name}\n")

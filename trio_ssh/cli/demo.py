@@ -121,6 +121,7 @@ class Demo:
             USER,
             pkey=key or self._user_key,
             known_hosts=self._known_hosts if known_hosts is None else known_hosts,
+            config=None,
         )
 
     async def run(self) -> None:

@@ -8,7 +8,6 @@ Source: ssh_config(5).
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 import stat
@@ -31,8 +30,9 @@ from trio_ssh.wire.text import printable
 INCLUDE_DEPTH: Final = 16
 #: Files in all; two that include each other twice would be 65,536.
 INCLUDE_FILES: Final = 1024
-#: Bytes of one file.
+#: Bytes of one file, and of all.
 FILE_BYTES: Final = 4 << 20
+ALL_BYTES: Final = 16 << 20
 
 
 @attrs.frozen
@@ -76,6 +76,8 @@ class UnknownLine:
 
     def error(self) -> ConfigParseError:
         """Make the error that it is where nothing excuses it."""
+        import difflib  # noqa: PLC0415 -- only who errs needs it
+
         near = difflib.get_close_matches(self.name.lower(), [*KEYWORDS, "host", "match", "include"], 1)
         known = {"host": "Host", "match": "Match", "include": "Include"}
         hint = f"did you mean {known.get(near[0]) or KEYWORDS[near[0]].name}?" if near else "check its spelling."
@@ -115,7 +117,7 @@ class Parser:
         self._folder = folder
         self._is_user = is_user
         self._checks_permissions = checks_permissions
-        self._files = 0
+        self._files = self._bytes = 0
         self.excused: list[str] = list(excused)
 
     def read_file(self, path: FilePath) -> tuple[Line, ...]:
@@ -150,6 +152,9 @@ class Parser:
             raise ConfigParseError(str(error)) from None
         if checks_permissions:
             _check_permissions(path, status)
+        self._bytes += len(data)
+        if self._bytes > ALL_BYTES:
+            raise ConfigParseError(f"{shown_path(path)}: with this file they have more than {ALL_BYTES >> 20} MiB")
         return self.read_text(data.decode("utf-8", "surrogateescape"), shown_path(path), depth)
 
     def _read_line(self, line: str, place: str, depth: int) -> Line | None:

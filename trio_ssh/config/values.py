@@ -34,10 +34,12 @@ def check_host(name: str) -> str:
     """Return a host name that can be one.
 
     Raises:
-        ValueError: it is empty, begins with ``-``, or holds blanks or control characters.
+        ValueError: it is empty or endless, begins with ``-``, or holds blanks or control characters.
     """
     if not name:
         raise ValueError("the host name is empty")
+    if len(name) > patterns.LONGEST:
+        raise ValueError(f"no host has a name of more than {patterns.LONGEST} characters: '{printable(name, 64)}'")
     # A program that gets it as an argument would take it for an option.
     if name.startswith("-"):
         raise ValueError(f"no host is called '{printable(name, 64)}': a name does not begin with '-'")

@@ -42,6 +42,7 @@ def connecting(task: ClientTask) -> Connect:
         kex=[roles.KEX],
         ciphers=[task.cipher],
         macs=[task.mac],
+        config=None,
     )
 
 
