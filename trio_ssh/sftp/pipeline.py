@@ -277,7 +277,8 @@ class ReadPipeline:
         while self._blocks and self._blocks[0].is_done and size < limit:
             block = self._blocks[0]
             if not block.is_last and block.parts.size < block.size:
-                if taken or block.parts.size:
+                # What came of this block is not the file's end, and must not look like it.
+                if taken:
                     break
                 raise self._link.lost() if block.status is None else as_error(block.status)
             self._blocks.popleft()

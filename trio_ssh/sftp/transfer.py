@@ -154,8 +154,7 @@ async def receive(
         while not is_last:
             await pipeline.wait()
             taken = pipeline.take(GATHERED_BYTES)
-            if not taken:
-                break
+            assert taken, "a file ends in a block, and anything else that ends it is raised"
             is_last = taken[-1].is_last
             parts = [part for block in taken for part in block.parts.pieces()]
             await sink.write(parts, offset, is_last=is_last)
