@@ -1,0 +1,664 @@
+"""Single files, from a server in memory and to it: whole, or not there, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import stat
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+import trio_ssh
+from tests.sftp.connected import connected, noise
+from tests.sftp.test_local import largest_file, part_of
+from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
+from trio_ssh.sftp.session import ClientSession, Waiter
+from trio_ssh.sftp.transfer import OVERLAP_BYTES
+from trio_ssh.testing import CutStream, MemorySFTPServer, memory_pair
+
+SIZES = [0, 1, 32 * KIB - 1, 32 * KIB, 32 * KIB + 1, 255 * KIB, 255 * KIB + 1, 5 * MIB + 7]
+
+Transfer = Callable[[trio_ssh.SFTPClient], Awaitable[object]]
+
+
+@pytest.mark.parametrize("size", SIZES)
+async def test_a_file_is_the_same_on_both_sides(size: int, tmp_path: Path) -> None:
+    data = noise(size)
+    server = MemorySFTPServer({"/file": data})
+    local = tmp_path / "file"
+    async with connected(server) as sftp:
+        await sftp.get("/file", local)
+        assert local.read_bytes() == data
+        attributes = await sftp.put(local, "/back")
+        assert attributes.st_size == size
+        await sftp.copy("/file", "/copied")
+        fetched = io.BytesIO()
+        assert await sftp.getfo("/file", fetched) == size
+        assert fetched.getvalue() == data
+        fetched.seek(0)
+        assert (await sftp.putfo(fetched, "/sent")).st_size == size
+    assert server.files == {"/file": data, "/back": data, "/copied": data, "/sent": data}
+    assert server.open_handles == 0
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("block_bytes", [4 * KIB, 32 * KIB])
+async def test_small_blocks_do(block_bytes: int, tmp_path: Path) -> None:
+    data = noise(300 * KIB + 1)
+    server = MemorySFTPServer({"/file": data})
+    async with connected(server) as sftp:
+        sftp._link.read_bytes = sftp._link.write_bytes = block_bytes
+        await sftp.get("/file", tmp_path / "file")
+        await sftp.put(tmp_path / "file", "/back")
+    assert server.read_bytes("/back") == data
+
+
+async def test_a_server_that_reads_little_at_a_time_is_read_to_the_end(tmp_path: Path) -> None:
+    data = noise(MIB)
+    server = MemorySFTPServer({"/file": data}, limits=SFTPLimits(block_bytes=10_000))
+    async with connected(server) as sftp:
+        sftp._link.read_bytes = 255 * KIB
+        await sftp.get("/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == data
+
+
+async def test_an_async_file_object_is_awaited(tmp_path: Path) -> None:
+    data = noise(MIB)
+    server = MemorySFTPServer({"/file": data})
+    async with connected(server) as sftp:
+        async with await trio.open_file(tmp_path / "file", "wb") as file:
+            await sftp.getfo("/file", file)
+        async with await trio.open_file(tmp_path / "file", "rb") as file:
+            await sftp.putfo(file, "/back")
+    assert server.read_bytes("/back") == data
+
+
+class Raw(io.RawIOBase):
+    """Takes and gives little at a time, as raw files may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.data = bytearray()
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        self.data += data[:1000]
+        return min(1000, len(data))
+
+    def read(self, size: int = -1) -> bytes:
+        taken = bytes(self.data[:999])
+        del self.data[:999]
+        return taken
+
+
+async def test_a_raw_file_object_may_take_and_give_less() -> None:
+    data = noise(50_000)
+    server = MemorySFTPServer({"/file": data})
+    raw = Raw()
+    async with connected(server) as sftp:
+        await sftp.getfo("/file", raw)
+        assert raw.data == data
+        await sftp.putfo(raw, "/back")
+    assert server.read_bytes("/back") == data
+
+
+# -- progress
+
+
+async def test_the_callback_counts_up_to_the_size(tmp_path: Path) -> None:
+    data = noise(2 * MIB)
+    server = MemorySFTPServer({"/file": data})
+    calls: list[tuple[int, int]] = []
+
+    async def also_async(done: int, total: int) -> None:
+        await trio.lowlevel.checkpoint()
+        calls.append((done, total))
+
+    async with connected(server) as sftp:
+        transfers: list[Transfer] = [
+            lambda sftp: sftp.get("/file", tmp_path / "file", lambda *now: calls.append(now)),
+            lambda sftp: sftp.put(tmp_path / "file", "/back", also_async),
+            lambda sftp: sftp.getfo("/file", io.BytesIO(), also_async),
+            lambda sftp: sftp.putfo(io.BytesIO(data), "/sent", len(data), also_async),
+            lambda sftp: sftp.copy("/file", "/copied", also_async),
+        ]
+        for transfer in transfers:
+            calls.clear()
+            await transfer(sftp)
+            done = [now for now, _ in calls]
+            assert done == sorted(set(done)), "never twice the same"
+            assert calls[-1] == (len(data), len(data))
+            assert {total for _, total in calls} == {len(data)}
+
+
+async def test_what_a_callback_raises_ends_the_transfer(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": noise(MIB)})
+    (tmp_path / "source").write_bytes(noise(MIB))
+
+    def refuse(done: int, total: int) -> None:
+        raise KeyError("mine")
+
+    async with connected(server) as sftp:
+        for transfer in (
+            sftp.get("/file", tmp_path / "file", refuse),
+            sftp.put(tmp_path / "source", "/back", refuse),
+            sftp.getfo("/file", io.BytesIO(), refuse),
+            sftp.putfo(io.BytesIO(noise(MIB)), "/sent", 0, refuse),
+        ):
+            with pytest.raises(KeyError, match="mine"):
+                await transfer
+    assert not (tmp_path / "file").exists()
+    assert set(server.files) <= {"/file", "/.back.part"}
+
+
+# -- attributes
+
+
+async def test_permissions_and_times_are_kept_where_asked(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"data"})
+    async with connected(server) as sftp:
+        await sftp.chmod("/file", 0o4640)
+        await sftp.utime("/file", (1000, 2000))
+        await sftp.get("/file", tmp_path / "file", preserve=True)
+        status = (tmp_path / "file").stat()
+        assert (stat.S_IMODE(status.st_mode), status.st_atime, status.st_mtime) == (0o640, 1000, 2000)
+        for path, transfer in {
+            "/put": partial(sftp.put, tmp_path / "file", "/put", preserve=True),
+            "/copy": partial(sftp.copy, "/file", "/copy", preserve=True),
+        }.items():
+            await transfer()
+            attributes = await sftp.stat(path)
+            assert stat.S_IMODE(attributes.st_mode or 0) == 0o640
+            assert (attributes.st_atime, attributes.st_mtime) == (1000, 2000)
+
+
+async def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old", "/source": b"new"})
+    (tmp_path / "file").write_bytes(b"new")
+    (tmp_path / "file").chmod(0o755)
+    async with connected(server) as sftp:
+        await sftp.chmod("/file", 0o600)
+        await sftp.put(tmp_path / "file", "/file")
+        assert stat.S_IMODE((await sftp.stat("/file")).st_mode or 0) == 0o600
+        await sftp.copy("/source", "/file")
+        assert stat.S_IMODE((await sftp.stat("/file")).st_mode or 0) == 0o600
+    assert server.read_bytes("/file") == b"new"
+
+
+async def test_a_new_file_can_be_run_where_the_old_one_can(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/tool": b"#!/bin/sh"})
+    async with connected(server) as sftp:
+        await sftp.chmod("/tool", 0o755)
+        await sftp.get("/tool", tmp_path / "tool")
+        assert os.access(tmp_path / "tool", os.X_OK)
+        await sftp.put(tmp_path / "tool", "/back")
+        assert (await sftp.stat("/back")).st_mode == stat.S_IFREG | stat.S_IMODE((tmp_path / "tool").stat().st_mode)
+
+
+# -- what can't be
+
+
+async def test_errors_name_the_path_and_leave_nothing(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/folder/file": b"data"})
+    (tmp_path / "file").write_bytes(b"data")
+    async with connected(server) as sftp:
+        cases: list[tuple[type[OSError], str, Transfer]] = [
+            (FileNotFoundError, "/no", lambda sftp: sftp.get("/no", tmp_path / "x")),
+            (IsADirectoryError, "/folder", lambda sftp: sftp.get("/folder", tmp_path / "x")),
+            (FileNotFoundError, "no/x", lambda sftp: sftp.get("/folder/file", tmp_path / "no" / "x")),
+            (IsADirectoryError, tmp_path.name, lambda sftp: sftp.get("/folder/file", tmp_path)),
+            (FileNotFoundError, "nothing", lambda sftp: sftp.put(tmp_path / "nothing", "/x")),
+            (FileNotFoundError, "/no/x", lambda sftp: sftp.put(tmp_path / "file", "/no/x")),
+            (IsADirectoryError, "/folder", lambda sftp: sftp.put(tmp_path / "file", "/folder")),
+            (IsADirectoryError, tmp_path.name, lambda sftp: sftp.put(tmp_path, "/x")),
+            (FileNotFoundError, "/no", lambda sftp: sftp.copy("/no", "/x")),
+        ]
+        for kind, name, transfer in cases:
+            with pytest.raises(kind) as raised:
+                await transfer(sftp)
+            assert str(raised.value.filename).endswith(name)
+    assert server.files == {"/folder/file": b"data"}
+    assert server.open_handles == 0
+    assert os.listdir(tmp_path) == ["file"]
+
+
+async def test_paths_that_are_none_are_refused() -> None:
+    async with connected(MemorySFTPServer({"/file": b""})) as sftp:
+        with pytest.raises(ValueError, match="NUL"):
+            await sftp.get("/file", "a\0b")
+        with pytest.raises(ValueError, match="empty"):
+            await sftp.put("", "/file")
+        with pytest.raises(TypeError):
+            await sftp.get("/file", sftp.path("/remote"))  # type: ignore[arg-type]
+
+
+async def test_a_server_without_room_keeps_the_old_file(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    server.fail_on("/.file.part", OSError(errno.ENOSPC, "No space left on device"), operation="write")
+    (tmp_path / "file").write_bytes(noise(MIB))
+    async with connected(server) as sftp:
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await sftp.put(tmp_path / "file", "/file")
+        assert raised.value.filename == "/.file.part"
+    assert server.read_bytes("/file") == b"old"
+
+
+async def test_a_disk_without_room_keeps_the_old_file(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": noise(MIB)})
+    local = tmp_path / "file"
+    local.write_bytes(b"old")
+    async with connected(server) as sftp:
+        with largest_file(300_000), pytest.raises(OSError, match="too large") as raised:
+            await sftp.get("/file", local)
+        assert raised.value.filename == str(local)
+        assert local.read_bytes() == b"old"
+        assert part_of(local).stat().st_size == 300_000
+        await sftp.get("/file", local, resume=True)
+    assert local.read_bytes() == server.read_bytes("/file")
+
+
+async def test_a_read_that_fails_keeps_what_came_before(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": noise(MIB)})
+    server.fail_on("/file", OSError(errno.EIO, "bad disk"), operation="read", times=1)
+    async with connected(server) as sftp:
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await sftp.get("/file", tmp_path / "file")
+        assert raised.value.filename == "/file"
+        await sftp.get("/file", tmp_path / "file", resume=True)
+    assert (tmp_path / "file").read_bytes() == server.read_bytes("/file")
+
+
+async def test_a_size_that_is_wrong_in_the_end_is_an_error(tmp_path: Path) -> None:
+    class Liar(trio_ssh.SFTPServerInterface):
+        async def lstat(self, path: str) -> trio_ssh.SFTPAttributes:
+            raise FileNotFoundError
+
+        async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+            return trio_ssh.SFTPAttributes(st_size=3)
+
+        async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+            return Drain()
+
+        async def remove(self, path: str) -> None:
+            return
+
+    class Drain(trio_ssh.SFTPHandle):
+        async def write(self, offset: int, data: bytes) -> None:
+            return
+
+    (tmp_path / "file").write_bytes(b"four")
+    async with connected(trio_ssh.SFTPServer(Liar)) as sftp:
+        with pytest.raises(OSError, match="4 bytes were written, and the server says that it has 3"):
+            await sftp.put(tmp_path / "file", "/file")
+        with pytest.raises(OSError, match="4 bytes were written"):
+            await sftp.putfo(io.BytesIO(b"four"), "/file")
+
+
+# -- sizes that are not what they seem
+
+
+class Growing(trio_ssh.SFTPServerInterface):
+    """A file whose size is said to be something else than it is."""
+
+    said = 0
+    data = b""
+
+    async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+        return trio_ssh.SFTPAttributes(st_size=self.said, st_mode=stat.S_IFREG | 0o644)
+
+    async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+        return GrowingFile(self.data)
+
+
+class GrowingFile(trio_ssh.SFTPHandle):
+    def __init__(self, data: bytes) -> None:
+        super().__init__()
+        self.data = data
+
+    async def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+
+@pytest.mark.parametrize("said", [0, 1, 4096, 2**40, 2**63])
+@pytest.mark.parametrize("size", [0, 5, 400_000])
+async def test_a_file_ends_where_reading_it_ends(said: int, size: int, tmp_path: Path) -> None:
+    data = noise(size)
+
+    class Server(Growing):
+        pass
+
+    Server.said, Server.data = said, data
+    async with connected(trio_ssh.SFTPServer(Server)) as sftp:
+        await sftp.get("/file", tmp_path / "file")
+        file = io.BytesIO()
+        await sftp.getfo("/file", file)
+    assert (tmp_path / "file").read_bytes() == data == file.getvalue()
+
+
+async def test_local_files_whose_size_is_a_lie_are_read_to_their_end() -> None:
+    server = MemorySFTPServer()
+    async with connected(server) as sftp:
+        await sftp.put("/proc/self/status", "/status")
+        await sftp.put("/proc/version", "/version")
+    assert b"State:" in server.read_bytes("/status")
+    assert server.read_bytes("/version") == Path("/proc/version").read_bytes()
+
+
+async def test_a_pipe_is_sent_to_its_end() -> None:
+    server = MemorySFTPServer()
+    receiver, sender = os.pipe()
+    os.write(sender, b"from a pipe")
+    os.close(sender)
+    async with connected(server) as sftp:
+        await sftp.put(f"/proc/self/fd/{receiver}", "/file")
+    os.close(receiver)
+    assert server.read_bytes("/file") == b"from a pipe"
+
+
+# -- holes
+
+
+async def test_holes_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    local = tmp_path / "file"
+    with local.open("wb") as file:
+        file.truncate(20 * MIB)
+        file.seek(7 * MIB)
+        file.write(noise(1000))
+    server = MemorySFTPServer()
+    sent = 0
+    write_in_place = ClientSession.write_in_place
+
+    def count(self: ClientSession, packet: memoryview, handle: bytes, offset: int, waiter: Waiter) -> None:
+        nonlocal sent
+        sent += len(packet)
+        write_in_place(self, packet, handle, offset, waiter)
+
+    monkeypatch.setattr(ClientSession, "write_in_place", count)
+    async with connected(server) as sftp:
+        await sftp.put(local, "/file")
+    assert server.read_bytes("/file") == local.read_bytes()
+    assert sent < MIB
+
+
+async def test_holes_are_not_written(tmp_path: Path) -> None:
+    data = bytes(4 * MIB) + noise(1000) + bytes(4 * MIB)
+    server = MemorySFTPServer({"/file": data})
+    async with connected(server) as sftp:
+        await sftp.get("/file", tmp_path / "sparse")
+        await sftp.get("/file", tmp_path / "full", sparse=False)
+    assert (tmp_path / "sparse").read_bytes() == data == (tmp_path / "full").read_bytes()
+    assert (tmp_path / "sparse").stat().st_blocks * 512 < MIB
+    assert (tmp_path / "full").stat().st_blocks * 512 >= 8 * MIB
+
+
+# -- going on
+
+
+@pytest.mark.parametrize("kept", [1, 1000, OVERLAP_BYTES, OVERLAP_BYTES + 1, 3 * MIB])
+@pytest.mark.parametrize("without", [(), (b"check-file",)])
+async def test_a_part_is_continued(kept: int, without: tuple[bytes, ...], tmp_path: Path) -> None:
+    data = noise(3 * MIB)
+    server = MemorySFTPServer({"/file": data, "/.back.part": data[:kept]})
+    local = tmp_path / "file"
+    part_of(local).write_bytes(data[:kept])
+    calls: list[int] = []
+    async with connected(server, without=without) as sftp:
+        await sftp.get("/file", local, lambda done, total: calls.append(done), resume=True)
+        assert local.read_bytes() == data
+        assert calls[0] >= kept
+        calls.clear()
+        await sftp.put(local, "/back", lambda done, total: calls.append(done), resume=True)
+        assert calls[0] >= kept
+    assert server.files == {"/file": data, "/back": data}
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("without", [(), (b"check-file",)])
+@pytest.mark.parametrize("part", [noise(1000, seed=2), noise(2 * MIB, seed=2), b"x" * 4 * MIB])
+async def test_a_part_of_something_else_is_dropped(part: bytes, without: tuple[bytes, ...], tmp_path: Path) -> None:
+    data = noise(3 * MIB)
+    server = MemorySFTPServer({"/file": data, "/.back.part": part})
+    local = tmp_path / "file"
+    part_of(local).write_bytes(part)
+    async with connected(server, without=without) as sftp:
+        await sftp.get("/file", local, resume=True)
+        await sftp.put(local, "/back", resume=True)
+    assert local.read_bytes() == data
+    assert server.files == {"/file": data, "/back": data}
+
+
+async def test_all_of_a_part_is_compared_where_the_server_has_hashes(tmp_path: Path) -> None:
+    data = noise(3 * MIB)
+    spoilt = b"?" + data[1 : 2 * MIB]
+    local = tmp_path / "file"
+    async with connected(MemorySFTPServer({"/file": data})) as sftp:
+        part_of(local).write_bytes(spoilt)
+        await sftp.get("/file", local, resume=True)
+        assert local.read_bytes() == data
+    async with connected(MemorySFTPServer({"/file": data}), without=(b"check-file",)) as sftp:
+        part_of(local).write_bytes(spoilt)
+        await sftp.get("/file", local, resume=True)
+        assert local.read_bytes() == spoilt + data[2 * MIB :], "the last MiB is what the guide says"
+
+
+async def test_without_parts_the_target_itself_is_continued(tmp_path: Path) -> None:
+    data = noise(2 * MIB)
+    server = MemorySFTPServer({"/file": data, "/back": data[:MIB]})
+    local = tmp_path / "file"
+    local.write_bytes(data[:MIB])
+    async with connected(server) as sftp:
+        await sftp.get("/file", local, resume=True, atomic=False)
+        await sftp.put(local, "/back", resume=True, atomic=False)
+    assert local.read_bytes() == data == server.read_bytes("/back")
+
+
+# -- names on the server
+
+
+async def test_an_old_part_is_replaced_and_a_planted_link_not_followed(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/.file.part": b"old and long", "/victim": b"precious"})
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server) as sftp:
+        await sftp.put(tmp_path / "file", "/file")
+        await sftp.symlink("/victim", "/.other.part")
+        await sftp.put(tmp_path / "file", "/other")
+    assert server.files == {"/file": b"new", "/other": b"new", "/victim": b"precious"}
+
+
+async def test_a_link_that_is_the_target_is_followed(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/folder/file": b"old"})
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server) as sftp:
+        await sftp.symlink("/folder/file", "/link")
+        await sftp.put(tmp_path / "file", "/link")
+        assert (await sftp.lstat("/link")).is_symlink()
+    assert server.files == {"/folder/file": b"new"}
+
+
+@pytest.mark.parametrize("without", [(), (b"posix-rename@openssh.com",)])
+async def test_a_file_is_replaced_on_every_server(without: tuple[bytes, ...], tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server, without=without) as sftp:
+        await sftp.put(tmp_path / "file", "/file")
+        await sftp.put(tmp_path / "file", "/other")
+    assert server.files == {"/file": b"new", "/other": b"new"}
+
+
+async def test_a_part_that_is_refused_tells_of_the_other_way(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    server.fail_on("/.file.part", PermissionError(errno.EACCES, "no new files here"), operation="open")
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server) as sftp:
+        with pytest.raises(PermissionError) as raised:
+            await sftp.put(tmp_path / "file", "/file")
+        assert "atomic=False" in raised.value.__notes__[0]
+        assert server.read_bytes("/file") == b"old"
+        await sftp.put(tmp_path / "file", "/file", atomic=False)
+    assert server.files == {"/file": b"new"}
+
+
+@pytest.mark.parametrize("without", [(), (b"copy-data",)])
+async def test_a_copy_onto_itself_changes_nothing(without: tuple[bytes, ...]) -> None:
+    server = MemorySFTPServer({"/file": noise(MIB)})
+    async with connected(server, without=without) as sftp:
+        await sftp.copy("/file", "/file")
+    assert server.files == {"/file": noise(MIB)}
+
+
+async def test_a_copy_goes_to_another_server() -> None:
+    data = noise(5 * MIB)
+    source, target = MemorySFTPServer({"/file": data}), MemorySFTPServer()
+    async with connected(source) as sftp, connected(target) as other:
+        await sftp.copy("/file", "/file", target_client=other)
+    assert target.files == {"/file": data}
+
+
+# -- the end comes early
+
+
+async def test_a_transfer_that_is_cancelled_leaves_the_old_file_and_a_part(tmp_path: Path) -> None:
+    data = noise(8 * MIB)
+    server = MemorySFTPServer({"/file": data, "/back": b"old"})
+    (tmp_path / "file").write_bytes(b"old")
+    (tmp_path / "source").write_bytes(data)
+    async with connected(server) as sftp:
+        for transfer in (
+            partial(sftp.get, "/file", tmp_path / "file"),
+            partial(sftp.put, tmp_path / "source", "/back"),
+        ):
+            with trio.CancelScope() as scope:
+
+                def stop(done: int, total: int, scope: trio.CancelScope = scope) -> None:
+                    if done > MIB:
+                        scope.cancel()
+
+                await transfer(callback=stop)
+            assert scope.cancelled_caught
+        assert (tmp_path / "file").read_bytes() == b"old"
+        assert server.read_bytes("/back") == b"old"
+        part = part_of(tmp_path / "file").read_bytes()
+        assert len(part) > MIB
+        assert data.startswith(part)
+        await sftp.get("/file", tmp_path / "file", resume=True)
+        await sftp.put(tmp_path / "source", "/back", resume=True)
+    assert (tmp_path / "file").read_bytes() == data
+    assert server.files == {"/file": data, "/back": data}
+    assert server.open_handles == 0
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 5, 10, 20, 50, 100])
+async def test_a_transfer_may_be_cancelled_at_every_step(after: int, tmp_path: Path) -> None:
+    data = noise(MIB)
+    server = MemorySFTPServer({"/file": data})
+    (tmp_path / "source").write_bytes(data)
+    for number in range(4):
+        async with connected(server) as sftp:
+            transfer = [
+                partial(sftp.get, "/file", tmp_path / "file"),
+                partial(sftp.put, tmp_path / "source", "/back"),
+                partial(sftp.putfo, io.BytesIO(data), "/sent"),
+                partial(sftp.copy, "/file", "/copied"),
+            ][number]
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(transfer)
+                    for _ in range(after):
+                        await trio.lowlevel.checkpoint()
+                    scope.cancel()
+            # The session is as good as before.
+            assert (await sftp.stat("/file")).st_size == MIB
+            await sftp.put(tmp_path / "source", "/again")
+        assert server.open_handles == 0
+    for path in ("/back", "/sent", "/copied"):
+        assert server.files.get(path, data) == data
+    assert not (tmp_path / "file").exists() or (tmp_path / "file").read_bytes() == data
+
+
+@pytest.mark.parametrize("passed", [30_000, 500_000, 1_500_000])
+async def test_a_connection_that_is_cut_leaves_a_part(passed: int, tmp_path: Path) -> None:
+    data = noise(2 * MIB)
+    server = MemorySFTPServer({"/file": data})
+    (tmp_path / "source").write_bytes(data)
+    for is_get in (True, False):
+        client_end, server_end = memory_pair()
+        cut = CutStream(client_end, received=passed) if is_get else CutStream(client_end, sent=passed)
+        with pytest.raises(trio_ssh.ConnectionLost):
+            async with connected(server, streams=(cut, server_end)) as sftp:
+                if is_get:
+                    await sftp.get("/file", tmp_path / "file")
+                else:
+                    await sftp.put(tmp_path / "source", "/back")
+        assert not (tmp_path / "file").exists()
+        assert "/back" not in server.files
+    async with connected(server) as sftp:
+        await sftp.get("/file", tmp_path / "file", resume=True)
+        await sftp.put(tmp_path / "source", "/back", resume=True)
+    assert (tmp_path / "file").read_bytes() == data == server.read_bytes("/back")
+
+
+async def test_two_transfers_to_one_file_do_not_mix(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/a": noise(4 * MIB, 1), "/b": noise(4 * MIB, 2)})
+    outcomes: list[object] = []
+
+    async def get(sftp: trio_ssh.SFTPClient, path: str) -> None:
+        try:
+            outcomes.append(await sftp.get(path, tmp_path / "file"))
+        except OSError as error:
+            outcomes.append(error.errno)
+
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(get, sftp, "/a")
+        nursery.start_soon(get, sftp, "/b")
+    assert None in outcomes
+    assert set(outcomes) <= {None, errno.ETXTBSY}
+    assert (tmp_path / "file").read_bytes() in (server.read_bytes("/a"), server.read_bytes("/b"))
+
+
+# -- what is held
+
+
+async def test_what_is_under_way_is_bounded(tmp_path: Path) -> None:
+    limits = SFTPLimits(file_bytes=MIB, session_bytes=2 * MIB)
+    data = noise(16 * MIB)
+    server = MemorySFTPServer({f"/{number}": data for number in range(4)})
+    most = 0
+
+    def look(done: int, total: int) -> None:
+        nonlocal most
+        most = max(most, sftp._link.used_bytes)
+
+    async with connected(server) as client:
+        sftp = await trio_ssh.SFTPClient.from_transport(client.get_channel().get_transport(), limits=limits)  # type: ignore[arg-type]
+        async with sftp:
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(partial(sftp.get, f"/{number}", tmp_path / str(number), look))
+            async with trio.open_nursery() as nursery:
+                for number in range(4):
+                    nursery.start_soon(partial(sftp.put, tmp_path / str(number), f"/back{number}", look))
+    assert most <= 2 * MIB + 4 * 255 * KIB
+    assert all(server.read_bytes(f"/back{number}") == data for number in range(4))
+
+
+async def test_a_small_file_costs_few_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = MemorySFTPServer({"/file": b"data"})
+    asked = 0
+    register = ClientSession._register
+
+    def count(self: ClientSession, waiter: Waiter) -> int:
+        nonlocal asked
+        asked += 1
+        return register(self, waiter)
+
+    async with connected(server) as sftp:
+        monkeypatch.setattr(ClientSession, "_register", count)
+        await sftp.get("/file", tmp_path / "file")
+        assert asked == 5, "STAT, OPEN; READ, READ behind it; CLOSE"
+        asked = 0
+        await sftp.put(tmp_path / "file", "/back")
+        assert asked == 6, "LSTAT, OPEN; WRITE; CLOSE, STAT; RENAME"
