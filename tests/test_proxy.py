@@ -449,6 +449,20 @@ async def test_no_host_has_such_a_name(name: str) -> None:
     assert str(raised.value).isprintable()
 
 
+@pytest.mark.parametrize("line", ["UserKnownHostsFile ~/known/%h", "ControlPath /tmp/%n", "LocalForward /tmp/%h a:1"])
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b", "/etc/passwd"])
+async def test_no_host_s_name_leads_elsewhere_in_a_path(line: str, name: str) -> None:
+    config = await trio_ssh.SSHConfig.from_text(line)
+    with pytest.raises(ValueError, match="would lead elsewhere in the path of"):
+        await config.lookup(name)
+
+
+async def test_no_user_s_name_leads_elsewhere_in_a_path() -> None:
+    config = await trio_ssh.SSHConfig.from_text("IdentityFile ~/keys/%r")
+    with pytest.raises(ValueError, match=r"the name '\.\./x' would lead elsewhere"):
+        await config.lookup("host", user="../x")
+
+
 async def test_a_user_that_looks_like_an_option_is_none() -> None:
     config = await trio_ssh.SSHConfig.from_text("ProxyCommand echo %r\n")
     with pytest.raises(ValueError, match="the user name '-x'"):
@@ -544,3 +558,44 @@ async def test_who_answers_and_says_nothing_is_given_up(autojump_clock: trio.tes
             "x", sock=ours, config=config, known_hosts=trio_ssh.HostKeys(), look_for_keys=False, allow_agent=False
         ):
             raise AssertionError("connected")
+
+
+# -- streams
+
+
+async def test_a_command_s_stream_is_one_of_trio_s(relay: str) -> None:
+    async with listening() as listener:
+        port = listener.socket.getsockname()[1]
+        stream = await proxy.open_proxy_command(f"{relay} 127.0.0.1 {port}")
+        assert "relay" in repr(stream)
+        async with await listener.accept() as peer:
+            with trio.testing.assert_checkpoints():
+                await stream.wait_send_all_might_not_block()
+            with trio.testing.assert_checkpoints():
+                await stream.send_all(b"hello")
+            assert await peer.receive_some() == b"hello"
+            await peer.send_all(b"world")
+            with trio.testing.assert_checkpoints():
+                assert await stream.receive_some() == b"world"
+            with trio.testing.assert_checkpoints():
+                await stream.aclose()
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive_some()
+
+
+async def test_every_step_is_a_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("Host a\n")
+    with trio.testing.assert_checkpoints():
+        config = await trio_ssh.SSHConfig.from_path(path)
+    with trio.testing.assert_checkpoints():
+        await trio_ssh.SSHConfig.from_text("")
+    with path.open() as file, trio.testing.assert_checkpoints():
+        await trio_ssh.SSHConfig.from_file(file)
+    with trio.testing.assert_checkpoints():
+        await config.lookup("a")
+    with trio.testing.assert_checkpoints():
+        await trio_ssh.SSHConfig().lookup("a")
+    with trio.testing.assert_checkpoints():
+        await proxy.JumpRoute([JumpHost("a")], "b", "b", 22, lambda jump, before: trio_ssh.connect("a")).aclose()

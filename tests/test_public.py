@@ -73,7 +73,7 @@ MUST_EXIST = (
     "AutoAddPolicy RejectPolicy WarningPolicy HostKeys PKey RSAKey ECDSAKey Ed25519Key ServerInterface "
     "SubsystemHandler InteractiveQuery serve_tcp serve_listeners serve_stream Message SSHException "
     "AuthenticationException BadAuthenticationType ProcessError BadHostKeyException PasswordRequiredException "
-    "PartialAuthentication ChannelException"
+    "PartialAuthentication ChannelException SSHConfig"
 )
 
 

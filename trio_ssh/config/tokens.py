@@ -30,6 +30,9 @@ _TILDE: Final = re.compile(r"~([^/]*)(.*)", re.DOTALL)
 #: ASCII that no shell interprets, wherever it stands.  OpenSSH lists what is forbidden; this is shorter.
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9._:@%+,/\u00a1-\U0010ffff-]*")
 
+#: Tokens for names that may come from anywhere.
+_FROM_ELSEWHERE: Final = "hnkrj"
+
 #: What ProxyCommand and ProxyJump know.
 PROXY_TOKENS: Final = "hnpr"
 
@@ -132,12 +135,20 @@ def expand_path(text: str, tokens: Mapping[str, str], local: LocalFacts, place: 
 
     Raises:
         ConfigParseError: a token is unknown, a variable not set, ``${`` has no end, or ``~user`` is nobody.
+        ValueError: a name that a token stands for would lead elsewhere.
     """
 
     def replace(found: re.Match[str]) -> str:
-        if found[2] is None:
-            return _token(found[1], tokens, place)
-        return _variable(found[2], found[3], local, place)
+        if found[2] is not None:
+            return _variable(found[2], found[3], local, place)
+        value = _token(found[1], tokens, place)
+        # A name from elsewhere is a part of a path, not a way through it.
+        if found[1] in _FROM_ELSEWHERE and ("/" in value or value in (".", "..")):
+            raise ValueError(
+                f"the name '{printable(value, 64)}' would lead elsewhere in the path of {place}, where %{found[1]} "
+                "stands for it. If the name is right, leave the token out of that line"
+            )
+        return value
 
     return _TOKEN_OR_VARIABLE.sub(replace, expand_home(text, local, place))
 

@@ -10,46 +10,13 @@ import trio
 
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.errors import BadHostKeyException, ConfigParseError, KeyFileException
-from trio_ssh.host_keys import KnowsHosts, MissingHostKeyPolicy, RejectPolicy
+from trio_ssh.host_keys import AcceptNewPolicy, KnowsHosts, MissingHostKeyPolicy, RejectPolicy, decide
 from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.public_key import PublicKey
 
 USER_KNOWN_HOSTS: str = "~/.ssh/known_hosts"
 SYSTEM_KNOWN_HOSTS: str = "/etc/ssh/ssh_known_hosts"
-
-
-class AcceptNewPolicy(MissingHostKeyPolicy):
-    """Accept an unknown key and put it on record, as ``StrictHostKeyChecking accept-new`` does.
-
-    Args:
-        path: the file that it is added to; None for none.
-        is_hashed: add the host's name in a form that doesn't show it.
-    """
-
-    def __init__(self, path: str | None, *, is_hashed: bool) -> None:
-        self._path = path
-        self._is_hashed = is_hashed
-
-    async def missing_host_key(self, client: KnowsHosts, hostname: str, key: PublicKey) -> None:
-        """Accept."""
-        client.get_host_keys().add(hostname, None, key)
-        if self._path is None:
-            await trio.lowlevel.checkpoint()
-            return
-        await trio.to_thread.run_sync(
-            _add_to_file, self._path, HostKeys.hash_host(hostname) if self._is_hashed else hostname, key
-        )
-
-
-def _add_to_file(path: str, name: str, key: PublicKey) -> None:
-    keys = HostKeys()
-    if os.path.exists(path):
-        keys.load(path)
-    else:
-        os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-    keys.add(name, None, key)
-    keys.save(path)
 
 
 def policy_of(options: SSHOptions | None) -> MissingHostKeyPolicy:
@@ -141,13 +108,12 @@ class HostCheck:
             status = HostKeyStatus.REVOKED
         match status:
             case HostKeyStatus.KNOWN:
-                return
+                if self.policy.decides_known_keys:
+                    await decide(self.policy, self.client, self.name, key)
             case HostKeyStatus.REVOKED:
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
             case HostKeyStatus.CHANGED:
                 expected = [f"{entry.key.fingerprint()} ({entry.source})" for entry in self.known.lookup(self.name)]
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
             case HostKeyStatus.UNKNOWN:
-                decision = self.policy.missing_host_key(self.client, self.name, key)
-                if decision is not None:
-                    await decision
+                await decide(self.policy, self.client, self.name, key)
