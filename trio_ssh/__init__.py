@@ -53,7 +53,19 @@ from trio_ssh.errors import (
     SSHException,
     UnknownHostKeyException,
 )
-from trio_ssh.host_keys import AutoAddPolicy, MissingHostKeyPolicy, RejectPolicy, WarningPolicy
+from trio_ssh.host_keys import (
+    AcceptNewPolicy,
+    AutoAddPolicy,
+    HostKeyChange,
+    HostKeyPrompt,
+    MissingHostKeyPolicy,
+    PinnedFingerprintPolicy,
+    PromptPolicy,
+    RejectPolicy,
+    SSHFPAnswer,
+    SSHFPPolicy,
+    WarningPolicy,
+)
 from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop
 from trio_ssh.keys.allowed_signers import AllowedSigners
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
@@ -73,6 +85,7 @@ from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
 from trio_ssh.keys.security_key import SecurityKey, SecurityKeyDetails, SecurityPublicKey
 from trio_ssh.keys.signer import Signer
+from trio_ssh.keys.sshfp import SSHFPRecord
 from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
@@ -125,11 +138,19 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "SSHConfig",
     "SSHOptions",
     # Trusting a host
+    "AcceptNewPolicy",
     "AutoAddPolicy",
     "MissingHostKeyPolicy",
+    "PinnedFingerprintPolicy",
+    "PromptPolicy",
     "RejectPolicy",
+    "SSHFPPolicy",
     "WarningPolicy",
     "HostKeys",
+    "HostKeyChange",
+    "HostKeyPrompt",
+    "SSHFPAnswer",
+    "SSHFPRecord",
     # Keys
     "DSSKey",
     "ECDSAKey",

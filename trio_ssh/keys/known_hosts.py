@@ -152,7 +152,7 @@ class HostKeys:
         return found or (self.authorities(portless) if portless is not None else ())
 
     def is_revoked(self, hostname: str, shown: PublicKey | Certificate) -> bool:
-        """Whether a key is marked ``@revoked`` for a host; of a certificate, its key or the authority that signed it."""
+        """Whether a key is marked ``@revoked`` for a host; of a certificate, its key or its authority."""
         keys = {shown} if isinstance(shown, PublicKey) else {shown.public_key, shown.authority}
         portless = _without_port(hostname)
         entries = self.lookup(hostname) + (self.lookup(portless) if portless is not None else ())

@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from trio_ssh.keys.disk import FilePath, shown_path
@@ -49,7 +49,7 @@ else:
 
 
 @contextlib.contextmanager
-def locked(path: FilePath) -> Iterator[None]:
+def locked(path: FilePath) -> Generator[None]:
     """Be the only one, of all who ask here, to change files in the directory of `path`.
 
     A symbolic link stands for what it points to.
