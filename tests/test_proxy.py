@@ -567,8 +567,8 @@ async def test_a_command_s_stream_is_one_of_trio_s(relay: str) -> None:
     async with listening() as listener:
         port = listener.socket.getsockname()[1]
         stream = await proxy.open_proxy_command(f"{relay} 127.0.0.1 {port}")
-        assert "relay" in repr(stream)
-        async with await listener.accept() as peer:
+        async with stream, await listener.accept() as peer:
+            assert repr(stream).startswith("<ProxyCommandStream of '")
             with trio.testing.assert_checkpoints():
                 await stream.wait_send_all_might_not_block()
             with trio.testing.assert_checkpoints():
@@ -579,7 +579,6 @@ async def test_a_command_s_stream_is_one_of_trio_s(relay: str) -> None:
                 assert await stream.receive_some() == b"world"
             with trio.testing.assert_checkpoints():
                 await stream.aclose()
-        await stream.aclose()
         with pytest.raises(trio.ClosedResourceError):
             await stream.receive_some()
 
