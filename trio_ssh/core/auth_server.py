@@ -315,7 +315,8 @@ def _verify(key: PublicKey | Certificate, data: bytes, signature: bytes, algorit
             return
         # What the certificate doesn't demand, whoever trusts its authority may.
         demands = KeyDemands(presence=False, verification=True)
-        key, algorithm = key.public_key, key.plain_algorithm(algorithm)
+        algorithm = key.plain_algorithm(algorithm)
+        key = key.public_key
     if isinstance(key, SecurityPublicKey):
         presence, verification = demands.presence, demands.verification
         key.verify_details(data, signature, algorithm, require_presence=presence, require_verification=verification)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import Final, Self
 
 import attrs
@@ -20,11 +19,11 @@ from trio_ssh.keys.authorized_keys import parse_options
 from trio_ssh.keys.certificate import Certificate, shown_time
 from trio_ssh.keys.disk import FilePath, read_list_file, shown_path
 from trio_ssh.keys.public_key import PublicKey, decode_public_key, is_known_type
+from trio_ssh.keys.times import read_time
 from trio_ssh.wire.text import printable
 
 _BLANKS: Final = re.compile("[ \t]+")
 _PRINCIPALS: Final = re.compile('(?:"([^"]*)"|([^ \t"]+))[ \t]+')
-_TIME: Final = re.compile(r"([0-9]{4})([0-9]{2})([0-9]{2})(?:([0-9]{2})([0-9]{2})([0-9]{2})?)?(Z|UTC)?", re.IGNORECASE)
 
 
 @attrs.frozen(kw_only=True)
@@ -242,21 +241,5 @@ def _pattern_list(text: str, what: str) -> tuple[str, ...]:
 
 
 def _time(options: dict[str, str | None], name: str) -> int | None:
-    """Read ``YYYYMMDD[HHMM[SS]][Z]``; without the Z it is this machine's local time, as for ssh-keygen."""
     value = _value(options, name)
-    if value is None:
-        return None
-    found = _TIME.fullmatch(value)
-    try:
-        if found is None:
-            raise ValueError("its form")
-        year, month, day, hour, minute, second = (int(field or 0) for field in found.groups()[:6])
-        zone = UTC if found[7] else None
-        seconds = datetime(year, month, day, hour, minute, second, tzinfo=zone).timestamp()
-        if seconds < 0:
-            raise ValueError("before the epoch")
-    except (ValueError, OverflowError):
-        raise KeyFileException(
-            f"{name} is no time such as 20300131 or 20300131120000Z: {printable(value, 40)}"
-        ) from None
-    return int(seconds)
+    return None if value is None else read_time(value, name)
