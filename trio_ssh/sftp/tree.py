@@ -378,16 +378,20 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
             folded = name.decode("ascii").lower()
         else:
             folded = unicodedata.normalize("NFC", decoded(name)).casefold()
-        other = seen.setdefault(folded, name)
-        if other is name:
+        other = seen.get(folded)
+        if other is None:
+            seen[folded] = name
             return True
         if other == name:
             return False
         if await trio.to_thread.run_sync(self._local.folds_case, directory.below):
             text = f"is the same name as {decoded(other)!r} in this directory"
             raise FileExistsError(errno.EEXIST, text, os.fsdecode(self._local.shown(joined(directory.below, name))))
-        # More than two of a kind: what has come is compared with the first.
-        return seen.setdefault(f"{folded}/{decoded(name)}", name) is name
+        # More than two of a kind.  No name has a slash, so that the key is nobody else's.
+        whole = f"{folded}/{decoded(name)}"
+        is_new = whole not in seen
+        seen[whole] = name
+        return is_new
 
     async def _add_directory(
         self, directory: _RemoteDirectory, path: bytes, below: bytes, attributes: SFTPAttributes, *, is_link: bool
