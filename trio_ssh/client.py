@@ -284,6 +284,7 @@ class SSHClient:
                             jump.host,
                             jump.port,
                             jump.user,
+                            passphrase=passphrase,
                             look_for_keys=look_for_keys,
                             allow_agent=allow_agent,
                             known_hosts=known_hosts,

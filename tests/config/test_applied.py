@@ -197,8 +197,14 @@ async def test_methods_are_tried_in_the_order_that_is_preferred() -> None:
             r"password was not tried: PasswordAuthentication \(ssh_c",
         ),
         ("PreferredAuthentications hostbased", r"publickey was not tried: PreferredAuthentications \(ssh_config:1\)"),
-        ("PubkeyAcceptedAlgorithms ecdsa-*\nPasswordAuthentication no", "PubkeyAcceptedAlgorithms leaves its alg"),
-        ("PubkeyAcceptedAlgorithms -ssh-ed*\nPasswordAuthentication no", "PubkeyAcceptedAlgorithms leaves its alg"),
+        (
+            "PubkeyAcceptedAlgorithms ecdsa-*\nPasswordAuthentication no",
+            r"only with what PubkeyAcceptedAlgorithms \(ssh_config:1\) accepts",
+        ),
+        (
+            "PubkeyAcceptedAlgorithms -ssh-ed*\nPasswordAuthentication no",
+            r"only with what PubkeyAcceptedAlgorithms \(ssh_config:1\) accepts",
+        ),
     ],
 )
 async def test_what_is_turned_off_is_not_tried_and_the_error_says_so(text: str, note: str) -> None:
@@ -213,6 +219,33 @@ async def test_what_is_turned_off_is_not_tried_and_the_error_says_so(text: str, 
                 found = error
         raise found
     assert server.told == []
+
+
+RSA_KEY = trio_ssh.RSAKey.generate(2048)
+
+
+@pytest.mark.parametrize(
+    ("text", "signs_by"),
+    [
+        ("", "rsa-sha2-512"),
+        ("PubkeyAcceptedAlgorithms rsa-sha2-256", "rsa-sha2-256"),
+        ("PubkeyAcceptedAlgorithms -*512", "rsa-sha2-256"),
+        ("PubkeyAcceptedAlgorithms ^rsa-sha2-256", "rsa-sha2-512"),
+        ("PubkeyAcceptedAlgorithms ssh-ed25519", None),
+        ("HostKeyAlgorithms ssh-ed25519", "rsa-sha2-512"),
+    ],
+)
+async def test_a_key_signs_by_what_is_accepted(text: str, signs_by: str | None) -> None:
+    class Known(Server):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_FAILED
+
+    config = await trio_ssh.SSHConfig.from_text(f"{text}\n{COMMON}")
+    async with serving(Known()) as stream, trio_ssh.SSHClient() as client:
+        with pytest.raises(trio_ssh.AuthenticationException) as raised:
+            await client.connect("alias", sock=stream, config=config, pkey=RSA_KEY)
+    tried = [line for line in raised.value.tried if line.startswith("publickey")]
+    assert [line.split()[1] for line in tried] == ([signs_by] if signs_by is not None else [])
 
 
 async def test_a_certificate_that_is_none_is_a_remark(home: Path) -> None:

@@ -27,6 +27,7 @@ from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_
 
 Config = SSHConfig | ConfigSource | str | Path
 
+_KEYS: Final = (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
 #: In the order in which a client of ours tries them.
 _METHODS: Final = ("publickey", "keyboard-interactive", "password")
 
@@ -59,7 +60,8 @@ class Applied:
         certificate_files: certificates of these keys, or of the agent's.
         keepalive_count: signs of life that may be wanting.
         methods: how to log in, in this order; nothing else is tried.
-        method_notes: why some methods are not among them.
+        method_notes: why some methods are not among them, and some keys not tried.
+        pubkeys: what changes the algorithms of users' signatures.
         accepts_algorithm: whether a key may sign by this algorithm.
         connect_timeout: seconds for a connection, and again for the first key exchange.
         environment: variables for sessions.
@@ -79,6 +81,7 @@ class Applied:
     keepalive_count: int = 3
     methods: Sequence[str] | None = None
     method_notes: Sequence[str] = ()
+    pubkeys: AlgorithmList | None = None
     accepts_algorithm: Callable[[str], bool] | None = None
     connect_timeout: float = math.inf
     environment: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
@@ -113,7 +116,8 @@ def apply(options: SSHOptions | None) -> Applied:
         certificate_files=[path for path in options.certificate_file if path.lower() != "none"],
         keepalive_count=3 if options.server_alive_count_max is None else options.server_alive_count_max,
         methods=methods,
-        method_notes=notes,
+        method_notes=[*notes, *_key_notes(options)],
+        pubkeys=options.pubkey_accepted_algorithms,
         accepts_algorithm=_accepted(options.pubkey_accepted_algorithms),
         connect_timeout=options.connect_timeout or math.inf,
         environment=_environment(options),
@@ -138,15 +142,19 @@ def _algorithms(
     wanted: AlgorithmList | None = getattr(options, attribute)
     if wanted is None:
         return None
-    # What only OpenSSH knows is left out: a list that was written for it should not have to be written anew.  A pattern
-    # stands for what is sound; what is not, somebody has to name.
-    found = wanted.apply(default, [name for name in known if name in default or name in wanted.names])
+    found = _apply(wanted, default, known)
     if not found:
         raise ConfigParseError(
             f"{options.place(attribute)}: nothing is left of '{wanted}' that is known here. Known are: "
             f"{', '.join(known)}"
         )
     return found
+
+
+def _apply(wanted: AlgorithmList, default: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    # What only OpenSSH knows is left out: a list that was written for it should not have to be written anew.  A pattern
+    # stands for what is sound; what is not, somebody has to name.
+    return wanted.apply(default, [name for name in known if name in default or name in wanted.names])
 
 
 def _accepted(wanted: AlgorithmList | None) -> Callable[[str], bool] | None:
@@ -201,6 +209,13 @@ def _methods(options: SSHOptions) -> tuple[tuple[str, ...] | None, tuple[str, ..
     return tuple(allowed), tuple(notes)
 
 
+def _key_notes(options: SSHOptions) -> list[str]:
+    wanted = options.pubkey_accepted_algorithms
+    if _accepted(wanted) is None:
+        return []
+    return [f"keys were tried only with what {options.place('pubkey_accepted_algorithms')} accepts, '{wanted}'"]
+
+
 def _environment(options: SSHOptions) -> dict[str, str]:
     """Return the variables that ``SendEnv`` takes from ours, and those of ``SetEnv``."""
     wanted = options.send_env
@@ -226,7 +241,7 @@ def choose_algorithms(
         compressions = ("zlib@openssh.com", "none")
     if security is not None:
         applied = Applied()
-    return checked_algorithms(
+    algorithms = checked_algorithms(
         Role.CLIENT,
         security,
         kex=kex if kex is not None else applied.kex,
@@ -235,6 +250,10 @@ def choose_algorithms(
         macs=macs if macs is not None else applied.macs,
         compressions=compressions,
     )
+    if applied.pubkeys is None:
+        return algorithms
+    # Nothing may be left of these: then no key is tried, and the error says why.
+    return attrs.evolve(algorithms, pubkeys=_apply(applied.pubkeys, algorithms.pubkeys, _KEYS))
 
 
 def prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
