@@ -7,14 +7,15 @@ from typing import Final, NoReturn
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey, MLKEM1024PublicKey
+from cryptography.hazmat.primitives.asymmetric.x448 import X448PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from trio_ssh.crypto import agreement_ecdh, agreement_hybrid, defaults
-from trio_ssh.crypto.agreement import KEX
-from trio_ssh.crypto.agreement_ecdh import NistAgreement, X25519Agreement, encode_secret, x25519
-from trio_ssh.crypto.agreement_hybrid import HybridClientAgreement, HybridServerAgreement
+from trio_ssh.crypto.agreement import KEX, AgreementAlgorithm, ClientAgreement, ServerAgreement
+from trio_ssh.crypto.agreement_ecdh import NistAgreement, X448Agreement, X25519Agreement, encode_secret, x25519
+from trio_ssh.crypto.agreement_hybrid import ML_KEM_768, HybridClientAgreement, HybridServerAgreement
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.wire.numbers import DisconnectReason
 
@@ -25,11 +26,21 @@ NISTP: Final = {
 }
 SHARE_SIZES: Final = {
     "mlkem768x25519-sha256": (1216, 1120),
+    "mlkem768nistp256-sha256": (1249, 1153),
+    "mlkem1024nistp384-sha384": (1665, 1665),
+    "curve448-sha512": (56, 56),
     "curve25519-sha256": (32, 32),
     "curve25519-sha256@libssh.org": (32, 32),
     "ecdh-sha2-nistp256": (65, 65),
     "ecdh-sha2-nistp384": (97, 97),
     "ecdh-sha2-nistp521": (133, 133),
+}
+
+#: Where ML-KEM's part of a share ends: the client's, and the server's.
+HYBRIDS: Final = {
+    "mlkem768x25519-sha256": (1184, 1088),
+    "mlkem768nistp256-sha256": (1184, 1088),
+    "mlkem1024nistp384-sha384": (1568, 1568),
 }
 
 # Points of small order: whatever the private key, the result is zero.  The last two are the first two plus p.
@@ -50,22 +61,34 @@ def mpint(value: int) -> bytes:
     return len(body).to_bytes(4, "big") + body
 
 
+def new_client(name: str) -> ClientAgreement:
+    algorithm = KEX[name]
+    assert isinstance(algorithm, AgreementAlgorithm)
+    return algorithm.new_client()
+
+
+def new_server(name: str) -> ServerAgreement:
+    algorithm = KEX[name]
+    assert isinstance(algorithm, AgreementAlgorithm)
+    return algorithm.new_server()
+
+
 def client_refuses(name: str, share: bytes) -> None:
-    client = KEX[name].new_client()
+    client = new_client(name)
     with pytest.raises(RemoteProtocolError) as caught:
         client.finish(share)
     assert caught.value.reason is DisconnectReason.KEY_EXCHANGE_FAILED
 
 
 def server_refuses(name: str, share: bytes) -> None:
-    server = KEX[name].new_server()
+    server = new_server(name)
     with pytest.raises(RemoteProtocolError) as caught:
         server.respond(share)
     assert caught.value.reason is DisconnectReason.KEY_EXCHANGE_FAILED
 
 
 def nist_point(name: str) -> bytes:
-    return KEX[name].new_client().our_share
+    return new_client(name).our_share
 
 
 def compressed(curve: ec.EllipticCurve) -> bytes:
@@ -76,27 +99,27 @@ def compressed(curve: ec.EllipticCurve) -> bytes:
 # -- every agreement
 
 
-@pytest.mark.parametrize("name", defaults.KEX)
+@pytest.mark.parametrize("name", SHARE_SIZES)
 def test_both_sides_agree(name: str) -> None:
-    client = KEX[name].new_client()
-    share, secret = KEX[name].new_server().respond(client.our_share)
+    client = new_client(name)
+    share, secret = new_server(name).respond(client.our_share)
     assert client.finish(share) == secret
     assert (len(client.our_share), len(share)) == SHARE_SIZES[name]
 
 
-@pytest.mark.parametrize("name", defaults.KEX)
+@pytest.mark.parametrize("name", SHARE_SIZES)
 def test_every_exchange_is_fresh(name: str) -> None:
-    client = KEX[name].new_client()
-    first, first_secret = KEX[name].new_server().respond(client.our_share)
-    second, second_secret = KEX[name].new_server().respond(client.our_share)
+    client = new_client(name)
+    first, first_secret = new_server(name).respond(client.our_share)
+    second, second_secret = new_server(name).respond(client.our_share)
     assert first != second
     assert first_secret != second_secret
-    assert KEX[name].new_client().our_share != client.our_share
+    assert new_client(name).our_share != client.our_share
 
 
-@pytest.mark.parametrize("name", defaults.KEX)
+@pytest.mark.parametrize("name", SHARE_SIZES)
 def test_a_share_of_any_other_length_is_the_peer_s_error(name: str) -> None:
-    client_share, server_share = nist_point(name), KEX[name].new_server().respond(nist_point(name))[0]
+    client_share, server_share = nist_point(name), new_server(name).respond(nist_point(name))[0]
     for share in (b"", b"\x00", b"\x04", server_share[:-1], server_share + b"\x00", bytes(100_000)):
         client_refuses(name, share)
     for share in (b"", b"\x00", b"\x04", client_share[:-1], client_share + b"\x00", bytes(100_000)):
@@ -104,8 +127,11 @@ def test_a_share_of_any_other_length_is_the_peer_s_error(name: str) -> None:
 
 
 def test_the_hashes_of_the_exchanges() -> None:
-    assert {name: KEX[name].hash_name for name in KEX.names()} == {
+    assert {name: KEX[name].hash_name for name in KEX.names() if not name.startswith("diffie")} == {
         "mlkem768x25519-sha256": "sha256",
+        "mlkem768nistp256-sha256": "sha256",
+        "mlkem1024nistp384-sha384": "sha384",
+        "curve448-sha512": "sha512",
         "curve25519-sha256": "sha256",
         "curve25519-sha256@libssh.org": "sha256",
         "ecdh-sha2-nistp256": "sha256",
@@ -115,14 +141,16 @@ def test_the_hashes_of_the_exchanges() -> None:
     assert all(KEX[name].name == name for name in KEX.names())
 
 
-def test_every_agreement_that_exists_is_offered_the_hybrid_first() -> None:
-    assert set(defaults.KEX) == set(KEX.names())
-    assert defaults.KEX[0] == "mlkem768x25519-sha256"
+def test_every_agreement_that_exists_is_offered_by_some_profile_and_a_hybrid_first() -> None:
+    assert set(defaults.PROFILES["legacy"].client.kex) == set(KEX.names())
+    for profile in defaults.PROFILES.values():
+        assert profile.client.kex[0] in defaults.POST_QUANTUM
+        assert profile.server.kex[0] in defaults.POST_QUANTUM
 
 
 def test_no_private_key_is_seen_in_a_repr() -> None:
-    for name in defaults.KEX:
-        for side in (KEX[name].new_client(), KEX[name].new_server()):
+    for name in SHARE_SIZES:
+        for side in (new_client(name), new_server(name)):
             assert repr(side).startswith(f"<{type(side).__module__}.{type(side).__name__} object")
 
 
@@ -274,7 +302,7 @@ def test_a_share_that_is_no_point_is_the_peer_s_error(name: str) -> None:
 
 def test_a_hybrid_client_agrees_with_a_server_made_of_its_parts() -> None:
     """draft-ietf-sshm-mlkem-hybrid-kex: shares are joined, and K is the string SHA-256(K_PQ || K_CL)."""
-    client = KEX["mlkem768x25519-sha256"].new_client()
+    client = new_client("mlkem768x25519-sha256")
     server_x25519 = X25519PrivateKey.generate()
     k_pq, ciphertext = MLKEM768PublicKey.from_public_bytes(client.our_share[:1184]).encapsulate()
     k_cl = server_x25519.exchange(X25519PublicKey.from_public_bytes(client.our_share[1184:]))
@@ -285,17 +313,19 @@ def test_a_hybrid_client_agrees_with_a_server_made_of_its_parts() -> None:
 def test_a_hybrid_server_agrees_with_a_client_made_of_its_parts() -> None:
     kem, classic = MLKEM768PrivateKey.generate(), X25519PrivateKey.generate()
     init = kem.public_key().public_bytes_raw() + classic.public_key().public_bytes_raw()
-    reply, secret = KEX["mlkem768x25519-sha256"].new_server().respond(init)
+    reply, secret = new_server("mlkem768x25519-sha256").respond(init)
     k_pq = kem.decapsulate(reply[:1088])
     k_cl = classic.exchange(X25519PublicKey.from_public_bytes(reply[1088:]))
     assert secret == b"\x00\x00\x00\x20" + hashlib.sha256(k_pq + k_cl).digest()
 
 
 def test_both_halves_of_the_hybrid_count() -> None:
-    kem, private = MLKEM768PrivateKey.generate(), os.urandom(32)
-    client = HybridClientAgreement(kem, private)
-    reply, secret = HybridServerAgreement(os.urandom(32)).respond(client.our_share)
-    other_reply, _ = HybridServerAgreement(os.urandom(32)).respond(client.our_share)
+    def new_server() -> HybridServerAgreement:
+        return HybridServerAgreement(ML_KEM_768, "sha256", X25519Agreement(os.urandom(32)))
+
+    client = HybridClientAgreement(ML_KEM_768, "sha256", MLKEM768PrivateKey.generate(), X25519Agreement(os.urandom(32)))
+    reply, secret = new_server().respond(client.our_share)
+    other_reply, _ = new_server().respond(client.our_share)
     assert client.finish(reply) == secret
     assert client.finish(reply[:1088] + other_reply[1088:]) != secret
     assert client.finish(other_reply[:1088] + reply[1088:]) != secret
@@ -306,8 +336,8 @@ def test_both_halves_of_the_hybrid_count() -> None:
 @pytest.mark.parametrize("share", SMALL_ORDER, ids=bytes.hex)
 def test_a_hybrid_share_with_a_point_of_small_order_is_the_peer_s_error(share: bytes) -> None:
     name = "mlkem768x25519-sha256"
-    client = KEX[name].new_client()
-    reply, _ = KEX[name].new_server().respond(client.our_share)
+    client = new_client(name)
+    reply, _ = new_server(name).respond(client.our_share)
     server_refuses(name, client.our_share[:1184] + share)
     client_refuses(name, reply[:1088] + share)
 
@@ -316,13 +346,108 @@ def test_a_hybrid_share_with_a_point_of_small_order_is_the_peer_s_error(share: b
 @pytest.mark.parametrize("place", [0, 1, 383, 767])
 def test_an_encapsulation_key_that_fails_the_modulus_check_is_the_peer_s_error(place: int, coefficient: int) -> None:
     """FIPS 203 s7.2: every one of the 768 coefficients of 12 bits is below 3329."""
-    share = KEX["mlkem768x25519-sha256"].new_client().our_share
+    share = new_client("mlkem768x25519-sha256").our_share
     packed = int.from_bytes(share[:1152], "little")
     packed = packed & ~(0xFFF << 12 * place) | coefficient << 12 * place
     server_refuses("mlkem768x25519-sha256", packed.to_bytes(1152, "little") + share[1152:])
     # The same key with the largest coefficient that there may be is a key.
     packed = packed & ~(0xFFF << 12 * place) | 3328 << 12 * place
-    KEX["mlkem768x25519-sha256"].new_server().respond(packed.to_bytes(1152, "little") + share[1152:])
+    new_server("mlkem768x25519-sha256").respond(packed.to_bytes(1152, "little") + share[1152:])
+
+
+@pytest.mark.parametrize("name", HYBRIDS)
+def test_a_hybrid_s_parts_are_of_their_own_lengths_each(name: str) -> None:
+    """A share of the right length in all, cut elsewhere, is two parts of wrong lengths; nothing shifts."""
+    client = new_client(name)
+    reply, secret = new_server(name).respond(client.our_share)
+    assert client.finish(reply) == secret
+    at_key, at_ciphertext = HYBRIDS[name]
+    for share in (client.our_share[1:], client.our_share[:at_key], client.our_share[at_key:], client.our_share * 2):
+        server_refuses(name, share)
+    for share in (reply[1:], reply[:at_ciphertext], reply[at_ciphertext:], reply * 2, bytes(len(reply))):
+        client_refuses(name, share)
+    server_refuses(name, bytes(len(client.our_share)))
+    server_refuses(name, b"\xff" * len(client.our_share))
+    # FIPS 203 s6.3: of ML-KEM's part, nothing that has its length is noticed by a client; the secret is another.
+    garbled = bytes(at_ciphertext) + reply[at_ciphertext:]
+    assert client.finish(garbled) != secret
+
+
+@pytest.mark.parametrize("name", ["mlkem768nistp256-sha256", "mlkem1024nistp384-sha384"])
+def test_a_hybrid_s_nist_part_is_a_point_on_its_curve(name: str) -> None:
+    client = new_client(name)
+    reply, _ = new_server(name).respond(client.our_share)
+    at_key, at_ciphertext = HYBRIDS[name]
+    size = (len(client.our_share) - at_key - 1) // 2
+    for point in (bytes(1 + 2 * size), b"\x04" + bytes(2 * size), b"\x04" + b"\xff" * (2 * size)):
+        server_refuses(name, client.our_share[:at_key] + point)
+        client_refuses(name, reply[:at_ciphertext] + point)
+    off_the_curve = client.our_share[:-1] + bytes((client.our_share[-1] ^ 1,))
+    server_refuses(name, off_the_curve)
+
+
+def test_a_nist_hybrid_hashes_the_point_in_full_length() -> None:
+    """draft-ietf-sshm-mlkem-hybrid-kex: K_CL is the x coordinate as SEC1 encodes a field element, zeros in front too."""
+    for name, curve, hash_name in (
+        ("mlkem768nistp256-sha256", ec.SECP256R1(), "sha256"),
+        ("mlkem1024nistp384-sha384", ec.SECP384R1(), "sha384"),
+    ):
+        at_key, _ = HYBRIDS[name]
+        client = new_client(name)
+        private = ec.generate_private_key(curve)
+        point = ec.EllipticCurvePublicKey.from_encoded_point(curve, client.our_share[at_key:])
+        k_cl = private.exchange(ec.ECDH(), point)
+        assert len(k_cl) == (curve.key_size + 7) // 8
+        read = (MLKEM768PublicKey if at_key == 1184 else MLKEM1024PublicKey).from_public_bytes
+        k_pq, ciphertext = read(client.our_share[:at_key]).encapsulate()
+        ours = private.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+        digest = hashlib.new(hash_name, k_pq + k_cl).digest()
+        assert client.finish(ciphertext + ours) == len(digest).to_bytes(4, "big") + digest
+
+
+# -- Curve448
+
+
+def test_curve448_as_in_rfc_7748() -> None:
+    """RFC 7748 s6.2."""
+    alice = X448PrivateKey.from_private_bytes(
+        bytes.fromhex(
+            "9a8f4925d1519f5775cf46b04b5800d4ee9ee8bae8bc5565d498c28dd9c9baf5"
+            "74a9419744897391006382a6f127ab1d9ac2d8c0a598726b"
+        )
+    )
+    bob = X448PrivateKey.from_private_bytes(
+        bytes.fromhex(
+            "1c306a7ac2a0e2e0990b294470cba339e6453772b075811d8fad0d1d6927c120"
+            "bb5ee8972b0d3e21374c9c921b09d1b0366f10b65173992d"
+        )
+    )
+    secret = bytes.fromhex(
+        "07fff4181ac6cc95ec1c16a94a0f74d12da232ce40a77552281d282bb60c0b56"
+        "fd2464c335543936521c24403085d59a449a5037514a879d"
+    )
+    ours, theirs = X448Agreement(alice), X448Agreement(bob)
+    assert ours.our_share.hex().startswith("9b08f7cc31b7e3e67d22d5aea121074a273bd2b83de09c63faa73d2c")
+    assert ours.finish(theirs.our_share) == b"\x00\x00\x00\x38" + secret
+    assert theirs.respond(ours.our_share) == (theirs.our_share, b"\x00\x00\x00\x38" + secret)
+
+
+#: p = 2**448 - 2**224 - 1, little-endian.
+P448: Final = 2**448 - 2**224 - 1
+
+
+@pytest.mark.parametrize("value", [0, 1, P448 - 1, P448, P448 + 1])
+def test_a_share_of_small_order_on_curve448_is_the_peer_s_error(value: int) -> None:
+    """RFC 7748 s6.2, RFC 8731 s3."""
+    share = value.to_bytes(56, "little")
+    client_refuses("curve448-sha512", share)
+    server_refuses("curve448-sha512", share)
+
+
+@pytest.mark.parametrize("size", [0, 1, 32, 55, 57, 112])
+def test_a_share_of_another_length_is_none_on_curve448(size: int) -> None:
+    client_refuses("curve448-sha512", b"\x05" * size)
+    server_refuses("curve448-sha512", b"\x05" * size)
 
 
 def test_an_openssl_without_ml_kem_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
