@@ -83,7 +83,7 @@ class RemoteWriter:
         self._atomic = atomic
         self._resume = resume
         self._replaced_mode: int | None = None
-        self._has_failed = True
+        self._has_part = False
         self.path: bytes = path
         self.written: bytes = path
         self.handle: bytes = b""
@@ -161,6 +161,7 @@ class RemoteWriter:
                     error.add_note("the part can't be written beside its target; atomic=False writes the target itself")
                 raise
         self.handle = opened.handle
+        self._has_part = bool(self.part)
         if self._resume:
             reply = await self._link.ask(Fstat(self.handle), Attrs, decoded(path))
             self.kept_bytes = reply.attributes.st_size or 0
@@ -218,6 +219,7 @@ class RemoteWriter:
                 raise OSError(errno.EIO, text, decoded(self.written))
         if self.part:
             await self._rename()
+            self._has_part = False
         return result
 
     async def _set_one_by_one(self, attributes: SFTPAttributes) -> None:
@@ -264,5 +266,6 @@ class RemoteWriter:
         if self.handle and self._link.failure is None:
             self._link.close_later(self.handle)
             self.handle = b""
-            if remove and self.part:
-                request_later(self._link, Remove(self.written))
+        if remove and self._has_part:
+            self._has_part = False
+            request_later(self._link, Remove(self.written))
