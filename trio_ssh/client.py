@@ -15,10 +15,19 @@ from trio_ssh.auth import load_credentials, log_in
 from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorithms, prefer_known, read_config
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
-from trio_ssh.config.trust import HostCheck, load_known_hosts, load_revoked, name_on_record, policy_of
+from trio_ssh.config.trust import (
+    HostCheck,
+    KnownHosts,
+    host_key_updates,
+    load_known_hosts,
+    load_revoked,
+    name_on_record,
+    policy_of,
+)
 from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
+from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.signer import Signer
@@ -37,8 +46,6 @@ from trio_ssh.sftp.client import SFTPClient
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.wire.connection import EnvironmentRequest
 from trio_ssh.wire.text import printable
-
-KnownHosts = HostKeys | str | Path | Sequence[str | Path]
 
 
 class SSHClient:
@@ -178,6 +185,8 @@ class SSHClient:
         identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
+        host_key_alias: str | None = None,
+        update_host_keys: UpdateHostKeys | None = None,
         sock: trio.abc.Stream | None = None,
         via: JumpClient | None = None,
         compress: bool | None = None,
@@ -210,6 +219,10 @@ class SSHClient:
             prompt_handler: answers keyboard-interactive prompts.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, those of the
                 configuration, or the user's and the system's known_hosts, are read.
+            host_key_alias: the name to look the host up by, instead of `hostname` and `port`.
+            update_host_keys: whether the record of a known host follows what the server proves to be its keys:
+                ``"yes"``, ``"no"``, or ``"ask"``, which has the policy decide; None for the configuration's, or, where
+                the host is in the user's own known_hosts, yes.
             sock: any connected stream, instead of a way to `hostname` and `port`; the client's from now on.
             via: a client of a host that connects to `hostname` and `port` in our place; it stays connected.
             compress: offer zlib first.
@@ -256,7 +269,7 @@ class SSHClient:
                     applied, security, compress, kex, host_key_algorithms, ciphers, macs, compressions
                 )
                 known = await self._known_hosts(known_hosts, options)
-                name = name_on_record(options, target, port)
+                name = name_on_record(options, target, port, host_key_alias)
                 if host_key_algorithms is None and not applied.keeps_host_key_order:
                     algorithms = prefer_known(algorithms, known, name)
                 credentials = await load_credentials(
@@ -288,6 +301,7 @@ class SSHClient:
                             look_for_keys=look_for_keys,
                             allow_agent=allow_agent,
                             known_hosts=known_hosts,
+                            update_host_keys=update_host_keys,
                             via=before,
                             limits=limits,
                             config=config,
@@ -307,9 +321,12 @@ class SSHClient:
             transport = Transport(
                 stream, limits=limits, algorithms=algorithms, log_channel=self._log_channel, nursery=self._block.nursery
             )
+            updates = host_key_updates(
+                transport, check_host_key, update_host_keys, options, known_hosts, self._has_loaded_keys
+            )
             try:
                 with trio.move_on_after(limits.login_seconds) as login:
-                    await self._exchange_keys(transport, check_host_key, applied.connect_timeout)
+                    await self._exchange_keys(transport, check_host_key, updates, applied.connect_timeout)
                     await log_in(transport, username, credentials)
                 if login.cancelled_caught:
                     raise ConnectionLost(
@@ -329,10 +346,12 @@ class SSHClient:
             if keepalive:
                 transport.set_keepalive(keepalive, applied.keepalive_count)
 
-    async def _exchange_keys(self, transport: Transport, check: HostCheck, seconds: float) -> None:
+    async def _exchange_keys(
+        self, transport: Transport, check: HostCheck, updates: HostKeyUpdates | None, seconds: float
+    ) -> None:
         with trio.move_on_after(seconds):
             try:
-                await transport._exchange_as_client(check, None)
+                await transport._exchange_as_client(check, updates)
             except ConnectionLost as error:
                 if isinstance(error.__cause__, ProxyCommandFailure):
                     raise error.__cause__ from None
@@ -587,6 +606,8 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
         known_hosts: KnownHosts | None = None,
+        host_key_alias: str | None = None,
+        update_host_keys: UpdateHostKeys | None = None,
         policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy] | None = None,
         sock: trio.abc.Stream | None = None,
         via: JumpClient | None = None,
@@ -619,6 +640,8 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 identities_only=identities_only,
                 prompt_handler=prompt_handler,
                 known_hosts=known_hosts,
+                host_key_alias=host_key_alias,
+                update_host_keys=update_host_keys,
                 sock=sock,
                 via=via,
                 compress=compress,

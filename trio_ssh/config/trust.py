@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import attrs
 import trio
 
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.errors import BadHostKeyException, ConfigParseError, KeyFileException
+from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import AcceptNewPolicy, KnowsHosts, MissingHostKeyPolicy, RejectPolicy, decide
 from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.transport import Transport
+
+KnownHosts = HostKeys | str | Path | Sequence[str | Path]
 
 USER_KNOWN_HOSTS: str = "~/.ssh/known_hosts"
 SYSTEM_KNOWN_HOSTS: str = "/etc/ssh/ssh_known_hosts"
@@ -27,16 +32,32 @@ def policy_of(options: SSHOptions | None) -> MissingHostKeyPolicy:
     """
     if options is None or options.strict_host_key_checking not in ("no", "accept-new"):
         return RejectPolicy()
-    files = options.user_known_hosts_file
-    path = os.path.expanduser(USER_KNOWN_HOSTS) if files is None else files[0] if files else None
-    return AcceptNewPolicy(path, is_hashed=bool(options.hash_known_hosts))
+    files = user_known_hosts(options)
+    return AcceptNewPolicy(files[0] if files else None, is_hashed=bool(options.hash_known_hosts))
 
 
-def name_on_record(options: SSHOptions | None, hostname: str, port: int) -> str:
+def name_on_record(options: SSHOptions | None, hostname: str, port: int, alias: str | None = None) -> str:
     """Return the name under which a host's key is looked up."""
-    if options is not None and options.host_key_alias is not None:
-        return known_hosts_name(options.host_key_alias, 22)  # an alias has no port
-    return known_hosts_name(hostname, port)
+    if alias is None and options is not None:
+        alias = options.host_key_alias
+    # An alias has no port.
+    return known_hosts_name(hostname, port) if alias is None else known_hosts_name(alias, 22)
+
+
+def user_known_hosts(options: SSHOptions | None) -> tuple[str, ...]:
+    """Return the files of the user's own, of which the first is added to."""
+    files = options.user_known_hosts_file if options is not None else None
+    return (USER_KNOWN_HOSTS,) if files is None else files
+
+
+def _update_mode(options: SSHOptions | None) -> UpdateHostKeys:
+    """Return what ``UpdateHostKeys`` says, or else ssh's default: yes, in the user's usual file."""
+    if options is None:
+        return "yes"
+    if options.update_host_keys is not None:
+        return cast("UpdateHostKeys", options.update_host_keys)
+    is_usual = options.user_known_hosts_file is None and options.verify_host_key_dns in (None, "no")
+    return "yes" if is_usual else "no"
 
 
 async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
@@ -45,13 +66,12 @@ async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
     Raises:
         OSError: there is one, and it can't be read.
     """
-    user = options.user_known_hosts_file if options is not None else None
     system = options.global_known_hosts_file if options is not None else None
     keys = HostKeys()
 
     def load() -> None:
         for path in (
-            *(user if user is not None else (USER_KNOWN_HOSTS,)),
+            *user_known_hosts(options),
             *(system if system is not None else (SYSTEM_KNOWN_HOSTS,)),
         ):
             expanded = Path(path).expanduser()
@@ -117,3 +137,48 @@ class HostCheck:
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
             case HostKeyStatus.UNKNOWN:
                 await decide(self.policy, self.client, self.name, key)
+
+
+def host_key_updates(
+    transport: Transport,
+    check: HostCheck,
+    wanted: UpdateHostKeys | None,
+    options: SSHOptions | None,
+    known_hosts: KnownHosts | None,
+    has_loaded_keys: bool,
+) -> HostKeyUpdates | None:
+    """Return what keeps the record of a host's keys up to date; None where it is left alone.
+
+    Args:
+        wanted: what the caller says.
+        known_hosts: what the caller gave in place of the usual files.
+        has_loaded_keys: the client has files of its own.
+    """
+    is_given = known_hosts is not None or has_loaded_keys
+    mode = wanted or ("no" if is_given else _update_mode(options))
+    if mode == "no":
+        return None
+    files: Sequence[str | Path] | None
+    match known_hosts:
+        case HostKeys():
+            files = None
+        case str() | Path():
+            files = [known_hosts]
+        case None if has_loaded_keys:
+            own = check.client.host_keys_filename
+            files = [own] if own is not None else []
+        case None:
+            files = user_known_hosts(options)
+        case _:
+            files = known_hosts
+    return HostKeyUpdates(
+        transport,
+        check.client,
+        check.name,
+        check.known,
+        files=files,
+        mode=mode,
+        policy=check.policy,
+        is_hashed=options is not None and bool(options.hash_known_hosts),
+        revoked=check.revoked,
+    )

@@ -61,3 +61,6 @@ class PeerHandler:
     def global_requested(self, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Decide about a request that concerns no channel."""
         return REFUSED
+
+    def logged_in(self) -> None:
+        """Server: a user is logged in, and the client is about to hear it.  Mustn't raise."""

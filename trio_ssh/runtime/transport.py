@@ -235,6 +235,11 @@ class Transport(Link):
             raise LocalProtocolError("no key exchange has finished yet")
         return key
 
+    @property
+    def session_id(self) -> bytes:
+        """RFC 4253 s7.2: what names this connection and no other; empty before the first key exchange."""
+        return self._running.core.keying.session_id if self._running is not None else b""
+
     def get_security_options(self) -> SecurityOptions:
         """Return what is enabled; change it before the connection starts."""
         return self._security
@@ -261,6 +266,14 @@ class Transport(Link):
     def add_server_key(self, key: PKey) -> None:
         """Add a host key, of which a server needs at least one; the first of a kind is used."""
         self._host_keys.append(key)
+
+    def get_server_keys(self) -> tuple[PKey, ...]:
+        """Return a server's host keys, in the order in which they were added."""
+        return tuple(self._host_keys)
+
+    def _notify(self, name: str, details: bytes) -> None:
+        """Seal a global request that wants no reply; it leaves with whatever is said next."""
+        self._engine.core.mux.global_request(name, details, wants_reply=False)
 
     async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
         """Read a server's groups for group exchange, or else the system's; return whether there are any.
@@ -657,6 +670,7 @@ class Transport(Link):
                     self._handshake.put(event)
             case LoggedIn(username):
                 self._username = username
+                self._handler.logged_in()
                 self._engine.room.unpark_all()
             case Asked(question) if self._engine.core.role is Role.SERVER:
                 self._peer.question(question)
