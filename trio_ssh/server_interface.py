@@ -7,29 +7,26 @@ are taken for the mistakes that they are, refused and logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final, cast
+from typing import Final
 
 import trio
 
-from trio_ssh.core.questions import (
-    AllowedAuths,
-    AuthResult,
-    BannerWanted,
-    CheckInteractive,
-    CheckInteractiveResponse,
-    CheckNone,
-    CheckPassword,
-    CheckPublicKey,
-    InteractiveQuery,
-    Question,
-)
-from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.core.questions import AuthResult
+from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
-from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, PeerHandler
-from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
+from trio_ssh.server_authentication import ServerAuthentication
+from trio_ssh.server_restrictions import (
+    ORIGINAL_COMMAND,
+    is_internal_sftp,
+    lets_subsystem,
+    permits_channel,
+    permits_global_request,
+    permits_session_request,
+)
 from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, is_left_by_client, run_session
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
@@ -63,6 +60,7 @@ class OpenResult(Enum):
 AUTH_SUCCESSFUL: Final = AuthResult.SUCCESSFUL
 AUTH_PARTIALLY_SUCCESSFUL: Final = AuthResult.PARTIALLY_SUCCESSFUL
 AUTH_FAILED: Final = AuthResult.FAILED
+AUTH_PASSWORD_EXPIRED: Final = AuthResult.PASSWORD_EXPIRED
 OPEN_SUCCEEDED: Final = OpenResult.SUCCEEDED
 OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED: Final = OpenResult.ADMINISTRATIVELY_PROHIBITED
 OPEN_FAILED_CONNECT_FAILED: Final = OpenResult.CONNECT_FAILED
@@ -70,7 +68,7 @@ OPEN_FAILED_UNKNOWN_CHANNEL_TYPE: Final = OpenResult.UNKNOWN_CHANNEL_TYPE
 OPEN_FAILED_RESOURCE_SHORTAGE: Final = OpenResult.RESOURCE_SHORTAGE
 
 
-class ServerInterface(PeerHandler):
+class ServerInterface(ServerAuthentication):
     """A server's decisions and what it does for its users.  Subclass it; each connection has an instance of its own.
 
     A server that serves sessions overrides at least one ``check_auth_`` method and `handle_session`.  Everything is
@@ -80,60 +78,23 @@ class ServerInterface(PeerHandler):
     Attributes:
         transport: the connection, from before the first check on.
         subsystems: what `handle_subsystem` runs, by name.
+        announces_host_keys: whether a client that is logged in is told all host keys, so that it knows the server by
+            the others when one of them is gone.
         completed_auths: the methods by which the user has partly succeeded on this connection, in order: what a second
             factor's check looks at.  A key is among them once its signature was checked, never for a mere probe.
+        restrictions: what the line or the certificate that let the user in forbids; None where there was none.  It is
+            obeyed before any check below is asked.
+        permit_user_environment: take ``environment=`` of authorized_keys.  Off, as for sshd: whoever may write there
+            could otherwise load code into a command that was forced upon them.
     """
 
-    transport: Transport
     subsystems: Mapping[str, Callable[[], SubsystemHandler]] = {}
-    completed_auths: Sequence[str] = ()
+    announces_host_keys: bool = True
+    permit_user_environment: bool = False
     _no_more_sessions = False
+    _proofs_given = 0
     _sessions_at_work = 0
     _channels_at_work = 0
-
-    # -- authentication
-
-    def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
-        """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
-
-        The default names those whose check is overridden.
-        """
-        checks = {
-            "publickey": ServerInterface.check_auth_publickey,
-            "password": ServerInterface.check_auth_password,
-            "keyboard-interactive": ServerInterface.check_auth_interactive,
-        }
-        return [name for name, check in checks.items() if getattr(type(self), check.__name__) is not check]
-
-    def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
-        """Decide whether this user needs no proof at all."""
-        return AuthResult.FAILED
-
-    def check_auth_password(self, username: str, password: str) -> MaybeAwaitable[AuthResult]:
-        """Decide about a password; compare with `hmac.compare_digest`."""
-        return AuthResult.FAILED
-
-    def check_auth_publickey(self, username: str, key: PublicKey) -> MaybeAwaitable[AuthResult]:
-        """Decide whether this key may log this user in.
-
-        Asked about a mere probe too, which proves nothing: remember nothing here.  A signature is checked by trio_ssh,
-        before this.
-        """
-        return AuthResult.FAILED
-
-    def check_auth_interactive(self, username: str, submethods: str) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
-        """Begin keyboard-interactive: return an `InteractiveQuery`, or decide at once."""
-        return AuthResult.FAILED
-
-    def check_auth_interactive_response(
-        self, responses: Sequence[str]
-    ) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
-        """Decide about the answers, one per prompt, or ask once more."""
-        return AuthResult.FAILED
-
-    def get_banner(self) -> MaybeAwaitable[str]:
-        """Return a text that the user reads before logging in; empty for none."""
-        return ""
 
     # -- channels
 
@@ -237,44 +198,12 @@ class ServerInterface(PeerHandler):
 
     # -- how the transport asks
 
-    def answer_question(self, question: Question) -> object:
-        """Ask the check that belongs to a question.  A check that raises refuses."""
-        try:
-            answer = self._check(question)
-        except Exception:
-            return _failed(question)
-        return after(_guarded(question, answer), lambda result: self._note(question, result))
-
-    def _note(self, question: Question, result: object) -> object:
-        """Remember a partial success; its method is named by the question."""
-        method = _METHODS.get(type(question))
-        is_proven = not isinstance(question, CheckPublicKey) or question.is_proven
-        if result is AuthResult.PARTIALLY_SUCCESSFUL and method is not None and is_proven:
-            self.completed_auths = (*self.completed_auths, method)
-        return result
-
-    def _check(self, question: Question) -> MaybeAwaitable[object]:
-        match question:
-            case CheckNone(username):
-                return self.check_auth_none(username)
-            case CheckPassword(username, password):
-                return self.check_auth_password(username, password)
-            case CheckPublicKey(username, key, _):
-                return self.check_auth_publickey(username, key)
-            case CheckInteractive(username, submethods):
-                return after(self.check_auth_interactive(username, submethods), _well_formed)
-            case CheckInteractiveResponse(_, responses):
-                return after(self.check_auth_interactive_response(responses), _well_formed)
-            case BannerWanted():
-                return self.get_banner()
-            case AllowedAuths(username):
-                return after(self.get_allowed_auths(username), _method_names)
-            case _:
-                return None
-
     def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:
         """Ask the check for a channel of this kind."""
         destination: tuple[str, int] | None = None
+        restrictions = self.restrictions
+        if restrictions is not None and not permits_channel(restrictions, channel.kind, details):
+            return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if channel.kind == "direct-tcpip":
             asked = TcpipChannel.decode(details)
             destination = (asked.host, asked.port)
@@ -326,13 +255,26 @@ class ServerInterface(PeerHandler):
         state = channel.session
         if not isinstance(state, SessionState):
             return REFUSED
+        if self.restrictions is not None and not permits_session_request(self.restrictions, name):
+            return REFUSED
         match name:
             case "exec":
-                return self._check_exec(channel, state, ExecRequest.decode(details).command)
+                command = ExecRequest.decode(details).command
+                forced = self._forced_command
+                if forced is not None:
+                    return self._check_exec(channel, state, forced, original=command)
+                return self._check_exec(channel, state, command)
             case "shell":
+                forced = self._forced_command
+                if forced is not None:
+                    return self._check_exec(channel, state, forced)
                 return self._start_session(channel, state, lambda: self.check_channel_shell_request(channel))
             case "subsystem":
-                return self._check_subsystem(channel, state, SubsystemRequest.decode(details).name)
+                subsystem = SubsystemRequest.decode(details).name
+                forced = self._forced_command
+                if forced is not None and not lets_subsystem(forced, subsystem):
+                    return self._check_exec(channel, state, forced, original=subsystem)
+                return self._check_subsystem(channel, state, subsystem)
             case "pty-req":
                 return self._check_pty(channel, state, PtyRequest.decode(details))
             case "env":
@@ -348,7 +290,18 @@ class ServerInterface(PeerHandler):
             case _:
                 return REFUSED
 
-    def _check_exec(self, channel: Channel, state: SessionState, command: str) -> MaybeAwaitable[Answer]:
+    @property
+    def _forced_command(self) -> str | None:
+        return self.restrictions.force_command if self.restrictions is not None else None
+
+    def _check_exec(
+        self, channel: Channel, state: SessionState, command: str, *, original: str | None = None
+    ) -> MaybeAwaitable[Answer]:
+        """Start a command; of a forced one, tell it what was asked for."""
+        if self._forced_command is not None:
+            if is_internal_sftp(command):
+                return REFUSED  # it is no command: sshd says that it allows sftp connections only
+            state.original_command = original or ""
         return self._start_session(
             channel, state, lambda: self.check_channel_exec_request(channel, command), command=command
         )
@@ -374,6 +327,7 @@ class ServerInterface(PeerHandler):
             if not _is_true(decision) or self._sessions_at_work >= self.transport.limits.sessions:
                 return REFUSED
             state.is_started = True
+            self._impose_environment(state)
             if not self._serves_sessions:
                 return GRANTED
             process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
@@ -381,6 +335,17 @@ class ServerInterface(PeerHandler):
             return Answer(True, then=lambda: self._run_session(process))
 
         return after(check(), start)
+
+    def _impose_environment(self, state: SessionState) -> None:
+        """Set what the key's line and a forced command want; a client's own variables of these names don't count."""
+        if self.restrictions is None:
+            return
+        if self.permit_user_environment:
+            state.environment.update(self.restrictions.environment)
+        if self.restrictions.force_command is not None:
+            state.environment.pop(ORIGINAL_COMMAND, None)
+            if state.original_command:
+                state.environment[ORIGINAL_COMMAND] = state.original_command
 
     async def _run_session(self, process: ServerProcess) -> None:
         try:
@@ -449,8 +414,27 @@ class ServerInterface(PeerHandler):
             _granted,
         )
 
+    def logged_in(self) -> None:
+        """Announce the host keys, along with the news of the login."""
+        # Who runs a Transport of his own need not have told us of it.
+        if self.announces_host_keys and hasattr(self, "transport"):
+            self.transport._notify(ANNOUNCE, announcement(self.transport.get_server_keys()))
+
+    def _prove_host_keys(self, details: bytes) -> Answer:
+        if not self.announces_host_keys or self._proofs_given >= _MOST_PROOFS:
+            return REFUSED
+        self._proofs_given += 1
+        negotiated = self.transport.get_negotiated()
+        assert negotiated is not None, "a client that asks is logged in"
+        proofs = prove(
+            details, self.transport.get_server_keys(), self.transport.session_id, negotiated.host_key_algorithm
+        )
+        return REFUSED if proofs is None else Answer(True, proofs)
+
     async def global_requested(self, name: str, details: bytes) -> Answer:
         """Ask the check for a global request."""
+        if self.restrictions is not None and not permits_global_request(self.restrictions, name, details):
+            return REFUSED
         match name:
             case "tcpip-forward":
                 asked = TcpipForward.decode(details)
@@ -462,6 +446,8 @@ class ServerInterface(PeerHandler):
                 asked = TcpipForward.decode(details)
                 await resolved(self.cancel_port_forward_request(asked.address, asked.port))
                 return GRANTED
+            case "hostkeys-prove-00@openssh.com":
+                return self._prove_host_keys(details)
             case "keepalive@openssh.com":
                 return REFUSED  # an answer is all that it wants
             case "no-more-sessions@openssh.com":
@@ -472,51 +458,8 @@ class ServerInterface(PeerHandler):
                 return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
 
 
-_METHODS: Final[Mapping[type[Question], str]] = {
-    CheckNone: "none",
-    CheckPassword: "password",
-    CheckPublicKey: "publickey",
-    CheckInteractive: "keyboard-interactive",
-    CheckInteractiveResponse: "keyboard-interactive",
-}
-
-
-def _method_names(allowed: Sequence[object] | str) -> list[str]:
-    named = allowed.split(",") if isinstance(allowed, str) else list(allowed)
-    names = [name for name in named if isinstance(name, str) and name.isascii()]
-    if names != named:
-        raise TypeError(f"methods are named by str, and not {named!r}")
-    return names
-
-
-def _well_formed(result: object) -> object:
-    """Find malformed prompts where they are still the mistake of whoever made them."""
-    if isinstance(result, InteractiveQuery):
-        texts: list[object] = [result.name, result.instructions, *(prompt.text for prompt in result.as_prompts())]
-        if not all(isinstance(text, str) for text in texts):
-            raise TypeError(f"a query's texts are str, and not {texts!r}")
-    return result
-
-
-def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
-    """Let an awaitable decision refuse where it raises."""
-    if not isinstance(decision, Awaitable):
-        return decision
-    awaitable = cast("Awaitable[object]", decision)
-
-    async def wait() -> object:
-        try:
-            return await awaitable
-        except Exception:
-            return _failed(question)
-
-    return wait()
-
-
-def _failed(question: Question) -> object:
-    """Say what a check that raised has decided: nothing, and nobody is let in."""
-    _log.exception("%s failed: refused", type(question).__name__)
-    return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
+#: Requests for proofs that are answered on one connection: a client has use for one, and each costs a signature a key.
+_MOST_PROOFS: Final = 4
 
 
 def _granted(decision: bool) -> Answer:

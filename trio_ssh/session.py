@@ -121,6 +121,8 @@ class SessionState:
         self.pty: Pty | None = None
         self.is_started = False
         self.forwards_agent = False
+        #: What the client wanted to run, where something else was forced upon it.
+        self.original_command = ""
         self.signals: Inbox[str] = Inbox(keeps_newest=False)
         self.sizes: Inbox[Pty] = Inbox(keeps_newest=True)
 

@@ -1,0 +1,300 @@
+"""Who may log in: `ServerAuthentication`, the part of `ServerInterface` that decides about users.
+
+Every check refuses until it is overridden, and only the exact enum members let anyone in.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Final, cast
+
+from trio_ssh.core.questions import (
+    AllowedAuths,
+    AuthResult,
+    BannerWanted,
+    CheckCertificate,
+    CheckHostbased,
+    CheckInteractive,
+    CheckInteractiveResponse,
+    CheckNone,
+    CheckPassword,
+    CheckPasswordChange,
+    CheckPublicKey,
+    InteractiveQuery,
+    KeyDemands,
+    KeyDemandsWanted,
+    Question,
+)
+from trio_ssh.errors import CertificateException
+from trio_ssh.keys.authorized_keys import AuthorizedKeys
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.key_restrictions import KeyRestrictions
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.handler import PeerHandler
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.waiting import MaybeAwaitable, after
+
+_log = logging.getLogger("trio_ssh.server")
+
+
+class ServerAuthentication(PeerHandler):
+    """A server's decisions about users; see `ServerInterface`."""
+
+    transport: Transport
+    completed_auths: Sequence[str] = ()
+    restrictions: KeyRestrictions | None = None
+    #: Failed attempts on this connection, and requests of any outcome.
+    _failed_auths = 0
+    _asked_auths = 0
+    #: What the check that is running now would have the login restricted to.
+    _imposed: KeyRestrictions | None = None
+    #: What a signature had to attest that is being decided about.
+    _demands: KeyDemands | None = None
+
+    def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
+        """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
+
+        The default names those whose check is overridden.
+        """
+        base = ServerAuthentication
+        checks = {
+            "publickey": (base.check_auth_publickey, base.check_auth_certificate, base.get_authorized_keys),
+            "password": (base.check_auth_password,),
+            "keyboard-interactive": (base.check_auth_interactive,),
+            "hostbased": (base.check_auth_hostbased,),
+        }
+        return [
+            name
+            for name, parts in checks.items()
+            if any(getattr(type(self), check.__name__) is not check for check in parts)
+        ]
+
+    def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this user needs no proof at all."""
+        return AuthResult.FAILED
+
+    def check_auth_password(self, username: str, password: str) -> MaybeAwaitable[AuthResult]:
+        """Decide about a password; compare with `hmac.compare_digest`.
+
+        ``AUTH_PASSWORD_EXPIRED`` says that it is right, and has to be changed first.
+        """
+        return AuthResult.FAILED
+
+    def check_auth_password_change(self, username: str, password: str, new_password: str) -> MaybeAwaitable[AuthResult]:
+        """Check the password, and put the new one in its place; a success logs the user in.
+
+        ``AUTH_PASSWORD_EXPIRED`` asks for another new one.
+        """
+        return AuthResult.FAILED
+
+    def get_authorized_keys(self, username: str) -> MaybeAwaitable[AuthorizedKeys | None]:
+        """Return the keys, and the authorities, that log this user in; None for none.
+
+        Whoever they let in, as a key or by a certificate, may do what the line and the certificate say, and no more.
+        Called for each key that a client shows: a file that changes is read anew, so read it in a thread.
+        """
+        return None
+
+    def check_auth_publickey(self, username: str, key: PublicKey) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this key may log this user in.  The default asks `get_authorized_keys`.
+
+        Asked about a mere probe too, which proves nothing: remember nothing here.  A signature is checked by trio_ssh,
+        before this.
+        """
+        return self._decide_by_authorized_keys(username, key)
+
+    def check_auth_certificate(self, username: str, certificate: Certificate) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this certificate may log this user in.  The default asks `get_authorized_keys`.
+
+        As `check_auth_publickey`.  Of the certificate nothing is known yet but that the authority which it names signed
+        it: `Certificate.check_for_user` tells the rest, and ``restrict(KeyRestrictions.of_certificate(certificate))``
+        has it obeyed.
+        """
+        return self._decide_by_authorized_keys(username, certificate)
+
+    def check_auth_hostbased(
+        self, username: str, key: PublicKey, client_host: str, client_username: str
+    ) -> MaybeAwaitable[AuthResult]:
+        """Decide whether a host may vouch for its user: RFC 4252 s9.
+
+        Args:
+            key: the host's, which it has proven to own.  Look it up under `client_host`.
+            client_host: what the host calls itself.  Anybody can: compare it with `get_peer_address` by the DNS.
+            client_username: who the user is there.
+        """
+        return AuthResult.FAILED
+
+    def restrict(self, restrictions: KeyRestrictions) -> None:
+        """Called in a check: if it lets the user in, then to do no more than this.
+
+        What a mere probe's check says is forgotten; what several methods of one login say adds up.
+        """
+        self._imposed = restrictions if self._imposed is None else self._imposed.merged(restrictions)
+
+    def get_peer_address(self) -> str | None:
+        """Return where the client comes from, as numbers, or None where that isn't known; `restrict` goes by it."""
+        # Who runs a Transport of his own need not have told us of it.
+        peer = self.transport.getpeername() if hasattr(self, "transport") else None
+        if isinstance(peer, tuple) and peer and isinstance(peer[0], str):
+            return peer[0]
+        return None
+
+    def check_auth_interactive(self, username: str, submethods: str) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
+        """Begin keyboard-interactive: return an `InteractiveQuery`, or decide at once."""
+        return AuthResult.FAILED
+
+    def check_auth_interactive_response(
+        self, responses: Sequence[str]
+    ) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
+        """Decide about the answers, one per prompt, or ask once more."""
+        return AuthResult.FAILED
+
+    def get_banner(self) -> MaybeAwaitable[str]:
+        """Return a text that the user reads before logging in; empty for none."""
+        return ""
+
+    # -- how the transport asks
+
+    def answer_question(self, question: Question) -> object:
+        """Ask the check that belongs to a question.  A check that raises refuses."""
+        self._imposed = None
+        try:
+            answer = self._check(question)
+        except Exception:
+            return _failed(question)
+        return after(_guarded(question, answer), lambda result: self._note(question, result))
+
+    def _note(self, question: Question, result: object) -> object:
+        """Remember a success: its method, if more is wanted, and what it is restricted to."""
+        imposed, self._imposed = self._imposed, None
+        method = _METHODS.get(type(question))
+        if method is None:
+            return result
+        is_proven = not isinstance(question, CheckPublicKey | CheckCertificate) or question.is_proven
+        if not is_proven or result not in (AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCESSFUL):
+            return result
+        demands, self._demands = self._demands, None
+        if imposed is not None:
+            if imposed.require_verification and demands is not None and not demands.verification:
+                _log.error("a key whose signatures must be verified was shown one that isn't: refused")
+                return AuthResult.FAILED
+            try:
+                self.restrictions = imposed if self.restrictions is None else self.restrictions.merged(imposed)
+            except CertificateException as error:
+                _log.info("a login was refused: %s", error)
+                return AuthResult.FAILED
+        if result is AuthResult.PARTIALLY_SUCCESSFUL:
+            self.completed_auths = (*self.completed_auths, method)
+        return result
+
+    def _check(self, question: Question) -> MaybeAwaitable[object]:
+        match question:
+            case CheckNone(username):
+                return self.check_auth_none(username)
+            case CheckPassword(username, password):
+                self._asked_auths += 1
+                return self.check_auth_password(username, password)
+            case CheckPasswordChange(username, password, new_password):
+                return self.check_auth_password_change(username, password, new_password)
+            case CheckPublicKey(username, key, _):
+                self._asked_auths += 1
+                return self.check_auth_publickey(username, key)
+            case CheckCertificate(username, certificate, _):
+                self._asked_auths += 1
+                return self.check_auth_certificate(username, certificate)
+            case KeyDemandsWanted(username, key):
+                self._demands = KeyDemands()
+                return after(self._authorize(username, key), self._demand)
+            case CheckHostbased(username, key, client_host, client_username):
+                self._asked_auths += 1
+                return self.check_auth_hostbased(username, key, client_host, client_username)
+            case CheckInteractive(username, submethods):
+                self._asked_auths += 1
+                return after(self.check_auth_interactive(username, submethods), _well_formed)
+            case CheckInteractiveResponse(_, responses):
+                return after(self.check_auth_interactive_response(responses), _well_formed)
+            case BannerWanted():
+                return self.get_banner()
+            case AllowedAuths(username, is_after_failure):
+                self._failed_auths += is_after_failure
+                return after(self.get_allowed_auths(username), _method_names)
+            case _:
+                return None
+
+    def _demand(self, restrictions: KeyRestrictions | None) -> KeyDemands:
+        if restrictions is not None:
+            self._demands = KeyDemands(not restrictions.allow_untouched, restrictions.require_verification)
+        return self._demands or KeyDemands()
+
+    def _authorize(self, username: str, key: PublicKey | Certificate) -> MaybeAwaitable[KeyRestrictions | None]:
+        """Ask the user's authorized keys."""
+        if type(self).get_authorized_keys is ServerAuthentication.get_authorized_keys:
+            return None
+
+        def look_up(keys: AuthorizedKeys | None) -> KeyRestrictions | None:
+            if keys is None:
+                return None
+            return keys.authorize(key, username, now=time.time(), address=self.get_peer_address())
+
+        return after(self.get_authorized_keys(username), look_up)
+
+    def _decide_by_authorized_keys(self, username: str, key: PublicKey | Certificate) -> MaybeAwaitable[AuthResult]:
+        def decide(restrictions: KeyRestrictions | None) -> AuthResult:
+            if restrictions is None:
+                return AuthResult.FAILED
+            self.restrict(restrictions)
+            return AuthResult.SUCCESSFUL
+
+        return after(self._authorize(username, key), decide)
+
+
+_METHODS: Final[Mapping[type[Question], str]] = {
+    CheckNone: "none",
+    CheckPassword: "password",
+    CheckPasswordChange: "password",
+    CheckPublicKey: "publickey",
+    CheckCertificate: "publickey",
+    CheckHostbased: "hostbased",
+    CheckInteractive: "keyboard-interactive",
+    CheckInteractiveResponse: "keyboard-interactive",
+}
+
+
+def _method_names(allowed: Sequence[object] | str) -> list[str]:
+    named = allowed.split(",") if isinstance(allowed, str) else list(allowed)
+    names = [name for name in named if isinstance(name, str) and name.isascii()]
+    if names != named:
+        raise TypeError(f"methods are named by str, and not {named!r}")
+    return names
+
+
+def _well_formed(result: object) -> object:
+    """Find malformed prompts where they are still the mistake of whoever made them."""
+    if isinstance(result, InteractiveQuery):
+        texts: list[object] = [result.name, result.instructions, *(prompt.text for prompt in result.as_prompts())]
+        if not all(isinstance(text, str) for text in texts):
+            raise TypeError(f"a query's texts are str, and not {texts!r}")
+    return result
+
+
+def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
+    """Let an awaitable decision refuse where it raises."""
+    if not isinstance(decision, Awaitable):
+        return decision
+    awaitable = cast("Awaitable[object]", decision)
+
+    async def wait() -> object:
+        try:
+            return await awaitable
+        except Exception:
+            return _failed(question)
+
+    return wait()
+
+
+def _failed(question: Question) -> object:
+    """Say what a check that raised has decided: nothing, and nobody is let in."""
+    _log.exception("%s failed: refused", type(question).__name__)
+    return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
