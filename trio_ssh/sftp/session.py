@@ -133,7 +133,10 @@ class _PacketWalk(ABC):
             Its length; 0 if it isn't complete, and `_needed` tells what would do.
         """
         if len(data) < _TYPE.size:
-            self._needed = _TYPE.size
+            # A length that is none is told from itself: what would be behind it may never come.
+            if len(data) == _U32.size and not 1 <= _U32.unpack_from(data)[0] <= self._limit:
+                raise self._bad_length(_U32.unpack_from(data)[0], data)
+            self._needed = _U32.size if len(data) < _U32.size else _TYPE.size
             return 0
         length, kind = _TYPE.unpack_from(data)
         if not 1 <= length <= self._limit:
@@ -297,7 +300,8 @@ class ClientSession(_PacketWalk):
     # -- what arrives
 
     def _awaited(self, number: int) -> Waiter:
-        waiter = self._pending.pop(number, None)
+        # It stays pending until the reply has proved to be one, so that it hears of the session's end if it isn't.
+        waiter = self._pending.get(number)
         if waiter is None:
             raise RemoteProtocolError(f"an SFTP reply to request {number}, for which nobody waits")
         return waiter
@@ -312,6 +316,7 @@ class ClientSession(_PacketWalk):
         waiter = self._awaited(number)
         if size > waiter.asked or not waiter.asked:
             raise RemoteProtocolError(f"{size} bytes of data where {waiter.asked} were asked for")
+        del self._pending[number]
         if size:
             self._reading = waiter
             self._bulk_left = size
@@ -335,10 +340,13 @@ class ClientSession(_PacketWalk):
         reply_class = _REPLIES.get(payload[0])
         if reply_class is None:
             raise RemoteProtocolError(f"an SFTP packet of type {payload[0]} where a reply was due")
-        waiter = self._awaited(_U32.unpack_from(payload, 1)[0])
+        number = int(_U32.unpack_from(payload, 1)[0])
+        waiter = self._awaited(number)
         if reply_class is not Status and reply_class is not waiter.expects:
             raise RemoteProtocolError(f"{reply_class.__name__} where {waiter.expects.__name__} was due")
-        waiter.on_reply(reply_class.from_payload(payload))
+        reply = reply_class.from_payload(payload)
+        del self._pending[number]
+        waiter.on_reply(reply)
 
 
 def _ask_nobody(question: object) -> None:

@@ -143,6 +143,8 @@ async def find(operations: Operations, pattern: str, *, start: str = "", has_hid
     await trio.lowlevel.checkpoint()
     search = _Search(operations, has_hidden)
     components = [component for component in pattern.split("/") if component]
+    if not components:
+        return ["/"] if pattern else []
     paths = ["/" if pattern.startswith("/") else start]
     is_certain = True
     for number, component in enumerate(components):
@@ -156,10 +158,7 @@ async def find(operations: Operations, pattern: str, *, start: str = "", has_hid
         else:
             paths = [joined(path, component) for path in paths]
             is_certain = False
-    if components:
-        paths = [path for path in paths if path and path != start]
-    else:
-        paths = ["/"] if pattern else []
+    paths = [path for path in paths if path and path != start]
     return paths if is_certain else await search.existing(paths)
 
 
