@@ -12,7 +12,6 @@ import os
 import posixpath
 import stat
 import sys
-import termios
 from collections.abc import Awaitable, Callable
 from typing import Final, Self
 
@@ -23,6 +22,9 @@ import trio_ssh
 from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.progress import ProgressLine
 from trio_ssh.wire.text import printable
+
+if sys.platform != "win32":
+    import termios
 
 #: What a shell says of a command that Ctrl-C ended.
 INTERRUPTED: Final = 130

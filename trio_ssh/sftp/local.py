@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import os
 import stat
+import sys
 from collections.abc import Generator, Sequence
 from typing import Final
 
@@ -25,15 +25,19 @@ import attrs
 
 from trio_ssh.sftp.protocol import MIB
 
+if sys.platform != "win32":
+    import fcntl
+
 #: What one readv or writev takes: POSIX promises 16, Linux and macOS have 1024.
 _VECTORS: Final = 1024
 
 #: Names are bytes of at most so many on every file system that matters.
 _NAME_BYTES: Final = 255
 
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-#: A FIFO that someone planted must not hold up a thread for ever.
-_CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+if sys.platform != "win32":
+    DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    #: A FIFO that someone planted must not hold up a thread for ever.
+    CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -196,7 +200,7 @@ class LocalWriter:
             parent, self._name = os.path.split(path)
             if not self._name:
                 raise OSError(errno.EISDIR, "")
-            self._directory = os.open(parent or b".", _DIRECTORY)
+            self._directory = os.open(parent or b".", DIRECTORY)
         status = self._status(self._name)
         if status is not None and stat.S_ISDIR(status.st_mode):
             raise OSError(errno.EISDIR, "")
@@ -219,7 +223,7 @@ class LocalWriter:
 
     def _open_regular(self) -> None:
         name = self._written_name
-        flags = (os.O_RDWR if self._resume else os.O_WRONLY) | os.O_CREAT | _CAREFULLY
+        flags = (os.O_RDWR if self._resume else os.O_WRONLY) | os.O_CREAT | CAREFULLY
         self._descriptor = os.open(name, flags, self.mode | stat.S_IRUSR | stat.S_IWUSR, dir_fd=self._directory)
         status = os.fstat(self._descriptor)
         if not stat.S_ISREG(status.st_mode) or (self._part and status.st_uid != os.geteuid()):

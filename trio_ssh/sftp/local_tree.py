@@ -13,15 +13,11 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
 
 import attrs
 
-from trio_ssh.sftp.local import Finish, Parts, located
+from trio_ssh.sftp.local import CAREFULLY, DIRECTORY, Finish, Parts, located
 from trio_ssh.sftp.small_files import HEAD_ROOM
-
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW
-_CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def joined(folder: bytes, name: bytes) -> bytes:
@@ -77,7 +73,7 @@ class LocalTree:
         with located(self._root):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._root, mode & 0o777 | stat.S_IRWXU)
-            self._descriptor = os.open(self._root, _DIRECTORY & ~os.O_NOFOLLOW)
+            self._descriptor = os.open(self._root, DIRECTORY)
 
     def close(self) -> None:
         """Close the root."""
@@ -99,7 +95,7 @@ class LocalTree:
         for name in path.split(b"/") if path else ():
             assert name not in (b"", b".", b".."), "names were checked"
             try:
-                inner = os.open(name, _DIRECTORY, dir_fd=descriptor)
+                inner = os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
             finally:
                 os.close(descriptor)
             descriptor = inner
@@ -117,7 +113,7 @@ class LocalTree:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, mode & 0o777 | stat.S_IRWXU, dir_fd=parent)
-                os.close(os.open(name, _DIRECTORY, dir_fd=parent))
+                os.close(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent))
             finally:
                 os.close(parent)
 
@@ -142,7 +138,7 @@ class LocalTree:
 
     def _write_file(self, directory: int, file: NewFile) -> None:
         if not self._atomic:
-            descriptor = os.open(file.name, os.O_WRONLY | os.O_CREAT | _CAREFULLY, file.mode, dir_fd=directory)
+            descriptor = os.open(file.name, os.O_WRONLY | os.O_CREAT | CAREFULLY, file.mode, dir_fd=directory)
             try:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise OSError(errno.EEXIST, "what is there is no file")
@@ -153,7 +149,7 @@ class LocalTree:
             return
         # It is complete a moment later, so that nobody ever finds a part of it to resume: its name need not be known.
         part = b"%s%d.part" % (self._token, next(self._numbers))
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY, file.mode, dir_fd=directory)
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CAREFULLY, file.mode, dir_fd=directory)
         try:
             try:
                 self._fill(descriptor, file)
@@ -237,7 +233,7 @@ class LocalTree:
                 descriptor = self._open(path)
                 name = b"%sA.part" % self._token
                 try:
-                    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _CAREFULLY, 0o600, dir_fd=descriptor))
+                    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CAREFULLY, 0o600, dir_fd=descriptor))
                     try:
                         os.stat(name.replace(b"A", b"a"), dir_fd=descriptor, follow_symlinks=False)
                         self._folds = True
