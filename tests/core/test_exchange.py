@@ -25,17 +25,25 @@ from trio_ssh.core.exchange import (
 from trio_ssh.core.negotiation import DirectionChoice, Negotiated
 from trio_ssh.core.questions import HostKeyOffered, SignatureWanted
 from trio_ssh.core.role import Role
-from trio_ssh.crypto import defaults
 from trio_ssh.crypto.agreement import KEX
-from trio_ssh.crypto.agreement_dh import Group
+from trio_ssh.crypto.agreement_dh import Group, oakley_group
+from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.compression import COMPRESSIONS
+from trio_ssh.crypto.mac import MACS
 from trio_ssh.crypto.moduli import NO_MODULI
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.rsa import RSAKey
-from trio_ssh.wire.exchange import KexEcdhInit, KexEcdhReply
+from trio_ssh.wire.exchange import (
+    KexDhGexGroup,
+    KexDhGexInit,
+    KexDhGexReply,
+    KexDhGexRequest,
+    KexEcdhInit,
+    KexEcdhReply,
+)
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import NewKeys
@@ -73,9 +81,14 @@ def both(
     return client, server, reply
 
 
-@pytest.mark.parametrize("kex", defaults.KEX)
+@pytest.mark.parametrize("kex", KEX.names())
 def test_both_sides_agree_by_every_method(kex: str) -> None:
-    client, server, reply = both(agreed(kex))
+    client = Fed(agree_as_client(agreed(kex), TRANSCRIPT, None))
+    server = Fed(agree_as_server(agreed(kex), TRANSCRIPT, [HOST_KEY], choose))
+    [said] = client.sent
+    while answers := server.hear(said):
+        [said] = client.hear(answers[0])
+    [reply] = sign(server)
     assert client.results == []
     assert client.hear(reply) == []
     assert client.asked == [HostKeyOffered(HOST_KEY.public_key)]
@@ -144,7 +157,7 @@ LIES: Final[dict[str, Change]] = {
 @pytest.mark.parametrize("lie", LIES)
 def test_a_host_that_lies_is_refused_before_anyone_is_asked_to_trust_it(lie: str) -> None:
     """A policy that stores first-seen keys must never see a key whose owner has not signed."""
-    for kex in ("curve25519-sha256", "ecdh-sha2-nistp256", "mlkem768x25519-sha256"):
+    for kex in ("curve25519-sha256", "ecdh-sha2-nistp256", "mlkem768x25519-sha256", "diffie-hellman-group14-sha256"):
         client, _, reply = both(agreed(kex))
         with pytest.raises(RemoteProtocolError):
             client.hear(LIES[lie](reply))
@@ -227,6 +240,10 @@ BAD_SHARES: Final[dict[str, list[bytes]]] = {
     "ecdh-sha2-nistp256": [b"", bytes(65), b"\x04" + bytes(64), b"\x04" + b"\1" * 64, b"\x02" + b"\1" * 32, b"\0"],
     "ecdh-sha2-nistp384": [b"\x04" + b"\1" * 96, b"\x04" + b"\xff" * 96],
     "ecdh-sha2-nistp521": [b"\x04" + b"\1" * 132, b"\x04" + b"\xff" * 132],
+    "diffie-hellman-group14-sha256": [b"", b"\1", b"\0\2", b"\xff" * 256, b"\0" + b"\xff" * 256, b"\2" * 258],
+    "curve448-sha512": [b"", bytes(56), b"\1" + bytes(55), bytes(55), b"\5" * 57],
+    "mlkem768nistp256-sha256": [b"", bytes(1249), b"\xff" * 1249, bytes(1248), bytes(65)],
+    "mlkem1024nistp384-sha384": [b"", bytes(1665), b"\xff" * 1665, bytes(1664), bytes(97)],
     "mlkem768x25519-sha256": [b"", bytes(1216), b"\xff" * 1216, bytes(1215), bytes(1217), bytes(32)],
 }
 
@@ -317,8 +334,8 @@ def test_newkeys_is_no_guess() -> None:
 
 SECRET: Final = SharedSecret(b"\0\0\0\1\x2a", b"\x07" * 32, "sha256", HOST_KEY.public_key)
 SUITES: Final = [
-    *[(name, "") for name in defaults.CIPHERS[:3]],
-    *[(cipher, mac) for cipher in defaults.CIPHERS[3:] for mac in defaults.MACS],
+    *[(name, "") for name in CIPHERS.names() if CIPHERS[name].is_aead],
+    *[(name, mac) for name in CIPHERS.names() if not CIPHERS[name].is_aead for mac in MACS.names()],
 ]
 
 
@@ -378,3 +395,160 @@ def test_a_transcript_tells_fields_apart() -> None:
     first = TRANSCRIPT.digest("sha256", b"ab", b"c", b"", b"")
     second = TRANSCRIPT.digest("sha256", b"a", b"bc", b"", b"")
     assert first != second
+
+
+# -- a group of the server's choice: RFC 4419
+
+GEX: Final = "diffie-hellman-group-exchange-sha256"
+GROUP: Final = oakley_group(2048)
+
+
+def gex_client() -> Fed[SharedSecret]:
+    return Fed(agree_as_client(agreed(GEX), TRANSCRIPT, None))
+
+
+def gex_server() -> Fed[SharedSecret]:
+    return Fed(agree_as_server(agreed(GEX), TRANSCRIPT, [HOST_KEY], lambda *wanted: GROUP))
+
+
+def in_one_group() -> tuple[Fed[SharedSecret], Fed[SharedSecret], KexDhGexReply]:
+    """A client that waits for the reply, the server that has given it, and the reply."""
+    client, server = gex_client(), gex_server()
+    [group] = server.hear(client.sent[0])
+    [init] = client.hear(group)
+    assert server.hear(init) == []
+    [reply] = sign(server)
+    assert isinstance(reply, KexDhGexReply)
+    return client, server, reply
+
+
+def test_a_client_asks_for_a_group_of_the_strength_of_aes() -> None:
+    assert gex_client().sent == [KexDhGexRequest(2048, 3072, 8192)]
+
+
+def test_the_server_s_group_is_what_the_client_asked_for() -> None:
+    wishes: list[tuple[int, int, int]] = []
+
+    def note(*wanted: int) -> Group:
+        wishes.append((wanted[0], wanted[1], wanted[2]))
+        return GROUP
+
+    server = Fed(agree_as_server(agreed(GEX), TRANSCRIPT, [HOST_KEY], note))
+    assert server.hear(KexDhGexRequest(1024, 2048, 4096)) == [KexDhGexGroup(GROUP.prime, 2)]
+    assert wishes == [(1024, 2048, 4096)]
+
+
+def test_the_exchange_hash_holds_the_request_and_the_group() -> None:
+    """RFC 4419 s3: V_C, V_S, I_C, I_S, K_S, min, n, max, p, g, e, f, K."""
+    strings = [b"SSH-2.0-c", b"SSH-2.0-s", b"\x14client", b"\x14server", b"host key"]
+    expected = b"".join(len(part).to_bytes(4, "big") + part for part in strings)
+    expected += b"".join(size.to_bytes(4, "big") for size in (1024, 2048, 8192))
+    expected += b"\0\0\0\x02\0\x80" + b"\0\0\0\x01\x02" + b"\0\0\0\x01\x7f" + b"\0\0\0\x02\0\xff" + b"\0\0\0\x01\x05"
+    digest = TRANSCRIPT.digest_in_group(
+        "sha256", b"host key", KexDhGexRequest(1024, 2048, 8192), KexDhGexGroup(128, 2), 127, 255, b"\0\0\0\x01\x05"
+    )
+    assert digest == hashlib.sha256(expected).digest()
+
+
+def test_a_changed_group_is_noticed_by_the_signature() -> None:
+    client, server = gex_client(), gex_server()
+    server.hear(client.sent[0])
+    [init] = client.hear(KexDhGexGroup(GROUP.prime, 3))
+    server.hear(init)
+    [reply] = sign(server)
+    with pytest.raises(RemoteProtocolError, match="is wrong"):
+        client.hear(reply)
+    assert client.asked == []
+
+
+def test_a_changed_request_is_noticed_by_the_signature() -> None:
+    """Nobody in the middle can ask for a smaller group in the client's name."""
+    client, server = gex_client(), gex_server()
+    [group] = server.hear(KexDhGexRequest(2048, 2048, 8192))
+    [init] = client.hear(group)
+    server.hear(init)
+    [reply] = sign(server)
+    with pytest.raises(RemoteProtocolError, match="is wrong"):
+        client.hear(reply)
+
+
+GEX_LIES: Final = {
+    "signed by another key": {"host_key": OTHER_KEY.asbytes()},
+    "no signature": {"signature": b""},
+    "no host key": {"host_key": b""},
+    "a value of 0": {"f": 0},
+    "a value of 1": {"f": 1},
+    "a value of p - 1": {"f": GROUP.prime - 1},
+    "a value of p": {"f": GROUP.prime},
+    "a value beyond p": {"f": GROUP.prime + 2},
+    "a negative value": {"f": -5},
+    "another value": {"f": 4},
+}
+
+
+@pytest.mark.parametrize("lie", GEX_LIES)
+def test_a_host_that_lies_in_a_group_is_refused_before_anyone_is_asked_to_trust_it(lie: str) -> None:
+    client, _, reply = in_one_group()
+    with pytest.raises(RemoteProtocolError):
+        client.hear(replaced(reply, **GEX_LIES[lie]))
+    assert (client.asked, client.results) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        KexDhGexGroup(oakley_group(1024).prime, 2),
+        KexDhGexGroup(GROUP.prime + 1, 2),
+        KexDhGexGroup(GROUP.prime, 1),
+        KexDhGexGroup(GROUP.prime, 0),
+        KexDhGexGroup(0, 0),
+        KexDhGexGroup(-GROUP.prime, 2),
+        KexDhGexGroup((1 << 16_000) - 1, 2),
+    ],
+    ids=lambda group: f"{group.prime.bit_length()}-{group.generator}",
+)
+def test_a_bad_group_is_the_server_s_error_and_nothing_is_computed_in_it(group: KexDhGexGroup) -> None:
+    client = gex_client()
+    with pytest.raises(RemoteProtocolError) as caught:
+        client.hear(group)
+    assert caught.value.reason is DisconnectReason.KEY_EXCHANGE_FAILED
+    assert len(client.sent) == 1
+
+
+@pytest.mark.parametrize("value", [0, 1, -1, GROUP.prime - 1, GROUP.prime, 2 * GROUP.prime])
+def test_a_bad_value_is_the_client_s_error_and_nothing_is_signed(value: int) -> None:
+    server = gex_server()
+    server.hear(KexDhGexRequest(2048, 2048, 8192))
+    with pytest.raises(RemoteProtocolError) as caught:
+        server.hear(KexDhGexInit(value))
+    assert caught.value.reason is DisconnectReason.KEY_EXCHANGE_FAILED
+    assert server.asked == []
+
+
+def test_a_request_for_no_group_of_ours_is_the_client_s_error() -> None:
+    server = Fed(agree_as_server(agreed(GEX), TRANSCRIPT, [HOST_KEY], choose))
+    with pytest.raises(RemoteProtocolError, match="1024 to 1024 bits"):
+        server.hear(KexDhGexRequest(1024, 1024, 1024))
+    assert server.sent == []
+
+
+def test_a_value_is_not_taken_for_a_request_nor_a_group_for_a_reply() -> None:
+    for message in (KexDhGexInit(5), KexEcdhInit(b"\x05"), NewKeys()):
+        with pytest.raises(RemoteProtocolError, match="KexDhGexRequest was due"):
+            gex_server().hear(message)
+    for message in (KexDhGexReply(b"", 5, b""), NewKeys()):
+        with pytest.raises(RemoteProtocolError, match="KexDhGexGroup was due"):
+            gex_client().hear(message)
+    client, _, _ = in_one_group()
+    with pytest.raises(RemoteProtocolError, match="KexDhGexReply was due"):
+        client.hear(KexDhGexGroup(GROUP.prime, 2))
+
+
+def test_the_host_key_cannot_change_in_a_rekey_by_group_exchange() -> None:
+    client, server = Fed(agree_as_client(agreed(GEX), TRANSCRIPT, OTHER_KEY.public_key)), gex_server()
+    [group] = server.hear(client.sent[0])
+    [init] = client.hear(group)
+    server.hear(init)
+    [reply] = sign(server)
+    with pytest.raises(RemoteProtocolError, match="changed during the connection"):
+        client.hear(reply)

@@ -179,7 +179,7 @@ def test_every_exchange_gives_other_keys_and_the_session_keeps_its_id() -> None:
     assert len(set(sent)) == len(sent)
 
 
-@pytest.mark.parametrize("kex", defaults.KEX)
+@pytest.mark.parametrize("kex", [*defaults.KEX, "curve448-sha512", "diffie-hellman-group-exchange-sha1"])
 def test_every_method_carries_a_session(kex: str) -> None:
     algorithms = Algorithms(kex=(kex,))
     pair = CorePair(options(None, algorithms), options(None, algorithms))

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.fed import replaced
-from trio_ssh.core.negotiation import Algorithms, DirectionChoice, is_strict, kexinit, negotiate
+from trio_ssh.core.negotiation import Algorithms, DirectionChoice, PassedOver, is_strict, kexinit, negotiate
 from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
 from trio_ssh.errors import IncompatiblePeer
@@ -173,3 +173,54 @@ def test_a_peer_that_offers_nothing_is_told_apart(role: Role) -> None:
     ours, theirs = pair() if role is Role.CLIENT else pair()[::-1]
     with pytest.raises(IncompatiblePeer, match="the peer offers nothing"):
         negotiate(role, ours, replaced(theirs, encryption_client_to_server=()))
+
+
+# -- why
+
+
+@pytest.mark.parametrize("role", Role)
+def test_where_both_want_the_same_nothing_was_passed_over(role: Role) -> None:
+    client, server = pair()
+    ours, theirs = (client, server) if role is Role.CLIENT else (server, client)
+    assert negotiate(role, ours, theirs).passed_over == {}
+
+
+def test_a_client_knows_what_the_server_lacks() -> None:
+    client, server = pair(
+        Algorithms(kex=("mlkem768x25519-sha256", "curve25519-sha256", "ecdh-sha2-nistp256")),
+        Algorithms(kex=("ecdh-sha2-nistp256", "curve25519-sha256")),
+    )
+    agreed = negotiate(Role.CLIENT, client, server)
+    assert agreed.kex == "curve25519-sha256"
+    # The markers are no algorithms, and the server's order doesn't count.
+    assert agreed.passed_over == {("key exchange", None): PassedOver(peer_lacks=("mlkem768x25519-sha256",))}
+
+
+def test_a_server_knows_what_the_client_lacks_and_what_it_wanted_less() -> None:
+    client, server = pair(
+        Algorithms(ciphers=("rot13", "aes256-ctr", "aes128-gcm@openssh.com")),
+        Algorithms(ciphers=("chacha20-poly1305@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr")),
+    )
+    expected = PassedOver(
+        peer_lacks=("chacha20-poly1305@openssh.com",),
+        we_lack=("rot13",),
+        outvoted=("aes128-gcm@openssh.com",),
+    )
+    assert negotiate(Role.SERVER, server, client).passed_over == {
+        ("cipher", Role.CLIENT): expected,
+        ("cipher", Role.SERVER): expected,
+    }
+
+
+def test_of_a_client_s_wishes_only_some_are_kept() -> None:
+    """They are kept as long as the connection lasts, and a KEXINIT may hold a quarter of a megabyte of them."""
+    wishes = ("x" * 65, *(f"wish{number}" for number in range(900)))
+    client, server = pair()
+    client = replaced(client, kex_algorithms=(*wishes, "curve25519-sha256"))
+    kept = negotiate(Role.SERVER, server, client).passed_over["key exchange", None].we_lack
+    assert kept == tuple(f"wish{number}" for number in range(16))
+
+
+def test_users_may_sign_by_what_hosts_may_unless_it_is_said_otherwise() -> None:
+    assert Algorithms(host_keys=("ssh-ed25519",)).pubkeys == ("ssh-ed25519",)
+    assert Algorithms(host_keys=("ssh-ed25519",), pubkeys=("rsa-sha2-512",)).pubkeys == ("rsa-sha2-512",)

@@ -387,7 +387,7 @@ def test_a_hybrid_s_nist_part_is_a_point_on_its_curve(name: str) -> None:
 
 
 def test_a_nist_hybrid_hashes_the_point_in_full_length() -> None:
-    """draft-ietf-sshm-mlkem-hybrid-kex: K_CL is the x coordinate as SEC1 encodes a field element, zeros in front too."""
+    """draft-ietf-sshm-mlkem-hybrid-kex: K_CL is x as SEC1 encodes a field element, zeros in front too."""
     for name, curve, hash_name in (
         ("mlkem768nistp256-sha256", ec.SECP256R1(), "sha256"),
         ("mlkem1024nistp384-sha384", ec.SECP384R1(), "sha384"),
