@@ -115,6 +115,7 @@ from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
 from trio_ssh.sftp.listing import SFTPDirEntry
 from trio_ssh.sftp.messages import StatVFS
 from trio_ssh.sftp.path import SFTPPath
+from trio_ssh.sftp.progress import ProgressLine
 from trio_ssh.sftp.protocol import SFTPLimits
 from trio_ssh.sftp.server import SFTPServer
 from trio_ssh.wire.message import Message
@@ -191,6 +192,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "SFTPFile",
     "SFTPPath",
     "SFTPDirEntry",
+    "ProgressLine",
     # Serving
     "serve_listeners",
     "serve_stream",
