@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import attrs
 
-from trio_ssh.core.auth_client import SENDS_AT_ONCE, AuthAnswer, request_service, with_service
+from trio_ssh.core.auth_client import HOSTBOUND_EXTENSION, SENDS_AT_ONCE, AuthAnswer, request_service, with_service
 from trio_ssh.core.auth_server import authenticate_as_server
 from trio_ssh.core.channel import CoreChannel, Source
 from trio_ssh.core.dialog import Conversation, Dialog
@@ -83,7 +83,7 @@ class Options:
     software: str = "trio_ssh"
     host_keys: tuple[PKey, ...] = ()
     moduli: Moduli = NO_MODULI
-    signature_algorithms: tuple[str, ...] = _ALGORITHMS.host_keys
+    signature_algorithms: tuple[str, ...] = _ALGORITHMS.pubkeys
 
 
 class Connection:
@@ -369,6 +369,7 @@ class Connection:
             extensions = (
                 ("server-sig-algs", ",".join(self.options.signature_algorithms)),
                 ("ping@openssh.com", "0"),
+                (HOSTBOUND_EXTENSION, "0"),
             )
             content = Message()
             for name, value in extensions:
@@ -383,8 +384,12 @@ class Connection:
         if is_first:
             self._enter(Phase.AUTHENTICATE)
             if self.role is Role.SERVER:
+                shown = self.keying.host_key
                 dialog = authenticate_as_server(
-                    self.keying.session_id, self.options.signature_algorithms, self.options.limits
+                    self.keying.session_id,
+                    self.options.signature_algorithms,
+                    self.options.limits,
+                    shown.blob if shown is not None else b"",
                 )
                 self._auth = Conversation(dialog, self._send, self._ask_auth, self._logged_in)
                 self._auth.start()

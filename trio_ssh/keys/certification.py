@@ -129,6 +129,17 @@ def certificate_name(name: str) -> str:
     return name.removesuffix(_VENDOR) + SUFFIX
 
 
+_PLAIN_ALGORITHMS: Final = {
+    certificate_name(name): name
+    for name in (*KEY_FIELDS, "rsa-sha2-512", "rsa-sha2-256", "webauthn-sk-ecdsa-sha2-nistp256@openssh.com")
+}
+
+
+def plain_algorithm(name: str) -> str:
+    """Return what a signature algorithm is called without a certificate; one that is so called stays as it is."""
+    return _PLAIN_ALGORITHMS.get(name, name)
+
+
 #: Type of a certificate -> type of the key in it.
 _PLAIN_TYPES: Final = {certificate_name(key_type): key_type for key_type in KEY_FIELDS}
 

@@ -1,19 +1,20 @@
 """The trio shell: tasks, waiting, cancellation.  It turns events into wake-ups, and holds no protocol rule.
 
-``block``             a nursery behind an object's ``async with``
-``waiting``           one-shot replies, and misuse detected instead of locked away
-``lane``              one direction of one channel's data, from the reader task to its user
-``link``              what a channel tells of its connection
-``descriptor``        a socket's reads and writes without a detour
-``engine``            the tasks that move bytes between a stream and the core
-``files``             file-like reading and writing over a channel
-``session_requests``  what is asked of a session's channel
-``channel``           the public `Channel`
-``handler``           what a peer may ask of us, as an interface
-``handshake``         answering what a handshake asks, in its caller's task
-``requests``          what the peer asks, carried out
-``security_options``  which algorithms are enabled
-``explain``           what was agreed on, and why
-``moduli``            a server's groups, read in a thread
-``transport``         the public `Transport`: one connection
+``block``                  a nursery behind an object's ``async with``
+``waiting``                one-shot replies, and misuse detected instead of locked away
+``lane``                   one direction of one channel's data, from the reader task to its user
+``link``                   what a channel tells of its connection
+``descriptor``             a socket's reads and writes without a detour
+``engine``                 the tasks that move bytes between a stream and the core
+``files``                  file-like reading and writing over a channel
+``session_requests``       what is asked of a session's channel
+``channel``                the public `Channel`
+``handler``                what a peer may ask of us, as an interface
+``handshake``              answering what a handshake asks, in its caller's task
+``requests``               what the peer asks, carried out
+``security_options``       which algorithms are enabled
+``explain``                what was agreed on, and why
+``moduli``                 a server's groups, read in a thread
+``client_authentication``  logging in, one method at a time
+``transport``              the public `Transport`: one connection
 """

@@ -14,6 +14,7 @@ import trio
 from trio_ssh.core.events import Asked, Ended, Event
 from trio_ssh.core.questions import (
     HostKeyOffered,
+    NewPasswordWanted,
     Prompt,
     PromptsArrived,
     Question,
@@ -28,6 +29,7 @@ from trio_ssh.wire.text import printable
 
 HostKeyCheck = Callable[[PublicKey], Awaitable[None] | None]
 PromptHandler = Callable[[str, str, Sequence[Prompt]], Awaitable[Sequence[str]] | Sequence[str]]
+NewPasswordHandler = Callable[[str], Awaitable[str | None] | str | None]
 
 
 class Handshake:
@@ -51,12 +53,13 @@ class Handshake:
         *,
         check_host_key: HostKeyCheck | None = None,
         prompt_handler: PromptHandler | None = None,
+        new_password: NewPasswordHandler | None = None,
     ) -> Event:
         """Answer questions until the awaited event, and return it.  What is left to send then is the caller's to flush.
 
         Raises:
             SSHException: why the connection ended instead.
-            Whatever `check_host_key` or `prompt_handler` raises.
+            Whatever `check_host_key`, `prompt_handler` or `new_password` raises.
         """
         while True:
             # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
@@ -69,7 +72,7 @@ class Handshake:
                     case Ended(error):
                         raise error if isinstance(error, SSHException) else engine.lost()
                     case Asked(question):
-                        answer = await _answer(question, check_host_key, prompt_handler)
+                        answer = await _answer(question, check_host_key, prompt_handler, new_password)
                         engine.handle(engine.core.answer(answer))
                     case _:
                         pass
@@ -83,7 +86,10 @@ class Handshake:
 
 
 async def _answer(
-    question: Question, check_host_key: HostKeyCheck | None, prompt_handler: PromptHandler | None
+    question: Question,
+    check_host_key: HostKeyCheck | None,
+    prompt_handler: PromptHandler | None,
+    new_password: NewPasswordHandler | None,
 ) -> object:
     match question:
         case HostKeyOffered(key):
@@ -109,5 +115,10 @@ async def _answer(
             if isinstance(answers, str) or len(answers) != len(prompts):
                 raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
             return answers
+        case NewPasswordWanted(prompt):
+            wanted = None if new_password is None else await resolved(new_password(printable(prompt, 4096)))
+            if not isinstance(wanted, str | None):
+                raise LocalProtocolError("a new password is a str, or None to give up")
+            return wanted
         case _:
             raise LocalProtocolError(f"nobody answers {type(question).__name__}")

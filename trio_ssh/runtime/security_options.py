@@ -17,6 +17,7 @@ from trio_ssh.crypto.compression import COMPRESSIONS
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import LocalProtocolError
 from trio_ssh.keys import patterns
+from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.signer import Signer
 from trio_ssh.wire.text import printable
 
@@ -59,12 +60,18 @@ def _refuse_unknown(kind: _Kind, names: Sequence[str]) -> None:
     known = kind.known()
     unknown = [name for name in names if name not in known]
     if unknown:
-        import difflib  # noqa: PLC0415  (only who errs needs it)
-
-        near = {name: difflib.get_close_matches(name, known, 1) for name in unknown}
-        hints = "".join(f" Did you mean {match[0]}?" for match in near.values() if match)
+        hints = "".join(f" Did you mean {near}?" for name in unknown if (near := _nearest(name, known)))
         shown = printable(", ".join(unknown), 256)
         raise ValueError(f"unknown {kind.plural}: {shown}.{hints} Known are: {', '.join(known)}")
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """Return the known name that looks like `name`, or an empty text."""
+    import difflib  # noqa: PLC0415  (only who errs needs it)
+
+    # What is left out most is the part behind the at sign.
+    whole = [other for other in known if other.partition("@")[0] == name]
+    return next(iter(whole or difflib.get_close_matches(name, known, 1)), "")
 
 
 def _changed(kind: _Kind, wanted: AlgorithmNames, present: Sequence[str]) -> tuple[str, ...]:
@@ -337,12 +344,18 @@ def signature_algorithm(key: Signer, enabled: Collection[str], announced: bytes 
     """
     taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
     # A key that was given is reason enough, unless its algorithm is one that somebody has taken away.
-    usable = [name for name in key.algorithms if name in enabled or name not in defaults.HOST_KEYS]
-    legacy = [name for name in key.public_key.legacy_algorithms if name in enabled]
+    usable = [
+        name
+        for name in key.algorithms
+        if plain_algorithm(name) in enabled or plain_algorithm(name) not in defaults.HOST_KEYS
+    ]
+    # Servers name what signs, and not what is shown: a certificate's algorithm is as good as its key's.
+    is_certified = any(plain_algorithm(name) != name for name in key.algorithms)
+    legacy = [name for name in key.public_key.legacy_algorithms if name in enabled and not is_certified]
     # Who says nothing is older than RFC 8332, for which somebody has enabled what is broken.
     able = [*usable, *legacy] if announced is not None else [*legacy, *usable]
     if not able:
         names = " or ".join((*key.algorithms, *key.public_key.legacy_algorithms))
         what = "is disabled" if key.algorithms else "is insecure, and enabled by nobody"
         raise LocalProtocolError(f"it signs only with {names}, which {what}. Make a new key: `ssh-keygen -t ed25519`")
-    return next((name for name in able if name in taken), able[0])
+    return next((name for name in able if name in taken or plain_algorithm(name) in taken), able[0])

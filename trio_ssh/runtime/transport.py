@@ -17,15 +17,7 @@ from typing import Self
 import attrs
 import trio
 
-from trio_ssh.core.auth_client import (
-    AuthAnswer,
-    interactive_as_client,
-    none_as_client,
-    password_as_client,
-    publickey_as_client,
-)
 from trio_ssh.core.connection import Connection, Options
-from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.events import (
     Asked,
     AuthAnswered,
@@ -54,30 +46,24 @@ from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import NO_MODULI, Moduli
 from trio_ssh.errors import (
-    AuthenticationException,
-    BadAuthenticationType,
     LocalProtocolError,
-    PartialAuthentication,
     RequestRefused,
-    SSHException,
 )
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
-from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.handler import PeerHandler
-from trio_ssh.runtime.handshake import Handshake, HostKeyCheck, PromptHandler
-from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
-from trio_ssh.runtime.security_options import Security, SecurityOptions, options_of, signature_algorithm
+from trio_ssh.runtime.security_options import Security, SecurityOptions, options_of
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
-from trio_ssh.wire.text import printable
 from trio_ssh.wire.transport import Ignore
 
 
@@ -85,11 +71,7 @@ def _is_first_exchange(event: Event) -> bool:
     return isinstance(event, ExchangeFinished) and event.is_first
 
 
-def _is_auth_answer(event: Event) -> bool:
-    return isinstance(event, AuthAnswered)
-
-
-class Transport(Link):
+class Transport(ClientAuthentication):
     """One SSH connection, as client or server, attached to any `trio.abc.Stream`.
 
         async with Transport(stream) as transport:
@@ -372,109 +354,6 @@ class Transport(Link):
                 raise self._engine.lost()
             await self._engine.room.park()
         return self._username
-
-    def _abandon(self, error: BaseException, reason: DisconnectReason) -> None:
-        """A handshake ended by its caller's exception can't go on: end the connection with it."""
-        if isinstance(error, SSHException):
-            self._engine.fail(error)
-        else:
-            self._engine.disconnect(reason, "given up")
-
-    # -- authentication, as a client
-
-    async def auth_none(self, username: str) -> None:
-        """Log in without proof.
-
-        Raises:
-            BadAuthenticationType: the server wants one of `allowed`; servers nearly always do.
-        """
-        await self._authenticate(username, "none", none_as_client(username))
-
-    async def auth_password(self, username: str, password: str) -> None:
-        """Log in with a password.
-
-        Raises:
-            AuthenticationException: wrong, or not enough (`PartialAuthentication`), or not allowed
-                (`BadAuthenticationType`).
-            ConnectionLost: the server hung up.
-
-        Cancelled, the connection is over.
-        """
-        await self._authenticate(username, "password", password_as_client(username, password))
-
-    async def auth_publickey(self, username: str, key: Signer) -> None:
-        """Log in with a key, of a file or of an agent.
-
-        Raises:
-            As `auth_password`.
-        """
-        algorithm = self.choose_algorithm(key)
-        dialog = self.publickey_dialog(username, key)
-        await self._authenticate(username, f"publickey {key.fingerprint} ({algorithm})", dialog)
-
-    async def auth_interactive(self, username: str, handler: PromptHandler, submethods: str = "") -> None:
-        """Log in by answering the server's questions.
-
-        Args:
-            handler: called with title, instructions and prompts; returns one str per prompt; sync or async.
-
-        Raises:
-            As `auth_password`; and whatever `handler` raises.
-        """
-        dialog = interactive_as_client(username, submethods, self._limits)
-        await self._authenticate(username, "keyboard-interactive", dialog, handler)
-
-    def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
-        """Make the dialog that logs in with `key`, for `try_authenticate`."""
-        session_id = self._engine.core.keying.session_id
-        return publickey_as_client(username, key, self.choose_algorithm(key), session_id)
-
-    def choose_algorithm(self, key: Signer) -> str:
-        """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
-
-        Raises:
-            LocalProtocolError: it can sign with nothing that is enabled.
-        """
-        enabled = self._security.for_role(Role.CLIENT).pubkeys
-        return signature_algorithm(key, enabled, self._engine.core.extensions.get("server-sig-algs"))
-
-    async def try_authenticate(
-        self, username: str, dialog: Dialog[AuthAnswer], prompt_handler: PromptHandler | None = None
-    ) -> AuthAnswer:
-        """Run one authentication dialog and return the server's answer, whatever it is."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        engine = self._engine
-        if engine.is_over:
-            raise engine.lost()
-        engine.handle(engine.core.authenticate(dialog))
-        engine.flush_now()
-        try:
-            event = await self._handshake.converse(self._engine, _is_auth_answer, prompt_handler=prompt_handler)
-        except BaseException as error:
-            self._abandon(error, DisconnectReason.AUTH_CANCELLED_BY_USER)
-            raise
-        engine.flush()
-        assert isinstance(event, AuthAnswered), "that is what was waited for"
-        if event.answer.is_success:
-            self._username = username
-        return event.answer
-
-    async def _authenticate(
-        self, username: str, method: str, dialog: Dialog[AuthAnswer], prompt_handler: PromptHandler | None = None
-    ) -> None:
-        answer = await self.try_authenticate(username, dialog, prompt_handler)
-        if answer.is_success:
-            return
-        name = method.split(" ", 1)[0]
-        shown = printable(username, 64)
-        if answer.is_partial:
-            raise PartialAuthentication(
-                f"{name} was accepted for {shown}, and another method is wanted", tried=[method], allowed=answer.allowed
-            )
-        if answer.is_decided and name not in answer.allowed:
-            raise BadAuthenticationType(f"{name} is not allowed for {shown}", tried=[method], allowed=answer.allowed)
-        remark = f": {answer.remark}" if answer.remark else ""
-        raise AuthenticationException(f"{name} failed for {shown}{remark}", tried=[method], allowed=answer.allowed)
 
     # -- channels
 

@@ -1,0 +1,198 @@
+"""Logging in over a `Transport`: one method at a time, each as one call."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import trio
+
+from trio_ssh.core.auth_client import (
+    HOSTBOUND_EXTENSION,
+    AuthAnswer,
+    hostbased_as_client,
+    interactive_as_client,
+    none_as_client,
+    password_as_client,
+    publickey_as_client,
+)
+from trio_ssh.core.dialog import Dialog
+from trio_ssh.core.events import AuthAnswered, Event
+from trio_ssh.core.limits import Limits
+from trio_ssh.core.role import Role
+from trio_ssh.errors import (
+    AuthenticationException,
+    BadAuthenticationType,
+    PartialAuthentication,
+    SSHException,
+)
+from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.engine import Engine
+from trio_ssh.runtime.handshake import Handshake, NewPasswordHandler, PromptHandler
+from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.security_options import SecurityOptions, signature_algorithm
+from trio_ssh.wire.numbers import DisconnectReason
+from trio_ssh.wire.text import printable
+
+
+def _is_auth_answer(event: Event) -> bool:
+    return isinstance(event, AuthAnswered)
+
+
+class ClientAuthentication(Link):
+    """A client's logins; see `Transport`."""
+
+    _limits: Limits
+    _security: SecurityOptions
+    _handshake: Handshake
+    _username: str | None
+
+    @property
+    @abstractmethod
+    def _engine(self) -> Engine:
+        """The engine of a transport that was started."""
+
+    async def auth_none(self, username: str) -> None:
+        """Log in without proof.
+
+        Raises:
+            BadAuthenticationType: the server wants one of `allowed`; servers nearly always do.
+        """
+        await self._authenticate(username, "none", none_as_client(username))
+
+    async def auth_password(
+        self, username: str, password: str, *, new_password: NewPasswordHandler | None = None
+    ) -> None:
+        """Log in with a password.
+
+        Args:
+            new_password: called with what the server says where the password has expired; returns the new one, or None;
+                sync or async.
+
+        Raises:
+            AuthenticationException: wrong, or not enough (`PartialAuthentication`), or not allowed
+                (`BadAuthenticationType`).
+            ConnectionLost: the server hung up.
+
+        Cancelled, the connection is over.
+        """
+        dialog = password_as_client(username, password)
+        await self._authenticate(username, "password", dialog, new_password=new_password)
+
+    async def auth_publickey(self, username: str, key: Signer) -> None:
+        """Log in with a key, of a file or of an agent.
+
+        Raises:
+            As `auth_password`.
+        """
+        algorithm = self.choose_algorithm(key)
+        dialog = self.publickey_dialog(username, key)
+        await self._authenticate(username, f"publickey {key.fingerprint} ({algorithm})", dialog)
+
+    async def auth_interactive(self, username: str, handler: PromptHandler, submethods: str = "") -> None:
+        """Log in by answering the server's questions.
+
+        Args:
+            handler: called with title, instructions and prompts; returns one str per prompt; sync or async.
+
+        Raises:
+            As `auth_password`; and whatever `handler` raises.
+        """
+        dialog = interactive_as_client(username, submethods, self._limits)
+        await self._authenticate(username, "keyboard-interactive", dialog, handler)
+
+    async def auth_hostbased(self, username: str, key: Signer, client_host: str, client_username: str) -> None:
+        """Log in because this host says who the user is: RFC 4252 s9.
+
+        Args:
+            key: this host's.
+            client_host: this host's full name.
+            client_username: who the user is here.
+
+        Raises:
+            As `auth_password`.
+        """
+        dialog = self.hostbased_dialog(username, key, client_host, client_username)
+        await self._authenticate(username, f"hostbased {key.fingerprint} ({client_host})", dialog)
+
+    def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
+        """Make the dialog that logs in with `key`, for `try_authenticate`."""
+        core = self._engine.core
+        shown = core.keying.host_key
+        # A signature that names the server's host key is of no use to whoever stands in between.
+        is_bound = core.extensions.get(HOSTBOUND_EXTENSION) == b"0" and shown is not None
+        host_key = shown.blob if is_bound and shown is not None else b""
+        algorithm = self.choose_algorithm(key)
+        return publickey_as_client(username, key, algorithm, core.keying.session_id, host_key=host_key)
+
+    def hostbased_dialog(
+        self, username: str, key: Signer, client_host: str, client_username: str
+    ) -> Dialog[AuthAnswer]:
+        """Make the dialog that has this host vouch for its user, for `try_authenticate`."""
+        session_id = self._engine.core.keying.session_id
+        algorithm = self.choose_algorithm(key)
+        return hostbased_as_client(username, key, algorithm, session_id, client_host, client_username)
+
+    def choose_algorithm(self, key: Signer) -> str:
+        """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
+
+        Raises:
+            LocalProtocolError: it can sign with nothing that is enabled.
+        """
+        enabled = self._security.for_role(Role.CLIENT).pubkeys
+        return signature_algorithm(key, enabled, self._engine.core.extensions.get("server-sig-algs"))
+
+    async def try_authenticate(
+        self,
+        username: str,
+        dialog: Dialog[AuthAnswer],
+        prompt_handler: PromptHandler | None = None,
+        new_password: NewPasswordHandler | None = None,
+    ) -> AuthAnswer:
+        """Run one authentication dialog and return the server's answer, whatever it is."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        engine = self._engine
+        if engine.is_over:
+            raise engine.lost()
+        engine.handle(engine.core.authenticate(dialog))
+        engine.flush_now()
+        try:
+            event = await self._handshake.converse(
+                self._engine, _is_auth_answer, prompt_handler=prompt_handler, new_password=new_password
+            )
+        except BaseException as error:
+            self._abandon(error, DisconnectReason.AUTH_CANCELLED_BY_USER)
+            raise
+        engine.flush()
+        assert isinstance(event, AuthAnswered), "that is what was waited for"
+        if event.answer.is_success:
+            self._username = username
+        return event.answer
+
+    async def _authenticate(
+        self,
+        username: str,
+        method: str,
+        dialog: Dialog[AuthAnswer],
+        prompt_handler: PromptHandler | None = None,
+        new_password: NewPasswordHandler | None = None,
+    ) -> None:
+        answer = await self.try_authenticate(username, dialog, prompt_handler, new_password)
+        if answer.is_success:
+            return
+        name = method.split(" ", 1)[0]
+        shown = printable(username, 64)
+        if answer.is_partial:
+            raise PartialAuthentication(
+                f"{name} was accepted for {shown}, and another method is wanted", tried=[method], allowed=answer.allowed
+            )
+        if answer.is_decided and name not in answer.allowed:
+            raise BadAuthenticationType(f"{name} is not allowed for {shown}", tried=[method], allowed=answer.allowed)
+        remark = f": {answer.remark}" if answer.remark else ""
+        raise AuthenticationException(f"{name} failed for {shown}{remark}", tried=[method], allowed=answer.allowed)
+
+    def _abandon(self, error: BaseException, reason: DisconnectReason) -> None:
+        """A handshake ended by its caller's exception can't go on: end the connection with it."""
+        if isinstance(error, SSHException):
+            self._engine.fail(error)
+        else:
+            self._engine.disconnect(reason, "given up")
