@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from trio_ssh.errors import SFTPError
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.messages import Attrs, Fstat, Packet
 from trio_ssh.sftp.pipeline import Block, ReadPipeline
@@ -174,7 +173,7 @@ class ReadAhead:
         try:
             await reader.wait()
             blocks = reader.take(max(wanted, 1))
-        except SFTPError:
+        except Exception:
             self.drop()
             raise
         for block in blocks:

@@ -1,0 +1,366 @@
+"""SFTP servers that lie, flood, or say nothing: the session ends, or the call; the connection and its others go on."""
+
+from __future__ import annotations
+
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+
+import pytest
+import trio
+import trio.testing
+
+import trio_ssh
+from tests.runtime.helpers import HOST_KEY, KIB, MIB, Handler, OpenDoor
+from tests.sftp.by_hand import door
+from tests.sftp.scripted import (
+    OK,
+    SILENCE,
+    Raw,
+    Reply,
+    ScriptedServer,
+    entry,
+    pause,
+    using,
+)
+from trio_ssh.errors import ConnectionLost, RemoteProtocolError
+from trio_ssh.sftp.messages import (
+    Attrs,
+    Data,
+    Handle,
+    Lstat,
+    Name,
+    Packet,
+    Read,
+    Readdir,
+    Stat,
+    Status,
+    write_pairs,
+)
+from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
+from trio_ssh.sftp.session import AnyRequest
+from trio_ssh.testing import MemorySFTPServer, open_memory_client
+
+ATTRIBUTES = Attrs(trio_ssh.SFTPAttributes(st_size=1))
+
+
+class Answering(ScriptedServer):
+    """Answers one kind of request wrong."""
+
+    def __init__(self, kind: type[Packet], reply: Reply) -> None:
+        super().__init__({"f": bytes(MIB)})
+        self.kind = kind
+        self.reply = reply
+
+    def answer(self, request: AnyRequest) -> Reply:
+        return self.reply if isinstance(request, self.kind) else super().answer(request)
+
+
+def packet(kind: int, number: int, body: bytes, length: int | None = None) -> bytes:
+    return struct.pack(">IBI", len(body) + 5 if length is None else length, kind, number) + body
+
+
+WRONG = {
+    "an id that nobody waits for": Raw(lambda number: bytes(ATTRIBUTES.frame(number + 7))),
+    "an id twice": Raw(lambda number: bytes(ATTRIBUTES.frame(number)) * 2),
+    "a reply of another kind": Handle(b"x"),
+    "data for a stat": Data(b"x"),
+    "a type that is no reply": Raw(lambda number: packet(3, number, b"")),
+    "an unknown type": Raw(lambda number: packet(99, number, b"")),
+    "a length of 0": Raw(lambda number: struct.pack(">I", 0)),
+    "a length of 4 GiB": Raw(lambda number: struct.pack(">IBI", 2**32 - 1, 105, number)),
+    "no id": Raw(lambda number: struct.pack(">IB", 1, 105)),
+    "attributes that are cut short": Raw(lambda number: packet(105, number, b"\0\0")),
+    "attributes with unknown flags": Raw(lambda number: packet(105, number, b"\x7f\xff\xff\xff")),
+    "attributes and a byte": Raw(lambda number: packet(105, number, bytes(5))),
+    "4 Gi extended attributes": Raw(lambda number: packet(105, number, b"\x80\0\0\0\xff\xff\xff\xff")),
+    "a string of 4 GiB": Raw(lambda number: packet(101, number, bytes(4) + b"\xff\xff\xff\xff")),
+    "4 Gi names": Raw(lambda number: packet(104, number, b"\xff\xff\xff\xff")),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+async def test_a_reply_that_is_none_ends_the_session_and_nothing_else(what: str) -> None:
+    server = Answering(Stat, WRONG[what])
+    async with open_memory_client(door(server), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        file = await sftp.open("f")
+        with pytest.raises(RemoteProtocolError):
+            await sftp.stat("f")
+            await sftp.stat("f")  # the second of two replies comes later than the first
+        with pytest.raises(RemoteProtocolError):
+            await sftp.listdir("/")
+        with pytest.raises(RemoteProtocolError):
+            await file.read()
+        assert sftp._link.session.pending == 0
+        assert sftp._link.used_bytes == 0
+        async with await client.open_sftp() as other:
+            assert (await other.lstat("f")).st_size == MIB
+
+
+async def test_everyone_who_waits_hears_of_the_end() -> None:
+    server = Answering(Stat, WRONG["a length of 0"])
+    async with using(server) as sftp:
+        file = await sftp.open("f", "r+")
+        writer = await sftp.open("g", "w")
+        server.gate = trio.Event()
+
+        async def hear(use: Callable[[], Awaitable[object]]) -> None:
+            with pytest.raises(RemoteProtocolError, match="0 bytes"):
+                await use()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(hear, lambda: sftp.stat("f"))
+            await pause()
+            nursery.start_soon(hear, lambda: sftp.listdir("/"))
+            nursery.start_soon(hear, lambda: sftp.open("f"))
+            nursery.start_soon(hear, file.read)
+
+            async def write() -> None:
+                await writer.write(b"x")
+                await writer.aclose()
+
+            nursery.start_soon(hear, write)
+            await pause()
+            server.gate.set()
+        await file.aclose()
+        assert sftp._link.used_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Data(bytes(4 * MIB)[: 9 * KIB]),
+        Raw(lambda number: packet(103, number, struct.pack(">I", 2**32 - 1) + bytes(9), 9 + 10)),
+        Raw(lambda number: packet(103, number, struct.pack(">I", 3) + bytes(9))),
+        Raw(lambda number: packet(103, number + 99, struct.pack(">I", 1) + bytes(1))),
+        Raw(lambda number: bytes(Data(b"x").frame(number)) + bytes(Data(b"x").frame(number))),
+        Handle(b"x"),
+        ATTRIBUTES,
+    ],
+    ids=["longer than asked", "4 GiB", "two lengths", "unknown id", "twice", "a handle", "attributes"],
+)
+async def test_data_that_nobody_asked_for_ends_the_session(reply: Reply) -> None:
+    async with using(Answering(Read, reply)) as sftp, await sftp.open("f") as file:
+        with pytest.raises(RemoteProtocolError):
+            while True:
+                await file.read(8 * KIB)
+        assert sftp._link.used_bytes == 0
+
+
+async def test_an_ok_for_a_read_is_no_data() -> None:
+    async with using(Answering(Read, OK)) as sftp, await sftp.open("f") as file:
+        with pytest.raises(trio_ssh.SFTPError):
+            await file.read(10)
+
+
+async def test_one_byte_at_a_time_costs_no_memory() -> None:
+    class Drops(ScriptedServer):
+        def read(self, file: bytearray, offset: int, length: int) -> Reply:
+            return Data(b"x") if offset < 3000 else Status(StatusCode.EOF, "", "")
+
+    server = Drops({"f": b""})
+    async with using(server) as sftp, await sftp.open("f") as file:
+        assert await file.read() == b"x" * 3000
+        assert len(server.asked(Read)) < 3100
+
+
+# -- listings
+
+
+@pytest.mark.parametrize("name", [b"", b"/", b"a/b", b"../x", b"/etc/passwd", b"a\0b", b"x" * 5000])
+@pytest.mark.parametrize("way", ["listdir", "listdir_attr", "scandir", "walk", "glob", "rmtree"])
+async def test_a_name_that_leads_elsewhere_ends_the_listing(name: bytes, way: str) -> None:
+    server = Answering(Readdir, Name((entry(b"fine"), entry(name))))
+    async with using(server) as sftp:
+        uses: dict[str, Callable[[], Awaitable[object]]] = {
+            "listdir": lambda: sftp.listdir("d"),
+            "listdir_attr": lambda: sftp.listdir_attr("d"),
+            "scandir": lambda: anext(sftp.scandir("d")),
+            "walk": lambda: anext(sftp.walk("d")),
+            "glob": lambda: sftp.glob("d/*"),
+            "rmtree": lambda: _rmtree(sftp, server),
+        }
+        with pytest.raises(RemoteProtocolError, match="the server lists"):
+            await uses[way]()
+        await pause()
+        assert not server.handles
+        # Nothing is wrong with the session.
+        assert (await sftp.lstat("f")).st_size == MIB
+
+
+async def _rmtree(sftp: trio_ssh.SFTPClient, server: Answering) -> None:
+    """Remove what is said to be a directory."""
+    usual = server.answer
+
+    def answer(request: AnyRequest) -> Reply:
+        if isinstance(request, Lstat) and request.path == b"d":
+            return Attrs(trio_ssh.SFTPAttributes(st_mode=stat.S_IFDIR))
+        return usual(request)
+
+    server.answer = answer  # type: ignore[method-assign]
+    await sftp.rmtree("d")
+
+
+async def test_a_listing_without_end_ends() -> None:
+    limits = SFTPLimits(listing_names=1000)
+    server = Answering(Readdir, Name(tuple(entry(b"%d" % number) for number in range(64))))
+    async with using(server, limits=limits) as sftp:
+        with pytest.raises(RemoteProtocolError, match="1000 names"):
+            await sftp.listdir("/")
+        await pause()
+        assert not server.handles
+        assert len(server.asked(Readdir)) < 1000 // 64 + 8
+
+
+@pytest.mark.parametrize("names", [(), (b".", b".."), (b".",)])
+async def test_a_listing_of_nothing_without_end_ends(names: tuple[bytes, ...]) -> None:
+    server = Answering(Readdir, Name(tuple(map(entry, names))))
+    async with using(server, limits=SFTPLimits(listing_names=1000)) as sftp:
+        with pytest.raises(RemoteProtocolError, match="does not end"):
+            await sftp.listdir("/")
+
+
+async def test_a_reply_has_so_many_names_and_no_more() -> None:
+    server = Answering(Readdir, Name(tuple(entry(b"%d" % number) for number in range(20))))
+    async with using(server, limits=SFTPLimits(name_count=19)) as sftp:
+        with pytest.raises(RemoteProtocolError, match="20 files"):
+            await sftp.listdir("/")
+
+
+# -- before the session
+
+
+def speaking(data: bytes, stderr: bytes = b"", *, then_wait: bool = False) -> Handler:
+    async def handle(process: trio_ssh.ServerProcess) -> int:
+        if stderr:
+            await process.stderr.send_all(stderr)
+        await process.stdout.send_all(data)
+        if then_wait:
+            await trio.sleep_forever()
+        return 1
+
+    return handle
+
+
+EXTENSIONS = write_pairs({b"%d" % number: b"1" for number in range(257)})
+
+
+class Speaking(trio_ssh.SubsystemHandler):
+    def __init__(self, handle: Handler) -> None:
+        self._handle = handle
+
+    async def handle(self, process: trio_ssh.ServerProcess) -> int | None:
+        return await self._handle(process)
+
+
+@pytest.mark.parametrize(
+    ("said", "stderr", "error", "text"),
+    [
+        (b"Welcome to example.com!\n", b"", RemoteProtocolError, "Welcome to example.com.*startup file"),
+        (b"\x1b[2J\x1b[1;1H", b"", RemoteProtocolError, r"\\x1b\[2J"),
+        (b"", b"no sftp-server here", ConnectionLost, "no sftp-server here"),
+        (b"", b"", ConnectionLost, "before it began"),
+        (packet(2, 2, b"")[:9], b"", RemoteProtocolError, "version 2"),
+        (struct.pack(">IBI", 5, 2, 99), b"", RemoteProtocolError, "version 99"),
+        (bytes(Name(()).frame(0)), b"", RemoteProtocolError, "."),
+        (struct.pack(">IBI", 13, 2, 3) + struct.pack(">II", 2**32 - 1, 0), b"", RemoteProtocolError, "."),
+        (struct.pack(">IBI", 6, 2, 3) + b"x", b"", RemoteProtocolError, "."),
+        (packet(2, 3, EXTENSIONS), b"", RemoteProtocolError, "256 extensions"),
+    ],
+)
+async def test_what_answers_in_place_of_sftp(said: bytes, stderr: bytes, error: type[Exception], text: str) -> None:
+    server = door(Speaking(speaking(said, stderr)))
+    async with open_memory_client(server, host_key=HOST_KEY) as client:
+        with pytest.raises(error, match=text):
+            await client.open_sftp()
+        await pause()
+        assert repr(client).endswith(", 0 channels>")
+
+
+async def test_silence_can_be_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    async with open_memory_client(door(Speaking(speaking(b"", then_wait=True))), host_key=HOST_KEY) as client:
+        with pytest.raises(trio.TooSlowError), trio.fail_after(60):
+            await client.open_sftp()
+        await pause()
+        assert repr(client).endswith(", 0 channels>")
+
+
+@pytest.mark.parametrize("way", ["stat", "listdir", "open", "read", "flush", "aclose", "readv", "rmtree"])
+async def test_silence_in_the_middle_can_be_given_up(autojump_clock: trio.testing.MockClock, way: str) -> None:
+    server = ScriptedServer({"f": bytes(MIB)})
+    async with using(server) as sftp:
+        file = await sftp.open("f", "r+")
+        await file.write(b"x")
+        server.answer = lambda request: SILENCE  # type: ignore[method-assign]
+        uses: dict[str, Callable[[], Awaitable[object]]] = {
+            "stat": lambda: sftp.stat("f"),
+            "listdir": lambda: sftp.listdir("/"),
+            "open": lambda: sftp.open("f"),
+            "read": file.read,
+            "flush": file.flush,
+            "aclose": file.aclose,
+            "readv": lambda: anext(file.readv([(0, 10)])),
+            "rmtree": lambda: sftp.rmtree("/"),
+        }
+        with pytest.raises(trio.TooSlowError), trio.fail_after(60):
+            await uses[way]()
+        with trio.move_on_after(1):
+            await file.aclose()
+
+
+@pytest.mark.parametrize("cut", range(1, 22, 4))
+async def test_an_end_in_the_middle_of_a_reply(cut: int) -> None:
+    frame = bytes(Data(bytes(100)).frame(0))
+
+    class Ending(ScriptedServer):
+        async def handle(self, process: trio_ssh.ServerProcess) -> int:
+            async with trio.open_nursery() as nursery:
+
+                async def serve() -> None:
+                    await super(Ending, self).handle(process)
+
+                nursery.start_soon(serve)
+                while not self.asked(Read):
+                    await trio.lowlevel.checkpoint()
+                await pause()
+                nursery.cancel_scope.cancel()
+            return 0
+
+    server = Ending({"f": bytes(MIB)})
+    server.read = (
+        lambda file, offset, length: Raw(  # type: ignore[method-assign, assignment]
+            lambda number: frame[:5] + struct.pack(">I", number) + frame[9:cut]
+        )
+    )
+    async with using(server) as sftp, await sftp.open("f") as file:
+        with pytest.raises((ConnectionLost, RemoteProtocolError)):
+            await file.read()
+        with pytest.raises((ConnectionLost, RemoteProtocolError)):
+            await sftp.stat("f")
+        assert sftp._link.used_bytes == 0
+
+
+async def test_a_session_that_breaks_leaves_the_others_alone() -> None:
+    """20 sessions on one connection: one after the other is broken by its server, the rest goes on."""
+    good = MemorySFTPServer({"/f": bytes(300 * KIB)})
+    bad = Answering(Stat, WRONG["a length of 0"])
+    handlers = [good, bad] * 10
+    server = OpenDoor()
+    server.subsystems = {"sftp": lambda: handlers.pop(0)}
+    limits = trio_ssh.Limits(sessions=30)
+    async with open_memory_client(server, host_key=HOST_KEY, client_limits=limits, server_limits=limits) as client:
+        sessions = [await client.open_sftp() for _ in range(20)]
+        async with trio.open_nursery() as nursery:
+
+            async def use(number: int) -> None:
+                if number % 2:
+                    with pytest.raises(RemoteProtocolError):
+                        await sessions[number].stat("/f")
+                else:
+                    async with await sessions[number].open("/f") as file:
+                        assert len(await file.read()) == 300 * KIB
+
+            for number in range(20):
+                nursery.start_soon(use, number)
+        for sftp in sessions:
+            await sftp.aclose()
