@@ -15,10 +15,11 @@ from trio_ssh.sftp.link import Link
 from trio_ssh.sftp.path import SFTPPath
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.sftp.pure_path import RemotePath
+from trio_ssh.sftp.transfers import Transfers
 from trio_ssh.sftp.walking import Walk, find, remove_tree
 
 
-class SFTPClient(Extensions, trio.abc.AsyncResource):
+class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource):
     """An SFTP session with paramiko's methods, awaited.
 
         async with await client.open_sftp() as sftp:
