@@ -6,7 +6,6 @@ handler, and no bad connection harms another.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import random
 from collections import Counter
@@ -22,6 +21,7 @@ from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import SSHException
 from trio_ssh.keys.private_key import PKey
+from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport
@@ -74,21 +74,6 @@ class _Startups:
         return random.random() * 100 >= refused
 
 
-def _source(stream: trio.abc.Stream) -> str:
-    """Return where a connection comes from, as far as sources are counted together; empty where that can't be told."""
-    if not isinstance(stream, trio.SocketStream):
-        return ""
-    try:
-        host = str(stream.socket.getpeername()[0]).partition("%")[0]
-        address = ipaddress.ip_address(host)
-    except (OSError, ValueError, IndexError):
-        return ""
-    if isinstance(address, ipaddress.IPv6Address):
-        mapped = address.ipv4_mapped
-        return str(mapped or ipaddress.IPv6Network((address, 64), strict=False))
-    return str(address)
-
-
 async def serve_stream(
     stream: trio.abc.Stream,
     server: ServerInterface,
@@ -129,9 +114,15 @@ async def serve_stream(
         macs=macs,
         compressions=compressions,
     )
-    groups = await given_moduli(moduli)
     _check_host_keys(host_keys)
-    await _serve(stream, server, host_keys, algorithms, groups, login_timeout, limits, lambda: None)
+    try:
+        groups = await given_moduli(moduli)
+    except BaseException:
+        await trio.aclose_forcefully(stream)  # noqa: ASYNC102 -- it doesn't wait
+        raise
+    await _serve(
+        stream, server, host_keys, algorithms, groups, login_timeout, limits, lambda: None, lambda offence: None
+    )
 
 
 async def _serve(
@@ -143,6 +134,7 @@ async def _serve(
     login_timeout: float | None,
     limits: Limits,
     on_login: Callable[[], None],
+    blame: Callable[[Offence], None],
 ) -> None:
     async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups) as transport:
         for key in host_keys:
@@ -155,11 +147,13 @@ async def _serve(
                 await transport.wait_authenticated()
         except SSHException as error:
             _log.info("a client at %s did not log in: %s", transport.getpeername(), error)
+            blame(Offence.FAILED if server._asked_auths or server._failed_auths else Offence.SILENT)
             return
         finally:
             on_login()
         if login.cancelled_caught:
             _log.info("a client at %s did not log in within %g seconds", transport.getpeername(), seconds)
+            blame(Offence.LATE)
             return
         await transport.wait_closed()
 
@@ -203,18 +197,31 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     groups = await given_moduli(moduli)
     _check_host_keys(host_keys)
     startups = _Startups(limits)
+    penalties = Penalties(limits)
 
     async def handle(stream: trio.abc.Stream) -> None:
-        logged_in = startups.begin(_source(stream))
-        if logged_in is None:
-            _log.warning("a client was turned away: %d others are not logged in yet", startups.count)
+        address = address_of(stream)
+        if penalties.is_refused(address):
+            _log.info("a client at %s was turned away: too many logins from there have failed of late", address)
             await trio.aclose_forcefully(stream)
             return
+        logged_in = startups.begin(source_of(address))
+        if logged_in is None:
+            _log.warning("a client was turned away: %d others are not logged in yet", startups.count)
+            penalties.note(address, Offence.REFUSED)
+            await trio.aclose_forcefully(stream)
+            return
+
+        def blame(offence: Offence) -> None:
+            penalties.note(address, offence)
+
         if isinstance(stream, trio.SocketStream):
             # A client that is cut off says nothing any more, and nobody would notice.
             stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         try:
-            await _serve(stream, server_factory(), host_keys, algorithms, groups, login_timeout, limits, logged_in)
+            await _serve(
+                stream, server_factory(), host_keys, algorithms, groups, login_timeout, limits, logged_in, blame
+            )
         except Exception:
             # A server's author can fail in a factory or a check; other clients must not notice.
             _log.exception("serving a client failed")

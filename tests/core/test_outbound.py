@@ -232,9 +232,9 @@ def test_a_connection_that_falls_silent_gives_everything_back(lent: list[int], s
     for count in (1, 5, 1, 40):
         for _ in range(count):
             sending.seal(b"x" * size)
-        assert lent[0] <= 2
+        assert lent[0] <= 3, "two outboxes, and where packets are put together"
         sending.data_to_send()
-        assert lent[0] <= 2
+        assert lent[0] <= 3
     assert not sending.data_to_send()
     assert lent == [0]
 

@@ -136,7 +136,8 @@ class CoreChannel:
         pending: names of our requests that await replies, oldest first (RFC 4254 s5.4 answers in order).
         unanswered: the sizes of their requests that we haven't dealt with yet; of the opening before all.
         combine_stderr: stderr arrives in the data stream.
-        reserve: bytes of the outbound window that a grown write may not touch; unused by plain channels.
+        wants_room: what was to be sent last could not all be taken.
+        has_told_window: `WindowOpened` was emitted, and nobody has tried to send since.
     """
 
     kind: str
@@ -155,6 +156,7 @@ class CoreChannel:
     data_head: bytes = b""
     combine_stderr: bool = False
     wants_room: bool = False
+    has_told_window: bool = False
 
     def receive(self, source: Source, chunk: memoryview) -> bool:
         """Keep a chunk for the runtime to fetch; tell whether it is the first since it did."""

@@ -138,10 +138,9 @@ class Outbound:
             payload = self._compressor.compress(payload)
         size = len(payload)
         if size + _OVERHEAD > len(self._plain):
-            self._seal_large(payload, b"")
-            return
-        self._plain[5 : 5 + size] = payload
-        self._seal_plain(self._plain, self._plain_view, size)
+            self._enlarge_plain(size + _OVERHEAD)
+        self._plain_view[5 : 5 + size] = payload
+        self._seal_plain(size)
 
     def seal_data(self, head: bytes, data: memoryview) -> None:
         """Make a packet of `head` and `data` in turn: channel data, without a message object or a join.
@@ -150,32 +149,32 @@ class Outbound:
         """
         if self._compressor is not None:
             self.seal(head + data)
-        elif len(head) + len(data) + _OVERHEAD > len(self._plain):
-            self._seal_large(head, data)
-        else:
-            start = 5 + len(head)
-            end = start + len(data)
-            self._plain[5:start] = head
-            self._plain[start:end] = data
-            self._seal_plain(self._plain, self._plain_view, end - 5)
-
-    def _seal_large(self, head: bytes, data: bytes | memoryview) -> None:
+            return
         # The cipher wants padding_length, payload and padding in one run.  Measured: this copy of 32 KiB costs 1 us,
         # and feeding an AEAD in parts costs more.
-        size = len(head) + len(data)
-        plain = borrow() if size + _OVERHEAD <= LENT_BYTES else bytearray(size + _OVERHEAD)
-        view = memoryview(plain)
         start = 5 + len(head)
+        end = start + len(data)
+        if end + _OVERHEAD > len(self._plain):
+            self._enlarge_plain(end + _OVERHEAD)
+        view = self._plain_view
         view[5:start] = head
-        view[start : start + len(data)] = data
-        self._seal_plain(plain, view, size)
-        view.release()
-        if len(plain) == LENT_BYTES:
-            give_back(plain)
+        view[start:end] = data
+        self._seal_plain(end - 5)
 
-    def _seal_plain(self, plain: bytearray, view: memoryview, size: int) -> None:
-        """Seal the `size` payload bytes that stand at offset 5 of `plain`."""
-        sealer = self._sealer
+    def _enlarge_plain(self, size: int) -> None:
+        """Borrow a buffer in which large packets are put together, until all that was sealed is sent."""
+        self._change_plain(borrow() if size <= LENT_BYTES else bytearray(size))
+
+    def _change_plain(self, buffer: bytearray) -> None:
+        self._plain_view.release()
+        if len(self._plain) == LENT_BYTES:
+            give_back(self._plain)
+        self._plain = buffer
+        self._plain_view = memoryview(buffer)
+
+    def _seal_plain(self, size: int) -> None:
+        """Seal the `size` payload bytes that stand at offset 5 of the plain buffer."""
+        sealer, plain = self._sealer, self._plain
         block = sealer.block_size
         padding = block - ((5 if sealer.pads_length else 1) + size) % block
         if padding < 4:
@@ -190,7 +189,7 @@ class Outbound:
         stop = start + total + sealer.tag_size
         if stop > len(self._filling):
             self._grow(stop)
-        sealer.seal(self.sequence, view[:total], self._filling_view[start:stop])
+        sealer.seal(self.sequence, self._plain_view[:total], self._filling_view[start:stop])
         self._filled = stop
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
         self.packets_since_keys += 1
@@ -222,6 +221,8 @@ class Outbound:
                 give_back(self._sent)
             self._sent = bytearray(_SMALL_BYTES)
         if self._filled == 0:
+            if len(self._plain) > _SMALL_BYTES:
+                self._change_plain(bytearray(_SMALL_BYTES))
             return memoryview(b"")
         self._filling_view.release()
         self._sent, self._filling = self._filling, self._sent

@@ -568,7 +568,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
 
     def _on_window(self) -> None:
         if self._tap is not None:
-            self._tap.on_room()
+            self._engine.call_for_room(self._tap.on_room)  # not now: more grants may follow in this read
         if self._window is not None:
             self._window.unpark_all()
 
