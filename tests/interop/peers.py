@@ -28,6 +28,12 @@ from trio_ssh.server import ServerFactory
 #: Where sshd insists on a folder of its own, which only an init system makes.
 PRIVILEGE_SEPARATION: Final = Path("/run/sshd")
 
+#: OpenSSH's SFTP server, where Debian and Fedora put it.
+SFTP_SERVER: Final = next(
+    (path for path in ("/usr/lib/openssh/sftp-server", "/usr/libexec/openssh/sftp-server") if Path(path).exists()),
+    "internal-sftp",
+)
+
 #: The kinds of keys that ssh-keygen makes: name, and its arguments.  2048 bits, because making larger ones takes long.
 KINDS: Final = {
     "ed25519": ("-t", "ed25519"),
@@ -275,6 +281,8 @@ class Sshd:
             "PrintLastLog no",
             "PrintMotd no",
             "LogLevel VERBOSE",
+            # Other keywords may come twice; a subsystem that does is fatal.
+            *([] if any("Subsystem sftp" in line for line in self._options) else [f"Subsystem sftp {SFTP_SERVER}"]),
         ]
         self._config.write_text("\n".join(lines) + "\n")
         command = ["/usr/sbin/sshd", "-D", "-e", "-f", str(self._config)]
