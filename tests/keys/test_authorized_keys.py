@@ -44,7 +44,8 @@ def test_another_key_is_not_let_in() -> None:
 
 
 def allowed(*lines: str, key: PublicKey | Certificate = ED25519, **where: Any) -> KeyRestrictions | None:
-    return keys(*lines).authorize(key, "alice", **({"now": NOW, "address": "192.0.2.7"} | where))
+    arguments: dict[str, Any] = {"now": NOW, "address": "192.0.2.7"}
+    return keys(*lines).authorize(key, "alice", **(arguments | where))
 
 
 OFF = {"pty": False, "port_forwarding": False, "agent_forwarding": False, "x11_forwarding": False, "user_rc": False}

@@ -325,7 +325,10 @@ def _verify(key: PublicKey | Certificate, data: bytes, signature: bytes, algorit
 
 
 def _hostbased(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
-    details = HostbasedDetails.decode(request.details)
+    try:
+        details = HostbasedDetails.decode(request.details)
+    except RemoteProtocolError:
+        return _Outcome(FAILED)  # few servers know the method, and whoever doesn't can't tell
     shown = _Shown(details.algorithm, details.blob, details.signature)
     key = _read_identity(shown, session)
     if not isinstance(key, PublicKey):

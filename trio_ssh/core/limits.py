@@ -82,6 +82,19 @@ class Limits:
     #: The same of one source: an IPv4 address, or an IPv6 network of 64 bits.
     startups_per_source: int = 50
 
+    #: What a connection that ends without a login costs its source: because an attempt failed, without any attempt,
+    #: because its time was up, or because it was turned away.
+    penalty_failed_login_seconds: float = 5.0
+    penalty_no_login_seconds: float = 1.0
+    penalty_late_login_seconds: float = 10.0
+    penalty_refused_seconds: float = 1.0
+    #: From when on a source is refused, at what its penalties end (0 turns them off), and how many are remembered.
+    penalty_begin_seconds: float = 15.0
+    penalty_most_seconds: float = 600.0
+    penalty_sources: int = 10_000
+    #: Networks that pay nothing.  This machine's own users would pay for each other.
+    penalty_exempt: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+
     #: A session's environment, as a client may set it.
     environment_names: int = 128
     environment_bytes: int = 32 * KIB
