@@ -13,8 +13,10 @@ from __future__ import annotations
 import errno
 import subprocess
 from collections.abc import Sequence
+from enum import Enum
 from typing import ClassVar, cast
 
+import attrs
 import trio
 
 from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason
@@ -130,20 +132,67 @@ class BadHostKeyException(HostKeyException):
 # -- authentication ----------------------------------------------------------------------------------------------------
 
 
+class AuthOutcome(Enum):
+    """How an attempt to log in ended; the value says it in words."""
+
+    REFUSED = "refused"
+    PARTIAL = "accepted, but more is wanted"
+    NOT_SIGNED = "accepted, but not signed"
+    GIVEN_UP = "given up"
+    LOST = "the connection ended"
+
+
+@attrs.frozen(kw_only=True)
+class AuthAttempt:
+    """One attempt to log in, and what became of it; ``str`` of it is for people.
+
+    Attributes:
+        method: its name on the wire, such as ``"publickey"``.
+        what: what was tried, in words.
+        outcome: what the server said, or why it had nothing to say.
+        algorithm: of a key: what it signs by.
+        fingerprint: of a key: ``SHA256:...``.
+        source: of a key: where it came from: a file, an agent, the caller.
+        allowed: the methods that could continue, according to the server's answer.
+        remark: more about the outcome, escaped.
+    """
+
+    method: str
+    what: str
+    outcome: AuthOutcome
+    algorithm: str = ""
+    fingerprint: str = ""
+    source: str = ""
+    allowed: tuple[str, ...] = ()
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.outcome.value}" + (f" ({self.remark})" if self.remark else "")
+
+
 class AuthenticationException(SSHException):
     """Nobody was logged in.
 
     Attributes:
-        tried: what was tried, in order, each with the server's answer.
+        attempts: what was tried, in order, each with the server's answer.
+        tried: the same in words, and why other things were not tried.
         allowed: the methods that the server says can continue.
     """
 
-    def __init__(self, message: str, *, tried: Sequence[str] = (), allowed: Sequence[str] = ()) -> None:
-        self.tried: tuple[str, ...] = tuple(tried)
+    def __init__(
+        self,
+        message: str,
+        *,
+        tried: Sequence[str] = (),
+        allowed: Sequence[str] = (),
+        attempts: Sequence[AuthAttempt] = (),
+    ) -> None:
+        self.attempts: tuple[AuthAttempt, ...] = tuple(attempts)
+        self.tried: tuple[str, ...] = (*map(str, attempts), *tried)
         self.allowed: tuple[str, ...] = tuple(allowed)
         parts = [message]
-        if tried:
-            parts.append("tried: " + "; ".join(tried))
+        if self.tried:
+            parts.append("tried: " + "; ".join(self.tried))
         if allowed:
             parts.append("the server still allows: " + printable(", ".join(allowed)))
         super().__init__(". ".join(parts))
