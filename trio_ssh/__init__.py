@@ -21,7 +21,9 @@ from trio_ssh.core.questions import AuthResult, InteractiveQuery, Prompt
 from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import (
     AgentException,
+    AuthAttempt,
     AuthenticationException,
+    AuthOutcome,
     BadAuthenticationType,
     BadHostKeyException,
     CertificateException,
@@ -68,7 +70,7 @@ from trio_ssh.host_keys import (
 )
 from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop
 from trio_ssh.keys.allowed_signers import AllowedSigners
-from trio_ssh.keys.authorized_keys import AuthorizedKeys
+from trio_ssh.keys.authorized_keys import AuthorizedKey, AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import CertificatePermissions
 from trio_ssh.keys.certified_key import CertifiedKey
@@ -77,6 +79,7 @@ from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed448 import Ed448Key
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.files import load_private_key, load_private_key_file, load_public_key, load_public_key_file
+from trio_ssh.keys.key_restrictions import ForwardingPermit, KeyRestrictions
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.mldsa import MLDSA44Ed25519Key
@@ -98,6 +101,7 @@ from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
 from trio_ssh.server_interface import (
     AUTH_FAILED,
     AUTH_PARTIALLY_SUCCESSFUL,
+    AUTH_PASSWORD_EXPIRED,
     AUTH_SUCCESSFUL,
     OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED,
     OPEN_FAILED_CONNECT_FAILED,
@@ -170,6 +174,9 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "SecurityPublicKey",
     "Signer",
     "AuthorizedKeys",
+    "AuthorizedKey",
+    "KeyRestrictions",
+    "ForwardingPermit",
     # Certificates, and signed files
     "Certificate",
     "CertificatePermissions",
@@ -199,6 +206,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "serve_tcp",
     "AUTH_FAILED",
     "AUTH_PARTIALLY_SUCCESSFUL",
+    "AUTH_PASSWORD_EXPIRED",
     "AUTH_SUCCESSFUL",
     "OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED",
     "OPEN_FAILED_CONNECT_FAILED",
@@ -234,6 +242,8 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "TerminalMode",
     # Whatever goes wrong
     "AgentException",
+    "AuthAttempt",
+    "AuthOutcome",
     "AuthenticationException",
     "BadAuthenticationType",
     "BadHostKeyException",
