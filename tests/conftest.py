@@ -22,6 +22,6 @@ async def _load_nothing(cls: type[SSHConfig]) -> SSHConfig:
     return cls()
 
 
-# Nor is a developer's configuration, which could send every test to another host.  Tests that are about it read their own.
+# Nor is a developer's configuration, which could send every test to another host.  Tests about it read their own.
 load_default = SSHConfig.load_default
 SSHConfig.load_default = _load_nothing  # type: ignore[method-assign, assignment]
