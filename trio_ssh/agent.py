@@ -334,7 +334,9 @@ class Agent(trio.abc.AsyncResource):
         keying = transport._engine.core.keying
         if keying.host_key is None:
             raise LocalProtocolError("a session has its proof after the key exchange: start the transport first")
-        details = protocol.SessionBind(keying.host_key.blob, keying.session_id, keying.session_signature, is_forwarding)
+        details = protocol.SessionBind(
+            keying.host_key_shown, keying.session_id, keying.session_signature, is_forwarding
+        )
         await self.request_extension(protocol.SESSION_BIND, details.encode())
         self._is_only_one = True
 

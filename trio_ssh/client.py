@@ -12,12 +12,21 @@ from typing import Any, NoReturn, Self
 import trio
 
 from trio_ssh.auth import load_credentials, log_in
-from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorithms, prefer_known, read_config
+from trio_ssh.config.applied import (
+    Config,
+    apply,
+    apply_limits,
+    choose_algorithms,
+    offer_certificates,
+    prefer_known,
+    read_config,
+)
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
 from trio_ssh.config.trust import (
     HostCheck,
     KnownHosts,
+    authority_algorithms,
     host_key_updates,
     load_known_hosts,
     load_revoked,
@@ -272,6 +281,7 @@ class SSHClient:
                 name = name_on_record(options, target, port, host_key_alias)
                 if host_key_algorithms is None and not applied.keeps_host_key_order:
                     algorithms = prefer_known(algorithms, known, name)
+                algorithms = offer_certificates(algorithms, known, name)
                 credentials = await load_credentials(
                     pkey=pkey,
                     key_filename=key_filename,
@@ -284,7 +294,12 @@ class SSHClient:
                     applied=applied,
                 )
                 check_host_key = HostCheck(
-                    self, known, name, self._policy_for(known_hosts, options), await load_revoked(options)
+                    self,
+                    known,
+                    name,
+                    self._policy_for(known_hosts, options),
+                    await load_revoked(options),
+                    authority_algorithms(options),
                 )
                 if sock is not None:
                     stream = sock

@@ -21,6 +21,7 @@ import trio
 
 from trio_ssh.errors import HostKeyException, RemoteProtocolError, SSHException
 from trio_ssh.host_keys import HostKeyChange, KnowsHosts, MissingHostKeyPolicy
+from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.private_key import PKey
@@ -95,6 +96,7 @@ def prove(details: bytes, host_keys: Sequence[PKey], session_id: bytes, agreed: 
     if not blobs or len(set(blobs)) != len(blobs) or not ours.keys() >= set(blobs):
         return None
     signatures: list[bytes] = []
+    agreed = plain_algorithm(agreed)
     for blob in blobs:
         key = ours[blob]
         algorithm = agreed if key.public_key.can_verify(agreed) else key.algorithms[0]

@@ -20,7 +20,7 @@ import attrs
 import trio
 
 from trio_ssh.errors import HostKeyException, UnknownHostKeyException
-from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, name_without_port
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.sshfp import SSHFPRecord, match
 from trio_ssh.runtime.waiting import MaybeAwaitable, resolved
@@ -360,7 +360,7 @@ class SSHFPPolicy(MissingHostKeyPolicy):
 
     async def missing_host_key(self, client: KnowsHosts, hostname: str, key: PublicKey) -> None:
         """Ask the DNS, and then the fallback."""
-        answer = await self._resolve(_without_port(hostname))
+        answer = await self._resolve(name_without_port(hostname))
         verdict = match(key, answer.records)
         if verdict is False:
             raise HostKeyException(
@@ -380,11 +380,6 @@ class SSHFPPolicy(MissingHostKeyPolicy):
     def confirm_change(self, client: KnowsHosts, change: HostKeyChange) -> MaybeAwaitable[bool]:
         """Ask the fallback."""
         return self._fallback.confirm_change(client, change)
-
-
-def _without_port(hostname: str) -> str:
-    host, separator, _ = hostname.rpartition("]:")
-    return host[1:] if separator and host.startswith("[") else hostname
 
 
 async def decide(policy: MissingHostKeyPolicy, client: KnowsHosts, hostname: str, key: PublicKey) -> None:

@@ -22,6 +22,7 @@ from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import ConfigParseError
 from trio_ssh.keys import patterns
+from trio_ssh.keys.certification import certificate_name
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 
@@ -254,6 +255,14 @@ def choose_algorithms(
         return algorithms
     # Nothing may be left of these: then no key is tried, and the error says why.
     return attrs.evolve(algorithms, pubkeys=_apply(applied.pubkeys, algorithms.pubkeys, _KEYS))
+
+
+def offer_certificates(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
+    """Ask first for a certificate, of what is enabled, where an authority may certify the host."""
+    if not known.authorities(name):
+        return algorithms
+    sound = [each for each in algorithms.host_keys if each not in defaults.INSECURE]
+    return attrs.evolve(algorithms, host_keys=(*map(certificate_name, sound), *algorithms.host_keys))
 
 
 def prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:

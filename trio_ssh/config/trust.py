@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -10,13 +12,24 @@ import attrs
 import trio
 
 from trio_ssh.config.options import SSHOptions
-from trio_ssh.errors import BadHostKeyException, ConfigParseError, KeyFileException
+from trio_ssh.errors import (
+    BadHostKeyException,
+    CertificateException,
+    ConfigParseError,
+    HostKeyException,
+    KeyFileException,
+)
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import AcceptNewPolicy, KnowsHosts, MissingHostKeyPolicy, RejectPolicy, decide
-from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import AUTHORITY_ALGORITHMS
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, known_hosts_name, name_without_port
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.client")
 
 KnownHosts = HostKeys | str | Path | Sequence[str | Path]
 
@@ -82,6 +95,15 @@ async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
     return keys
 
 
+def authority_algorithms(options: SSHOptions | None) -> Collection[str]:
+    """Return with what an authority may sign: ``CASignatureAlgorithms``."""
+    wanted = options.ca_signature_algorithms if options is not None else None
+    if wanted is None:
+        return AUTHORITY_ALGORITHMS
+    every = sorted(AUTHORITY_ALGORITHMS)
+    return wanted.apply(every, every)
+
+
 async def load_revoked(options: SSHOptions | None) -> KeyRevocationList | None:
     """Read ``RevokedHostKeys``.
 
@@ -108,6 +130,7 @@ class HostCheck:
         name: the host's, there.
         policy: decides about a host of which nothing is on record.
         revoked: keys that nobody may show.
+        authority_algorithms: with what an authority may have signed a host's certificate.
     """
 
     client: KnowsHosts
@@ -115,6 +138,35 @@ class HostCheck:
     name: str
     policy: MissingHostKeyPolicy
     revoked: KeyRevocationList | None
+    authority_algorithms: Collection[str] = AUTHORITY_ALGORITHMS
+
+    async def check_certificate(self, certificate: Certificate) -> None:
+        """Return if the certificate shows its key to be the host's, or else if the bare key is the host's, as for ssh.
+
+        Raises:
+            As for a bare key, with a note that tells what is wrong with the certificate.
+        """
+        is_revoked = self.known.is_revoked(self.name, certificate)
+        if is_revoked or (self.revoked is not None and self.revoked.is_revoked(certificate)):
+            key = certificate.public_key
+            raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
+        try:
+            certificate.check_for_host(
+                name_without_port(self.name),
+                authorities=self.known.authorities(self.name),
+                now=time.time(),
+                authority_algorithms=self.authority_algorithms,
+            )
+        except CertificateException as error:
+            _log.info("the certificate of %s is of no use: %s", printable(self.name), error)
+            try:
+                await self(certificate.public_key)
+            except HostKeyException as refusal:
+                refusal.add_note(f"Its certificate is of no use either: {error}")
+                raise
+            return
+        if self.policy.decides_known_keys:
+            await decide(self.policy, self.client, self.name, certificate.public_key)
 
     async def __call__(self, key: PublicKey) -> None:
         """Return if it is.

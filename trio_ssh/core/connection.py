@@ -50,6 +50,7 @@ from trio_ssh.errors import (
     RemoteProtocolError,
     SSHException,
 )
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
@@ -72,6 +73,7 @@ class Options:
         random_bytes: makes so many random bytes; the core knows no operating system.
         log: where it says what nobody needs to act on.
         host_keys: a server's keys.
+        certificates: of some of them.
         moduli: a server's groups for the key exchange of RFC 4419.
         signature_algorithms: public-key algorithms that a server accepts from users.
     """
@@ -82,6 +84,7 @@ class Options:
     limits: Limits = DEFAULT_LIMITS
     software: str = "trio_ssh"
     host_keys: tuple[PKey, ...] = ()
+    certificates: tuple[Certificate, ...] = ()
     moduli: Moduli = NO_MODULI
     signature_algorithms: tuple[str, ...] = _ALGORITHMS.pubkeys
 
@@ -112,6 +115,7 @@ class Connection:
             role,
             algorithms=options.algorithms,
             host_keys=options.host_keys,
+            certificates=options.certificates,
             moduli=options.moduli,
             limits=options.limits,
             random_bytes=options.random_bytes,
@@ -384,12 +388,11 @@ class Connection:
         if is_first:
             self._enter(Phase.AUTHENTICATE)
             if self.role is Role.SERVER:
-                shown = self.keying.host_key
                 dialog = authenticate_as_server(
                     self.keying.session_id,
                     self.options.signature_algorithms,
                     self.options.limits,
-                    shown.blob if shown is not None else b"",
+                    self.keying.host_key_shown,
                 )
                 self._auth = Conversation(dialog, self._send, self._ask_auth, self._logged_in)
                 self._auth.start()

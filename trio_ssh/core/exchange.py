@@ -30,6 +30,8 @@ from trio_ssh.crypto.compression import COMPRESSIONS, CompressionAlgorithm
 from trio_ssh.crypto.derive import derive_key
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import is_certificate_algorithm, plain_algorithm
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.wire.exchange import (
@@ -95,13 +97,23 @@ class Transcript:
 
 @attrs.frozen
 class SharedSecret:
-    """What an exchange yields: K as it is hashed, H, the hash's name, the host key that signed H, and how it did."""
+    """What an exchange yields: K as it is hashed, H, the hash's name, the host key that signed H, and how it did.
+
+    Attributes:
+        certificate: what was shown of the host key, and hashed in its place.
+    """
 
     encoded: bytes = attrs.field(repr=False)
     digest: bytes = attrs.field(repr=False)
     hash_name: str
     host_key: PublicKey
     signature: bytes = attrs.field(default=b"", repr=False)
+    certificate: Certificate | None = None
+
+    @property
+    def shown(self) -> bytes:
+        """What the server has shown: the blob of its certificate, or else of its key."""
+        return self.host_key.blob if self.certificate is None else self.certificate.blob
 
 
 @attrs.frozen
@@ -179,33 +191,38 @@ def agree_as_client(
     agreement = algorithm.new_client()
     yield from send(KexEcdhInit(agreement.our_share))
     reply = yield from expect(KexEcdhReply)
-    host_key = _read_host_key(reply.host_key, negotiated)
+    host_key, certificate = _read_host_key(reply.host_key, negotiated)
     encoded_secret = agreement.finish(reply.share)
     digest = transcript.digest(algorithm.hash_name, reply.host_key, agreement.our_share, reply.share, encoded_secret)
-    secret = SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key, reply.signature)
+    secret = SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key, reply.signature, certificate)
     yield from _believe(secret, negotiated, known_key)
     return secret
 
 
 def agree_as_server(
-    negotiated: Negotiated, transcript: Transcript, host_keys: Sequence[PKey], choose_group: GroupChooser
+    negotiated: Negotiated,
+    transcript: Transcript,
+    host_keys: Sequence[PKey],
+    choose_group: GroupChooser,
+    certificates: Sequence[Certificate] = (),
 ) -> Dialog[SharedSecret]:
     """RFC 5656 s4: take the client's share, answer with ours, the host key and its signature.
 
     Args:
         choose_group: called with the bits that a client wants of a group: at least, preferably, at the most.
+        certificates: of some of our host keys.
     """
     algorithm = KEX[negotiated.kex]
-    host_key = choose_host_key(host_keys, negotiated.host_key_algorithm)
+    identity = choose_identity(host_keys, certificates, negotiated.host_key_algorithm)
     if isinstance(algorithm, GroupExchangeAlgorithm):
-        return (yield from _agree_in_our_group(negotiated, transcript, host_key, algorithm.hash_name, choose_group))
+        return (yield from _agree_in_our_group(transcript, identity, algorithm.hash_name, choose_group))
     init = yield from expect(KexEcdhInit)
     our_share, encoded_secret = algorithm.new_server().respond(init.share)
-    blob = host_key.asbytes()
+    blob = identity.blob
     digest = transcript.digest(algorithm.hash_name, blob, init.share, our_share, encoded_secret)
-    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
+    signature = yield from ask(SignatureWanted(identity.key, digest, identity.algorithm))
     yield from send(KexEcdhReply(blob, our_share, signature))
-    return SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key.public_key, signature)
+    return identity.secret(encoded_secret, digest, algorithm.hash_name, signature)
 
 
 def _agree_in_their_group(
@@ -220,18 +237,18 @@ def _agree_in_their_group(
     agreement = new_agreement(group)
     yield from send(KexDhGexInit(agreement.our_value))
     reply = yield from expect(KexDhGexReply)
-    host_key = _read_host_key(reply.host_key, negotiated)
+    host_key, certificate = _read_host_key(reply.host_key, negotiated)
     encoded_secret = agreement.secret(reply.f)
     digest = transcript.digest_in_group(
         hash_name, reply.host_key, request, offered, agreement.our_value, reply.f, encoded_secret
     )
-    secret = SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature)
+    secret = SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature, certificate)
     yield from _believe(secret, negotiated, known_key)
     return secret
 
 
 def _agree_in_our_group(
-    negotiated: Negotiated, transcript: Transcript, host_key: PKey, hash_name: str, choose_group: GroupChooser
+    transcript: Transcript, identity: Identity, hash_name: str, choose_group: GroupChooser
 ) -> Dialog[SharedSecret]:
     """RFC 4419 s3: choose a group as the client asks, and go on in it as in any other."""
     request = yield from expect(KexDhGexRequest)
@@ -241,34 +258,79 @@ def _agree_in_our_group(
     init = yield from expect(KexDhGexInit)
     agreement = new_agreement(group)
     encoded_secret = agreement.secret(init.e)
-    blob = host_key.asbytes()
+    blob = identity.blob
     digest = transcript.digest_in_group(hash_name, blob, request, offered, init.e, agreement.our_value, encoded_secret)
-    signature = yield from ask(SignatureWanted(host_key, digest, negotiated.host_key_algorithm))
+    signature = yield from ask(SignatureWanted(identity.key, digest, identity.algorithm))
     yield from send(KexDhGexReply(blob, agreement.our_value, signature))
-    return SharedSecret(encoded_secret, digest, hash_name, host_key.public_key, signature)
+    return identity.secret(encoded_secret, digest, hash_name, signature)
 
 
-def _read_host_key(blob: bytes, negotiated: Negotiated) -> PublicKey:
-    """Read a host's key, which can do what was agreed on."""
+def _read_host_key(blob: bytes, negotiated: Negotiated) -> tuple[PublicKey, Certificate | None]:
+    """Read a host's key, which can do what was agreed on, and its certificate, if that is what was."""
+    if is_certificate_algorithm(negotiated.host_key_algorithm):
+        certificate = Certificate.from_blob(blob)
+        certificate.plain_algorithm(negotiated.host_key_algorithm)  # or it is of another type than was agreed
+        return certificate.public_key, certificate
     host_key = parse_public_key(blob)
     if not host_key.can_verify(negotiated.host_key_algorithm):
         raise RemoteProtocolError(
             f"the host key is of type {host_key.key_type}, agreed was {negotiated.host_key_algorithm}",
             DisconnectReason.KEY_EXCHANGE_FAILED,
         )
-    return host_key
+    return host_key, None
 
 
 def _believe(secret: SharedSecret, negotiated: Negotiated, known_key: PublicKey | None) -> Dialog[None]:
     """Go on if the host's key has signed this exchange, and is the host's."""
     # Verify before asking.  A policy that stores first-seen keys must never see a key whose owner has not signed.
-    secret.host_key.verify(secret.digest, secret.signature, negotiated.host_key_algorithm)
+    secret.host_key.verify(secret.digest, secret.signature, plain_algorithm(negotiated.host_key_algorithm))
     if known_key is None:
-        yield from ask(HostKeyOffered(secret.host_key))
+        yield from ask(HostKeyOffered(secret.host_key, secret.certificate))
     elif secret.host_key != known_key:
         raise RemoteProtocolError(
             "the host key changed during the connection", DisconnectReason.HOST_KEY_NOT_VERIFIABLE
         )
+
+
+@attrs.frozen
+class Identity:
+    """What a server shows of itself, and signs with.
+
+    Attributes:
+        key: signs.
+        certificate: is shown in the key's place.
+        algorithm: the signature's, as a signature is named.
+    """
+
+    key: PKey
+    certificate: Certificate | None
+    algorithm: str
+
+    @property
+    def blob(self) -> bytes:
+        """What is shown."""
+        return self.key.asbytes() if self.certificate is None else self.certificate.blob
+
+    def secret(self, encoded: bytes, digest: bytes, hash_name: str, signature: bytes) -> SharedSecret:
+        """Return what an exchange with this identity yields."""
+        return SharedSecret(encoded, digest, hash_name, self.key.public_key, signature, self.certificate)
+
+
+def choose_identity(host_keys: Sequence[PKey], certificates: Sequence[Certificate], algorithm: str) -> Identity:
+    """Return the first key, or certificate, that goes with `algorithm`, which was offered because there is one."""
+    plain = plain_algorithm(algorithm)
+    if plain == algorithm:
+        return Identity(choose_host_key(host_keys, algorithm), None, algorithm)
+    keys = {key.public_key: key for key in host_keys if key.can_sign()}
+    certificate = next(each for each in certificates if algorithm in each.algorithms and each.public_key in keys)
+    return Identity(keys[certificate.public_key], certificate, plain)
+
+
+def offered_algorithms(host_keys: Sequence[PKey], certificates: Sequence[Certificate]) -> frozenset[str]:
+    """Return the names of all that a server's keys and certificates can do."""
+    keys = {key.public_key: key for key in host_keys if key.can_sign()}
+    names = {name for key in keys.values() for name in (*key.algorithms, *key.legacy_algorithms)}
+    return frozenset(names.union(*(each.algorithms for each in certificates if each.public_key in keys)))
 
 
 def choose_host_key(host_keys: Sequence[PKey], algorithm: str) -> PKey:

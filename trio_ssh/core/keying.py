@@ -19,6 +19,7 @@ from trio_ssh.core.exchange import (
     agree_as_server,
     compression,
     exchange,
+    offered_algorithms,
 )
 from trio_ssh.core.inbound import Inbound
 from trio_ssh.core.limits import Limits
@@ -29,6 +30,7 @@ from trio_ssh.core.role import Role
 from trio_ssh.crypto.agreement_dh import Group
 from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.wire.fields import DeclaredMessage
@@ -38,9 +40,9 @@ from trio_ssh.wire.transport import KexInit
 _FEW_PACKETS: Final = 2**16
 
 
-def _signable(algorithms: Algorithms, host_keys: Sequence[PKey]) -> Algorithms:
+def _signable(algorithms: Algorithms, host_keys: Sequence[PKey], certificates: Sequence[Certificate]) -> Algorithms:
     """Leave out what no host key of ours can sign by: it must not be offered."""
-    able = {name for key in host_keys if key.can_sign() for name in (*key.algorithms, *key.legacy_algorithms)}
+    able = offered_algorithms(host_keys, certificates)
     return attrs.evolve(algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able))
 
 
@@ -48,6 +50,7 @@ class Keying:
     """Runs key exchanges, one at a time, whichever side begins.
 
     Args:
+        certificates: of a server's host keys.
         moduli: a server's groups for RFC 4419's exchange.
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
         on_started: called when an exchange other than the first begins.
@@ -57,6 +60,7 @@ class Keying:
     __slots__ = (
         "_agreed",
         "_algorithms",
+        "_certificates",
         "_conversation",
         "_host_keys",
         "_inbound",
@@ -72,6 +76,7 @@ class Keying:
         "_random_bytes",
         "_role",
         "host_key",
+        "host_key_shown",
         "is_strict",
         "negotiated",
         "our_version",
@@ -88,6 +93,7 @@ class Keying:
         *,
         algorithms: Algorithms,
         host_keys: Sequence[PKey],
+        certificates: Sequence[Certificate],
         moduli: Moduli,
         limits: Limits,
         random_bytes: Callable[[int], bytes],
@@ -99,8 +105,9 @@ class Keying:
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
-        self._algorithms = _signable(algorithms, host_keys) if role is Role.SERVER else algorithms
+        self._algorithms = _signable(algorithms, host_keys, certificates) if role is Role.SERVER else algorithms
         self._host_keys = host_keys
+        self._certificates = certificates
         self._moduli = moduli
         self._limits = limits
         self._random_bytes = random_bytes
@@ -124,6 +131,8 @@ class Keying:
         #: The peer said that it understands EXT_INFO.
         self.takes_ext_info: bool = False
         self.host_key: PublicKey | None = None
+        #: What was hashed as the host's key: the key, or its certificate.
+        self.host_key_shown: bytes = b""
         self.negotiated: Negotiated | None = None
         #: True behind authentication, when zlib@openssh.com begins.
         self.wants_delayed_compression: bool = False
@@ -197,7 +206,7 @@ class Keying:
             agree = agree_as_client(negotiated, transcript, self.host_key)
         else:
             transcript = Transcript(self.their_version, self.our_version, payload, self._our_payload)
-            agree = agree_as_server(negotiated, transcript, self._host_keys, self._choose_group)
+            agree = agree_as_server(negotiated, transcript, self._host_keys, self._choose_group, self._certificates)
         conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
         self._conversation = conversation
         conversation.start()
@@ -239,6 +248,8 @@ class Keying:
         sender = Role.SERVER if self._role is Role.CLIENT else Role.CLIENT
         decompressor = compression(negotiated, sender).new_decompressor() if self.wants_delayed_compression else None
         self._inbound.use(keys.opener(sender), decompressor, reset_sequence=self.is_strict)
+        if self.host_key is None:
+            self.host_key_shown = secret.shown
         self.host_key = secret.host_key
         self._agreed = negotiated
 

@@ -34,9 +34,14 @@ class Question:
 
 @attrs.frozen
 class HostKeyOffered(Question):
-    """Client: the server has proven to own this key.  Is it the host's?  Answer: None, to go on."""
+    """Client: the server has proven to own this key.  Is it the host's?  Answer: None, to go on.
+
+    Attributes:
+        certificate: what it shows of the key; nobody has said yet that its authority is to be believed.
+    """
 
     key: PublicKey
+    certificate: Certificate | None = None
 
 
 @attrs.frozen

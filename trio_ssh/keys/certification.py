@@ -140,6 +140,11 @@ def plain_algorithm(name: str) -> str:
     return _PLAIN_ALGORITHMS.get(name, name)
 
 
+def is_certificate_algorithm(name: str) -> bool:
+    """Whether a certificate is shown where this signature algorithm was agreed on."""
+    return name in _PLAIN_ALGORITHMS
+
+
 #: Type of a certificate -> type of the key in it.
 _PLAIN_TYPES: Final = {certificate_name(key_type): key_type for key_type in KEY_FIELDS}
 

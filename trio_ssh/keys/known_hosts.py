@@ -145,11 +145,11 @@ class HostKeys:
     def authorities(self, hostname: str) -> tuple[PublicKey, ...]:
         """Return the keys that may certify a host: those marked ``@cert-authority`` for it.
 
-        Where there are none for another port than 22, those for port 22 count.
+        On another port than 22, those for port 22 count too.
         """
         found = tuple(entry.key for entry in self.lookup(hostname) if entry.marker == "cert-authority")
         portless = _without_port(hostname)
-        return found or (self.authorities(portless) if portless is not None else ())
+        return found if portless is None else (*found, *self.authorities(portless))
 
     def is_revoked(self, hostname: str, shown: PublicKey | Certificate) -> bool:
         """Whether a key is marked ``@revoked`` for a host; of a certificate, its key or its authority."""
@@ -334,6 +334,12 @@ class HostKeys:
             return
         for new in changed:
             yield from self._in_place_of(path, new)
+
+
+def name_without_port(hostname: str) -> str:
+    """Return a host's name as it stands in certificates and in the DNS; the inverse of `known_hosts_name`."""
+    host = _without_port(hostname)
+    return hostname if host is None else host
 
 
 def _without_port(hostname: str) -> str | None:

@@ -117,10 +117,9 @@ class ClientAuthentication(Link):
     def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
         """Make the dialog that logs in with `key`, for `try_authenticate`."""
         core = self._engine.core
-        shown = core.keying.host_key
         # A signature that names the server's host key is of no use to whoever stands in between.
-        is_bound = core.extensions.get(HOSTBOUND_EXTENSION) == b"0" and shown is not None
-        host_key = shown.blob if is_bound and shown is not None else b""
+        is_bound = core.extensions.get(HOSTBOUND_EXTENSION) == b"0"
+        host_key = core.keying.host_key_shown if is_bound else b""
         algorithm = self.choose_algorithm(key)
         return publickey_as_client(username, key, algorithm, core.keying.session_id, host_key=host_key)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -22,6 +23,7 @@ from trio_ssh.core.questions import (
     SignatureWanted,
 )
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError, SSHException
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.waiting import resolved
@@ -30,6 +32,14 @@ from trio_ssh.wire.text import printable
 HostKeyCheck = Callable[[PublicKey], Awaitable[None] | None]
 PromptHandler = Callable[[str, str, Sequence[Prompt]], Awaitable[Sequence[str]] | Sequence[str]]
 NewPasswordHandler = Callable[[str], Awaitable[str | None] | str | None]
+
+
+@runtime_checkable
+class ChecksCertificates(Protocol):
+    """A check of host keys that knows authorities too.  Any other is asked about the key that a certificate is of."""
+
+    def check_certificate(self, certificate: Certificate) -> Awaitable[None] | None:
+        """Return to accept the host, raise to refuse it."""
 
 
 class Handshake:
@@ -92,10 +102,14 @@ async def _answer(
     new_password: NewPasswordHandler | None,
 ) -> object:
     match question:
-        case HostKeyOffered(key):
+        case HostKeyOffered(key, certificate):
             if check_host_key is None:
                 raise LocalProtocolError("a host key came where none was due")
-            await resolved(check_host_key(key))
+            check: object = check_host_key
+            if certificate is not None and isinstance(check, ChecksCertificates):
+                await resolved(check.check_certificate(certificate))
+            else:
+                await resolved(check_host_key(key))
             return None
         case SignatureWanted(key, data, algorithm):
             try:

@@ -39,6 +39,7 @@ from trio_ssh.core.events import (
     RequestArrived,
     WindowOpened,
 )
+from trio_ssh.core.exchange import offered_algorithms
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
@@ -49,6 +50,9 @@ from trio_ssh.errors import (
     LocalProtocolError,
     RequestRefused,
 )
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import certificate_name
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.block import Block
@@ -65,6 +69,17 @@ from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardRep
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import Ignore
+
+
+def private_key_of(key: CertifiedKey) -> PKey:
+    """Return what a server's certified host key signs with.
+
+    Raises:
+        TypeError: it is not at hand.
+    """
+    if not isinstance(key.key, PKey):
+        raise TypeError("a certified host key is made of a private key that is at hand: CertifiedKey(key, certificate)")
+    return key.key
 
 
 def _is_first_exchange(event: Event) -> bool:
@@ -112,6 +127,7 @@ class Transport(ClientAuthentication):
         self._moduli = moduli
         self._software = software
         self._host_keys: list[PKey] = []
+        self._certificates: list[Certificate] = []
         self._handler: PeerHandler = PeerHandler()
         self._block = Block()
         self._nursery = nursery
@@ -245,9 +261,19 @@ class Transport(ClientAuthentication):
 
     # -- starting
 
-    def add_server_key(self, key: PKey) -> None:
-        """Add a host key, of which a server needs at least one; the first of a kind is used."""
-        self._host_keys.append(key)
+    def add_server_key(self, key: PKey | CertifiedKey) -> None:
+        """Add a host key, of which a server needs at least one; the first of a kind is used.
+
+        A `CertifiedKey` is shown with its certificate to clients that ask for one, and bare to the others.
+
+        Raises:
+            TypeError: its key is elsewhere, in an agent for instance.
+        """
+        if isinstance(key, CertifiedKey):
+            self._certificates.append(key.certificate)
+            key = private_key_of(key)
+        if all(key.public_key != other.public_key for other in self._host_keys):
+            self._host_keys.append(key)
 
     def get_server_keys(self) -> tuple[PKey, ...]:
         """Return a server's host keys, in the order in which they were added."""
@@ -275,12 +301,9 @@ class Transport(ClientAuthentication):
             raise LocalProtocolError("this transport was started before")
         algorithms = self._security.for_role(role)
         if role is Role.SERVER:
-            able = {
-                name for key in self._host_keys if key.can_sign() for name in (*key.algorithms, *key.legacy_algorithms)
-            }
-            algorithms = attrs.evolve(
-                algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able)
-            )
+            able = offered_algorithms(self._host_keys, self._certificates)
+            enabled = [each for name in algorithms.host_keys for each in (certificate_name(name), name)]
+            algorithms = attrs.evolve(algorithms, host_keys=tuple(name for name in enabled if name in able))
             if not algorithms.host_keys:
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
@@ -290,6 +313,7 @@ class Transport(ClientAuthentication):
             limits=self._limits,
             software=self._software,
             host_keys=tuple(self._host_keys),
+            certificates=tuple(self._certificates),
             moduli=self._moduli,
             signature_algorithms=algorithms.pubkeys,
         )
