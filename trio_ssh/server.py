@@ -20,11 +20,12 @@ from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import SSHException
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
-from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.transport import Transport, private_key_of
 from trio_ssh.server_interface import ServerInterface
 
 _log = logging.getLogger("trio_ssh.server")
@@ -78,7 +79,7 @@ async def serve_stream(
     stream: trio.abc.Stream,
     server: ServerInterface,
     *,
-    host_keys: Sequence[PKey],
+    host_keys: Sequence[PKey | CertifiedKey],
     security: Security | None = None,
     kex: AlgorithmNames | None = None,
     host_key_algorithms: AlgorithmNames | None = None,
@@ -94,7 +95,8 @@ async def serve_stream(
     Args:
         stream: any trio stream; closed on return.
         server: decides, and handles sessions; an instance for this connection alone.
-        host_keys: who we are; the first of each kind is used.
+        host_keys: who we are; the first of each kind is used.  A `CertifiedKey` shows its certificate to clients that
+            ask for one.
         security: which algorithms to enable: a profile, or `SecurityOptions`; None for ``"modern"``.
         kex, host_key_algorithms, ciphers, macs, compressions: what to enable of one kind, best first, or a text as in
             ssh_config, such as ``"+diffie-hellman-group14-sha256"``; None for what `security` says.
@@ -128,7 +130,7 @@ async def serve_stream(
 async def _serve(
     stream: trio.abc.Stream,
     server: ServerInterface,
-    host_keys: Sequence[PKey],
+    host_keys: Sequence[PKey | CertifiedKey],
     algorithms: Algorithms,
     groups: Moduli,
     login_timeout: float | None,
@@ -162,7 +164,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     server_factory: ServerFactory,
     listeners: Sequence[L],
     *,
-    host_keys: Sequence[PKey],
+    host_keys: Sequence[PKey | CertifiedKey],
     security: Security | None = None,
     kex: AlgorithmNames | None = None,
     host_key_algorithms: AlgorithmNames | None = None,
@@ -236,7 +238,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     port: int,
     *,
     host: str | bytes | None = None,
-    host_keys: Sequence[PKey],
+    host_keys: Sequence[PKey | CertifiedKey],
     security: Security | None = None,
     kex: AlgorithmNames | None = None,
     host_key_algorithms: AlgorithmNames | None = None,
@@ -280,9 +282,12 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     )
 
 
-def _check_host_keys(host_keys: Sequence[PKey]) -> None:
+def _check_host_keys(host_keys: Sequence[PKey | CertifiedKey]) -> None:
     """Find the mistake before the first client does."""
-    if isinstance(host_keys, PKey) or not all(isinstance(key, PKey) for key in host_keys):
+    if isinstance(host_keys, PKey | CertifiedKey) or not all(isinstance(key, PKey | CertifiedKey) for key in host_keys):
         raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
     if not host_keys:
         raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")
+    for key in host_keys:
+        if isinstance(key, CertifiedKey):
+            private_key_of(key)
