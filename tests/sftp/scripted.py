@@ -79,6 +79,7 @@ class ScriptedServer(trio_ssh.SubsystemHandler):
     Attributes:
         requests: all that came, in order.
         handles: those that are open, and what they stand for.
+        reads: how often something came.
         gate: no reply leaves while it is closed.
         most_unanswered_bytes: the largest sum of READs and WRITEs that waited for their replies at once.
     """
@@ -104,6 +105,7 @@ class ScriptedServer(trio_ssh.SubsystemHandler):
         self.gate = trio.Event()
         self.gate.set()
         self.most_unanswered_bytes = 0
+        self.reads = 0
         self._next_handle = 0
         self._listed: set[bytes] = set()
 
@@ -184,6 +186,7 @@ class ScriptedServer(trio_ssh.SubsystemHandler):
         if self.first:
             await channel.send_all(self.first)
         while data := await channel.receive_some():
+            self.reads += 1
             session.receive_data(memoryview(data))
             arrived = list(session.arrived)
             session.arrived.clear()

@@ -1,0 +1,218 @@
+"""Many READs and WRITEs at once: in order for whoever reads, and never more than may be."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import pytest
+import trio
+import trio.testing
+
+import trio_ssh
+from tests.runtime.helpers import KIB, MIB
+from tests.sftp.scripted import FAILURE, Reply, ScriptedServer, pause, using
+from trio_ssh.sftp.link import Share
+from trio_ssh.sftp.messages import Read
+from trio_ssh.sftp.pipeline import ReadPipeline, WritePipeline
+from trio_ssh.sftp.protocol import OpenFlags, SFTPLimits
+from trio_ssh.sftp.session import WriteParts
+
+BYTES: Final = random.Random(1).randbytes(2 * MIB + 5)
+
+
+async def handle_of(sftp: trio_ssh.SFTPClient) -> bytes:
+    return await sftp._open_handle("f", OpenFlags.READ | OpenFlags.WRITE | OpenFlags.CREATE)
+
+
+async def drain(pipeline: ReadPipeline, limit: int = 300 * KIB) -> bytes:
+    found = bytearray()
+    while True:
+        await pipeline.wait()
+        blocks = pipeline.take(limit)
+        if not blocks:
+            return bytes(found)
+        for block in blocks:
+            assert block.offset == len(found) or not block.parts.size
+            found += b"".join(block.parts.pieces())
+            pipeline.give_back(block)
+
+
+@pytest.mark.parametrize("known", [0, 1, len(BYTES) - 1, len(BYTES), len(BYTES) + 1, 2**60])
+@pytest.mark.parametrize("most", [2**31, 100 * KIB, 5000])
+async def test_a_file_comes_in_order_however_long_it_is_said_to_be(known: int, most: int) -> None:
+    server = ScriptedServer({"f": BYTES}, most=most, order=random.Random(known % 1000))
+    async with using(server) as sftp:
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), await handle_of(sftp), 0, known)
+        assert await drain(pipeline) == BYTES
+        assert pipeline.is_ended
+        await pause()
+        assert sftp._link.used_bytes == 0
+
+
+async def test_later_reads_ask_for_what_the_server_gives() -> None:
+    server = ScriptedServer({"f": BYTES}, most=10_000)
+    async with using(server) as sftp:
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), await handle_of(sftp), 0, len(BYTES))
+        assert await drain(pipeline) == BYTES
+    assert server.asked(Read)[-1].length <= 10_000
+    assert len(server.asked(Read)) < 2 * len(BYTES) / 10_000
+
+
+async def test_a_size_that_is_heard_of_later_lets_more_be_asked_for() -> None:
+    server = ScriptedServer({"f": BYTES})
+    async with using(server) as sftp:
+        handle = await handle_of(sftp)
+        server.gate = trio.Event()
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), handle, 0)
+        await pause()
+        assert sftp._link.session.pending == 1
+        pipeline.expect_size(len(BYTES))
+        await pause()
+        assert sftp._link.session.pending == 4  # as much as is asked for in the beginning
+        pipeline.expect_size(5)
+        server.gate.set()
+        assert await drain(pipeline) == BYTES
+
+
+async def test_a_session_that_ends_is_not_the_end_of_the_file() -> None:
+    """All that came was taken, and nothing asked for, when the session ended: what was read is not all there is."""
+    limits = SFTPLimits(file_bytes=255 * KIB)
+    async with using(ScriptedServer({"f": BYTES}), limits=limits) as sftp:
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), await handle_of(sftp), 0, len(BYTES))
+        await pipeline.wait()
+        [block] = pipeline.take(MIB)
+        sftp._link.fail(trio_ssh.RemoteProtocolError("as told"))
+        pipeline.give_back(block)
+        with pytest.raises(trio_ssh.RemoteProtocolError, match="as told"):
+            await pipeline.wait()
+
+
+@pytest.mark.parametrize("then", ["fails", "is given back"])
+async def test_whoever_waits_for_room_is_woken(then: str) -> None:
+    limits = SFTPLimits(file_bytes=255 * KIB)
+    async with using(ScriptedServer({"f": BYTES}), limits=limits) as sftp:
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), await handle_of(sftp), 0, len(BYTES))
+        await pipeline.wait()
+        [block] = pipeline.take(MIB)
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                if then == "fails":
+                    with pytest.raises(trio_ssh.RemoteProtocolError):
+                        await pipeline.wait()
+                else:
+                    await pipeline.wait()
+                    assert pipeline.take(1)[0].offset == 255 * KIB
+
+            nursery.start_soon(wait)
+            await pause()
+            if then == "fails":
+                sftp._link.fail(trio_ssh.RemoteProtocolError("as told"))
+            pipeline.give_back(block)
+
+
+async def test_an_error_comes_behind_what_was_read_before_it() -> None:
+    class Scratched(ScriptedServer):
+        def read(self, file: bytearray, offset: int, length: int) -> Reply:
+            return FAILURE if offset >= MIB else super().read(file, offset, min(length, MIB - offset))
+
+    async with using(Scratched({"f": BYTES}, order=random.Random(4))) as sftp:
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), await handle_of(sftp), 0, len(BYTES))
+        size = 0
+        with pytest.raises(trio_ssh.SFTPError, match="as told"):
+            while True:
+                await pipeline.wait()
+                for block in pipeline.take(1):
+                    size += block.parts.size
+                    pipeline.give_back(block)
+        assert size == MIB // (255 * KIB) * 255 * KIB
+        pipeline.close()
+        await pause()
+        assert sftp._link.used_bytes == 0
+
+
+async def test_a_pipeline_that_is_closed_drops_what_comes() -> None:
+    server = ScriptedServer({"f": BYTES})
+    async with using(server) as sftp:
+        server_gate = trio.Event()
+        handle = await handle_of(sftp)
+        server.gate = server_gate
+        pipeline = ReadPipeline(sftp._link, Share(sftp._link), handle, 0, len(BYTES))
+        assert pipeline.next_offset == 0
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await pipeline.wait()
+
+            nursery.start_soon(wait)
+            await pause()
+            pipeline.close()
+            pipeline.close()
+        server_gate.set()
+        await pause()
+        assert sftp._link.used_bytes == 0
+        assert sftp._link.session.pending == 0
+
+
+# -- writing
+
+
+async def test_writes_in_any_order_and_their_acknowledgements_in_another() -> None:
+    server = ScriptedServer(order=random.Random(5))
+    async with using(server) as sftp:
+        pipeline = WritePipeline(sftp._link, Share(sftp._link), await handle_of(sftp))
+        head = bytes(pipeline.head_size)
+        offsets = list(range(0, len(BYTES), 50_000))
+        random.Random(6).shuffle(offsets)
+        for offset in offsets:
+            data = BYTES[offset : offset + 50_000]
+            await pipeline.wait_room(len(data))
+            pipeline.write(memoryview(bytearray(head + data)), offset)
+        await pipeline.wait_below(0)
+        assert pipeline.under_way == sftp._link.used_bytes == 0
+    assert server.files[b"f"] == BYTES
+
+
+async def test_a_write_that_fails_is_told_by_all_that_follow() -> None:
+    class Full(ScriptedServer):
+        def write(self, file: bytearray, offset: int, data: bytes) -> Reply:
+            return FAILURE
+
+    server = Full()
+    async with using(server) as sftp:
+        pipeline = WritePipeline(sftp._link, Share(sftp._link), await handle_of(sftp))
+        pipeline.check()
+        await pipeline.wait_room(1)
+        pipeline.write(memoryview(bytearray(pipeline.head_size + 1)), 0)
+        for _ in range(2):
+            with pytest.raises(trio_ssh.SFTPError, match="as told"):
+                await pipeline.wait_below(0)
+        with pytest.raises(trio_ssh.SFTPError, match="as told"):
+            await pipeline.wait_room(1)
+        assert sftp._link.used_bytes == 0
+    assert len(server.asked(WriteParts)) == 1
+
+
+async def test_whoever_waits_for_room_hears_of_the_end() -> None:
+    limits = SFTPLimits(file_bytes=10)
+    server = ScriptedServer()
+    async with using(server, limits=limits) as sftp:
+        pipeline = WritePipeline(sftp._link, Share(sftp._link), await handle_of(sftp))
+        server.gate = trio.Event()
+        await pipeline.wait_room(10)
+        pipeline.write(memoryview(bytearray(pipeline.head_size + 10)), 0)
+        assert not pipeline.has_room(1)
+        async with trio.open_nursery() as nursery:
+
+            async def wait() -> None:
+                with pytest.raises(trio_ssh.RemoteProtocolError):
+                    await pipeline.wait_room(1)
+
+            nursery.start_soon(wait)
+            await pause()
+            sftp._link.fail(trio_ssh.RemoteProtocolError("as told"))
+        with pytest.raises(trio_ssh.LocalProtocolError):
+            pipeline.write(memoryview(bytearray(pipeline.head_size + 1)), 0)
+        server.gate.set()
