@@ -52,7 +52,7 @@ from trio_ssh.sftp.messages import (
     Write,
 )
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits, StatusCode
-from trio_ssh.sftp.session import ServerSession
+from trio_ssh.sftp.session import ServerSession, WriteParts
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 EVERY_REQUEST: list[Packet] = [
@@ -154,7 +154,6 @@ async def test_what_is_no_request_is_not_supported(server: trio_ssh.SFTPServer, 
         struct.pack(">IBII", 10, 6, 1, 2**32 - 1) + bytes(12),
         struct.pack(">IBII", 10, 6, 1, 0) + bytes(12),
         struct.pack(">IBIIQI", 21, 6, 1, 0, 0, 2**32 - 1),
-        struct.pack(">IBIIQI", 22, 6, 1, 0, 0, 0) + b"x",
         b"SSH-2.0-lost my way\r\n",
     ],
 )
@@ -323,7 +322,7 @@ async def test_a_flood_of_requests_is_bounded_while_nobody_reads_the_replies(
     """Small requests, each of which asks for much: neither they nor their replies gather."""
     server = MemorySFTPServer({"/file": bytes(MIB)})
     window = trio_ssh.Limits(initial_window_bytes=64 * KIB, largest_window_bytes=64 * KIB)
-    async with serving(server, client_limits=window) as hand:
+    async with serving(server, client_limits=window, server_limits=window) as hand:
         handle = await hand.open("/file")
         flood = b"".join(bytes(Read(handle, 0, 2**32 - 1).frame(number)) for number in range(1000))
         sent = 0
@@ -351,12 +350,27 @@ async def test_a_flood_of_errors_is_bounded_too(
     window = trio_ssh.Limits(initial_window_bytes=64 * KIB, largest_window_bytes=64 * KIB)
     flood = framed(b"\x63\0\0\0\0") * 100_000
     sent = 0
-    async with serving(server, client_limits=window) as hand:
+    async with serving(server, client_limits=window, server_limits=window) as hand:
         with trio.move_on_after(1):
             for _ in range(100):
                 await hand.send(flood)
                 sent += len(flood)
-        assert sent < 20 * len(flood)
+        assert sent < 4 * len(flood)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"data"])
+@pytest.mark.parametrize("cut", range(40))
+def test_bytes_behind_the_data_of_a_write_are_dropped(data: bytes, cut: int) -> None:
+    """Wherever the packet arrives in two parts: Go's client sends such packets, and OpenSSH's server takes them."""
+    session = ServerSession(SFTPLimits())
+    session.receive_data(memoryview(framed(Init(3, b"").encode())))
+    packet = framed(bytes(Write(b"hh", 3, data).frame(1)[4:]) + b"surplus") + bytes(Stat(b"/").frame(2))
+    session.receive_data(memoryview(packet[:cut]))
+    session.receive_data(memoryview(packet[cut:]))
+    (_, write), (_, stat) = session.arrived
+    assert isinstance(write, WriteParts)
+    assert (write.offset, write.handle, b"".join(write.parts.pieces())) == (3, b"hh", data)
+    assert stat == Stat(b"/")
 
 
 async def test_half_a_packet_and_silence_hold_nobody_up(server: trio_ssh.SFTPServer) -> None:

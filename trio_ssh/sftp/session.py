@@ -422,12 +422,13 @@ class ServerSession(_PacketWalk):
         outgoing_bytes: of all that is in `outgoing`.
     """
 
-    __slots__ = ("_begin", "_most", "_writing", "arrived", "outgoing", "outgoing_bytes")
+    __slots__ = ("_begin", "_most", "_surplus", "_writing", "arrived", "outgoing", "outgoing_bytes")
 
     def __init__(self, limits: SFTPLimits, extensions: dict[bytes, bytes] = EXTENSIONS) -> None:
         super().__init__(limits, PacketType.WRITE)
         self._most = limits.requests
         self._writing: tuple[int, WriteParts] | None = None
+        self._surplus = 0
         self.arrived: deque[tuple[int, AnyRequest]] = deque()
         self.outgoing: deque[bytearray | memoryview] = deque()
         self.outgoing_bytes: int = 0
@@ -510,19 +511,25 @@ class ServerSession(_PacketWalk):
             return 0
         start = head - _WRITE_TAIL.size
         offset, size = _WRITE_TAIL.unpack_from(data, start)
-        if head + size != 4 + length:
-            raise RemoteProtocolError("Write: its length is not that of its data")
+        # Bytes behind the data are dropped, as by OpenSSH.  Go's client sends some: its last packet is as long as the
+        # others, and says that less of it is data.
+        self._surplus = 4 + length - head - size
+        if self._surplus < 0:
+            raise RemoteProtocolError("Write: a message ends inside its data")
         request = WriteParts(bytes(data[_DATA_HEAD.size : start]), offset, Batch())
-        if size:
+        if size or self._surplus:
             self._writing = number, request
-            self._bulk_left = size
+            self._bulk_left = size + self._surplus
         else:
             self.arrived.append((number, request))
         return head
 
     def _on_bulk(self, part: memoryview) -> None:
         assert self._writing is not None, "data has a request"
-        self._writing[1].parts.add(part)
+        if self._bulk_left < self._surplus:
+            part = part[: max(0, len(part) + self._bulk_left - self._surplus)]
+        if part:
+            self._writing[1].parts.add(part)
         if not self._bulk_left:
             self.arrived.append(self._writing)
             self._writing = None
