@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Generic, TypeVar
 
-import attrs
-
 from trio_ssh.core.dialog import Conversation, Dialog
 from trio_ssh.core.questions import Question
 from trio_ssh.wire.fields import DeclaredMessage, Structure
@@ -52,5 +50,5 @@ class Fed(Generic[T]):
 def replaced(value: S, **fields: Any) -> S:
     """Return a message or structure with some of its fields replaced; type checkers take them for no attrs classes."""
     untyped: Any = value
-    changed: S = attrs.evolve(untyped, **fields)
+    changed: S = untyped.__replace__(**fields)
     return changed

@@ -167,7 +167,7 @@ def test_a_key_that_is_cut_short_is_refused(name: str) -> None:
         if length in whole:
             continue
         with pytest.raises(RemoteProtocolError):
-            protocol.read_added(attrs.evolve(request, fields=request.fields[:length]))
+            protocol.read_added(request.__replace__(fields=request.fields[:length]))
 
 
 CERTIFIABLE: Final = [
@@ -206,10 +206,10 @@ def test_a_certificate_of_another_key_or_one_that_is_cut_short_is_refused(name: 
     other = next(other for other in CERTIFIABLE if other != name)
     swapped = request.fields.replace(string(blob), string(certified(other).certificate.blob))
     with pytest.raises(RemoteProtocolError):
-        protocol.read_added(attrs.evolve(request, fields=swapped))
+        protocol.read_added(request.__replace__(fields=swapped))
     for length in range(0, len(request.fields), 13):
         with pytest.raises(RemoteProtocolError):
-            protocol.read_added(attrs.evolve(request, fields=request.fields[:length]))
+            protocol.read_added(request.__replace__(fields=request.fields[:length]))
     mixed = protocol.write_added(KEY, "", protocol.NO_CONSTRAINTS).fields
     stranger = issued(KEY, OTHER)
     with pytest.raises(RemoteProtocolError):
