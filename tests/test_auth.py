@@ -11,8 +11,9 @@ import trio
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor, serving
-from trio_ssh.auth import Credentials
 from trio_ssh.core.questions import CheckInteractiveResponse, CheckPassword, SignatureWanted
+from trio_ssh.credentials import Credentials, Secret
+from trio_ssh.errors import AuthOutcome
 from trio_ssh.testing import open_memory_client
 
 ECDSA_KEY = trio_ssh.ECDSAKey.generate()
@@ -202,7 +203,11 @@ async def test_a_server_that_hangs_up_after_too_many_attempts_is_part_of_the_rep
     ) as raised:
         await log_in(Recording(), pkey=keys)
     assert "too many authentication failures" in str(raised.value)
-    assert len(raised.value.tried) == 5
+    assert "6 keys were offered" in str(raised.value)
+    assert "identities_only=True (IdentitiesOnly yes)" in str(raised.value)
+    assert len(raised.value.tried) == 6
+    assert [attempt.outcome for attempt in raised.value.attempts] == [*[AuthOutcome.REFUSED] * 5, AuthOutcome.LOST]
+    assert [attempt.fingerprint for attempt in raised.value.attempts] == [key.fingerprint for key in keys[:6]]
     assert isinstance(raised.value.__cause__, trio_ssh.PeerDisconnected)
 
 
@@ -296,7 +301,8 @@ async def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) ->
 def test_what_holds_secrets_does_not_show_them(tmp_path: Path) -> None:
     pem = USER_KEY.to_openssh().decode()
     for value in (
-        Credentials(password="hunter2"),
+        Credentials(password=Secret("hunter2")),
+        Secret("hunter2"),
         CheckPassword("user", "hunter2"),
         CheckInteractiveResponse("user", ("hunter2",)),
         SignatureWanted(USER_KEY, b"hunter2", "ssh-ed25519"),

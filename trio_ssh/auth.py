@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 import attrs
-import trio
 
-from trio_ssh.agent import Agent, AgentKey, default_path
-from trio_ssh.config.applied import Applied
+from trio_ssh.agent import Agent
 from trio_ssh.core.auth_client import (
     AuthAnswer,
     interactive_as_client,
@@ -22,220 +18,22 @@ from trio_ssh.core.auth_client import (
 )
 from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.questions import Prompt
+from trio_ssh.credentials import Credentials, LockedKey, Secret, certified_blob, certified_forms
 from trio_ssh.errors import (
     AgentException,
+    AuthAttempt,
     AuthenticationException,
+    AuthOutcome,
     ConnectionLost,
-    KeyFileException,
     LocalProtocolError,
-    PasswordRequiredException,
+    PeerDisconnected,
     RemoteProtocolError,
-    SSHException,
 )
-from trio_ssh.keys.certificate import Certificate
-from trio_ssh.keys.certified_key import CertifiedKey
-from trio_ssh.keys.disk import read_key_file
-from trio_ssh.keys.files import load_private_key_file
-from trio_ssh.keys.private_key import PKey
-from trio_ssh.keys.public_key import PublicKey, load_public_key_line
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.handshake import PromptHandler
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
-
-#: What is looked for in ``~/.ssh``, as ssh does.
-DEFAULT_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
-_USUAL_KEYS: Final = tuple(f"~/.ssh/{name}" for name in DEFAULT_KEYS)
-
-
-@attrs.frozen
-class PublicHalf:
-    """A key of which only the public half could be read; an agent may hold the other.
-
-    Attributes:
-        source: the file that was named, or found.
-        problem: why the private half was not read.
-        is_named: the user asked for it, so that it must be usable.
-    """
-
-    key: PublicKey
-    source: str
-    problem: SSHException
-    is_named: bool
-
-    @property
-    def note(self) -> str:
-        """What to say of it in the end, unless the agent had it."""
-        return _note_on(self.source, self.problem)
-
-
-@attrs.frozen(kw_only=True)
-class Credentials:
-    """What a user can prove who they are with.
-
-    Attributes:
-        keys: those that were given, each with where it came from.
-        found_keys: those of ``~/.ssh``, which are tried behind the agent's.
-        certificates: of the agent's keys, perhaps, each with where it came from.
-        public_halves: keys that an agent may have.
-        agent_path: where the agent is; None for none.
-        identities_only: of the agent's keys, only those that are also given, named or found are tried.
-        password: for ``password``, and for a single hidden prompt of ``keyboard-interactive``.
-        prompt_handler: answers ``keyboard-interactive``.
-        notes: why some keys that one might expect are not among `keys`.
-        has_looked_for_keys: ``~/.ssh`` was searched.
-        methods: what is tried, in this order; None for everything.
-        accepts_algorithm: whether a key may sign by this algorithm; None for all.
-    """
-
-    keys: Sequence[tuple[Signer, str]] = ()
-    found_keys: Sequence[tuple[Signer, str]] = ()
-    certificates: Sequence[tuple[Certificate, str]] = ()
-    public_halves: Sequence[PublicHalf] = ()
-    agent_path: str | None = None
-    identities_only: bool = False
-    password: str | None = attrs.field(default=None, repr=False)
-    prompt_handler: PromptHandler | None = None
-    notes: Sequence[str] = ()
-    has_looked_for_keys: bool = False
-    methods: Sequence[str] | None = None
-    accepts_algorithm: Callable[[str], bool] | None = None
-
-
-async def load_credentials(
-    *,
-    pkey: Signer | Sequence[Signer] | None,
-    key_filename: str | Path | Sequence[str | Path] | None,
-    passphrase: str | None,
-    look_for_keys: bool,
-    allow_agent: bool | str | Path,
-    identities_only: bool,
-    password: str | None,
-    prompt_handler: PromptHandler | None,
-    applied: Applied,
-) -> Credentials:
-    """Read the keys that the user named, and those of the configuration or in ``~/.ssh``.
-
-    Args:
-        allow_agent: whether the user's agent may be asked, or where another is.
-        applied: what a configuration says: where keys are, and how to log in.
-
-    Raises:
-        KeyFileException: a file that the user *named* can't be used, and the agent doesn't have its key.
-        PasswordRequiredException: it is encrypted, there is no passphrase, and the agent doesn't have its key.
-    """
-    given = list(pkey) if isinstance(pkey, Sequence) else [] if pkey is None else [pkey]
-    names = [key_filename] if isinstance(key_filename, str | Path) else list(key_filename or ())
-    agent_path = _agent_path(allow_agent)
-    loaded = _Loaded()
-    if names or look_for_keys:
-        places = () if not look_for_keys else applied.key_files if applied.key_files is not None else _USUAL_KEYS
-        await trio.to_thread.run_sync(loaded.load, names, passphrase, places, agent_path is not None)
-    if applied.certificate_files:
-        await trio.to_thread.run_sync(loaded.load_certificates, applied.certificate_files)
-    if agent_path is not None and any(half.is_named for half in loaded.public_halves):
-        await _demand_from_agent(agent_path, loaded.public_halves)
-    return Credentials(
-        keys=[*((key, "given") for key in given), *loaded.keys],
-        found_keys=[each for key, source in loaded.found_keys for each in _certified(key, source, loaded.certificates)],
-        certificates=loaded.certificates,
-        public_halves=loaded.public_halves,
-        agent_path=agent_path,
-        identities_only=identities_only,
-        password=password,
-        prompt_handler=prompt_handler,
-        notes=[*loaded.notes, *applied.method_notes],
-        has_looked_for_keys=look_for_keys,
-        methods=applied.methods,
-        accepts_algorithm=applied.accepts_algorithm,
-    )
-
-
-def _agent_path(allow_agent: bool | str | Path) -> str | None:
-    if isinstance(allow_agent, bool):
-        return default_path() if allow_agent else None
-    return os.path.expanduser(allow_agent)
-
-
-async def _demand_from_agent(path: str, halves: Sequence[PublicHalf]) -> None:
-    """Raise what is wrong with the first file that was named whose key the agent doesn't have either."""
-    async with Agent(path) as agent:
-        try:
-            held = {blob for key in await agent.get_keys() for blob in (key.asbytes(), _certified_blob(key))}
-        except (AgentException, RemoteProtocolError):
-            held = set[bytes]()
-    for half in halves:
-        if half.is_named and half.key.blob not in held:
-            raise half.problem
-
-
-class _Loaded:
-    """Keys from files."""
-
-    def __init__(self) -> None:
-        self.keys: list[tuple[PKey, str]] = []
-        self.found_keys: list[tuple[PKey, str]] = []
-        self.public_halves: list[PublicHalf] = []
-        self.certificates: list[tuple[Certificate, str]] = []
-        self.notes: list[str] = []
-
-    def load(self, names: Sequence[str | Path], passphrase: str | None, places: Sequence[str], has_agent: bool) -> None:
-        """Read the named keys, and those that may be at `places`; take notes on those that weren't usable."""
-        for name in names:
-            try:
-                self.keys.append((load_private_key_file(name, passphrase), str(name)))
-            except (PasswordRequiredException, KeyFileException) as error:
-                public = _public_key(name) if has_agent else None
-                if public is None:
-                    raise
-                self.public_halves.append(PublicHalf(public, str(name), error, is_named=True))
-        for place in places:
-            path = Path(place).expanduser()
-            if not path.exists():
-                continue
-            try:
-                self.found_keys.append((load_private_key_file(path, passphrase), str(path)))
-            except (PasswordRequiredException, KeyFileException) as error:
-                public = _public_key(path) if has_agent else None
-                if public is not None:
-                    self.public_halves.append(PublicHalf(public, str(path), error, is_named=False))
-                else:
-                    self.notes.append(_note_on(str(path), error))
-
-    def load_certificates(self, names: Sequence[str]) -> None:
-        """Read certificates; take notes on those that can't be used."""
-        for name in names:
-            try:
-                self.certificates.append((Certificate.from_path(name), name))
-            except (KeyFileException, RemoteProtocolError) as error:
-                self.notes.append(f"{name} was not tried: {error}")
-
-
-def _certified(
-    key: Signer, source: str, certificates: Sequence[tuple[Certificate, str]]
-) -> Iterator[tuple[Signer, str]]:
-    """Iterate over what a key can be shown as: with each of its certificates, and then bare."""
-    for certificate, path in certificates:
-        if certificate.public_key == key.public_key:
-            yield CertifiedKey(key, certificate), f"{source}, with {path}"
-    yield key, source
-
-
-def _note_on(source: str, problem: SSHException) -> str:
-    if isinstance(problem, PasswordRequiredException):
-        return f"{source} was not tried: it is encrypted, and no passphrase was given"
-    return f"{source} was not tried: {problem}"
-
-
-def _public_key(name: str | Path) -> PublicKey | None:
-    """Return the public key in a file, or in the one of that name and ``.pub``, as ssh looks for it."""
-    for path in (Path(name).expanduser(), Path(f"{name}.pub").expanduser()):
-        try:
-            data, _ = read_key_file(path)
-            return load_public_key_line(data.decode("utf-8", "replace"))[0]
-        except KeyFileException:
-            continue
-    return None
 
 
 @attrs.frozen(eq=False)
@@ -248,9 +46,26 @@ class _Attempt:
     prompt_handler: PromptHandler | None = None
     #: Not tried where the server allows this method, which is another way to the same.
     unless: str = ""
-    #: Of a key, and what it would sign by.
+    #: Of a key: what is shown, what it would sign by, which it is, and where it came from.
     blob: bytes = b""
     algorithm: str = ""
+    fingerprint: str = ""
+    source: str = ""
+    #: What has to be known first.
+    secret: Secret | None = None
+
+    def ended(self, outcome: AuthOutcome, *, allowed: Sequence[str] = (), remark: str = "") -> AuthAttempt:
+        """Return what became of it."""
+        return AuthAttempt(
+            method=self.method,
+            what=self.what,
+            outcome=outcome,
+            algorithm=self.algorithm,
+            fingerprint=self.fingerprint,
+            source=self.source,
+            allowed=tuple(allowed),
+            remark=remark,
+        )
 
 
 class _AskAgent:
@@ -261,12 +76,29 @@ class _AskAgent:
 
 
 def _key_attempt(transport: Transport, username: str, key: Signer, source: str) -> _Attempt:
+    algorithm = transport.choose_algorithm(key)
     return _Attempt(
         "publickey",
-        f"publickey {transport.choose_algorithm(key)} {key.fingerprint} ({source})",
+        f"publickey {algorithm} {key.fingerprint} ({source})",
         partial(transport.publickey_dialog, username, key),
         blob=key.asbytes(),
-        algorithm=transport.choose_algorithm(key),
+        algorithm=algorithm,
+        fingerprint=key.fingerprint,
+        source=source,
+    )
+
+
+def _host_attempt(transport: Transport, username: str, key: Signer, credentials: Credentials) -> _Attempt:
+    host, user = credentials.client_host, credentials.client_username
+    algorithm = transport.choose_algorithm(key)
+    return _Attempt(
+        "hostbased",
+        f"hostbased {algorithm} {key.fingerprint} (as {printable(user, 64)} at {printable(host, 64)})",
+        partial(transport.hostbased_dialog, username, key, host, user),
+        blob=key.asbytes(),
+        algorithm=algorithm,
+        fingerprint=key.fingerprint,
+        source=host,
     )
 
 
@@ -287,7 +119,10 @@ def _attempts(
     transport: Transport, username: str, credentials: Credentials, notes: list[str]
 ) -> list[_Attempt | _AskAgent]:
     """Return everything that can be tried, in order: keys, answers to prompts, the password."""
-    attempts: list[_Attempt | _AskAgent] = [*_key_attempts(transport, username, credentials.keys, notes)]
+    attempts: list[_Attempt | _AskAgent] = [
+        _host_attempt(transport, username, key, credentials) for key in credentials.host_keys
+    ]
+    attempts += _key_attempts(transport, username, credentials.keys, notes)
     if credentials.agent_path is not None:
         attempts.append(_AskAgent())
     attempts += _key_attempts(transport, username, credentials.found_keys, notes)
@@ -296,15 +131,21 @@ def _attempts(
     if handler is not None:
         attempts.append(_Attempt("keyboard-interactive", "keyboard-interactive", interactive, handler))
     if password is not None:
-        attempts.append(_Attempt("password", "password", partial(password_as_client, username, password)))
+        dialog = partial(_password_dialog, username, password)
+        attempts.append(_Attempt("password", "password", dialog, secret=password))
         if handler is None:
             # Many servers ask for the password this way only.  One hidden prompt is it; anything else isn't ours to
             # answer.
-            answer = _answer_with(password)
+            answer, what = _answer_with(password), "password, as the answer to a prompt"
             attempts.append(
-                _Attempt("keyboard-interactive", "password, as the answer to a prompt", interactive, answer, "password")
+                _Attempt("keyboard-interactive", what, interactive, answer, unless="password", secret=password)
             )
     return attempts
+
+
+def _password_dialog(username: str, password: Secret) -> Dialog[AuthAnswer]:
+    assert password.known is not None, "whoever has it was asked before"
+    return password_as_client(username, password.known)
 
 
 def _wanted(
@@ -342,14 +183,23 @@ class _Login:
         self._left = _wanted(attempts, credentials, self._key_notes)
         self._halves = list(credentials.public_halves)
         self._agent_notes: list[str] = []
-        self.tried: list[str] = []
+        self._not_allowed: dict[str, str] = {}
+        self.attempts: list[AuthAttempt] = []
         self.allowed: tuple[str, ...] | None = None
         self.has_key: bool = bool(credentials.keys or credentials.found_keys)
 
     @property
     def notes(self) -> list[str]:
         """What was not tried, and why."""
-        return [*self._agent_notes, *self._key_notes, *self._credentials.notes, *(half.note for half in self._halves)]
+        allowed = self.allowed or ()
+        not_allowed = [note for what, note in self._not_allowed.items() if what not in allowed]
+        return [
+            *not_allowed,
+            *self._agent_notes,
+            *self._key_notes,
+            *self._credentials.notes,
+            *(half.note for half in self._halves),
+        ]
 
     async def run(self) -> bool:
         """Tell whether the server is content in the end."""
@@ -357,12 +207,16 @@ class _Login:
         while self._left or self.allowed is None:
             attempt = self._left.pop(0) if self._left else self._nothing()
             if self.allowed is not None and (attempt.method not in self.allowed or attempt.unless in self.allowed):
+                self._pass_over(attempt)
                 refused.append(attempt)
                 continue
             if isinstance(attempt, _AskAgent):
                 await self._ask_agent()
                 continue
-            answer = await self._transport.try_authenticate(self._username, attempt.dialog(), attempt.prompt_handler)
+            if attempt.secret is not None and await attempt.secret() is None:
+                self._key_notes.append(f"{attempt.what} was not tried: whoever was asked for it gave none")
+                continue
+            answer = await self._try(attempt)
             if answer.is_success:
                 return True
             self._note(attempt, answer)
@@ -373,6 +227,21 @@ class _Login:
             elif answer.is_decided:
                 refused.append(attempt)
         return False
+
+    async def _try(self, attempt: _Attempt) -> AuthAnswer:
+        new_password = self._credentials.new_password
+        try:
+            return await self._transport.try_authenticate(
+                self._username, attempt.dialog(), attempt.prompt_handler, new_password
+            )
+        except (ConnectionLost, RemoteProtocolError):
+            self.attempts.append(attempt.ended(AuthOutcome.LOST))
+            raise
+
+    def _pass_over(self, attempt: _Attempt | _AskAgent) -> None:
+        method = attempt.method
+        if method != "none" and not attempt.unless and method not in {each.method for each in self.attempts}:
+            self._not_allowed[method] = f"{method} was not tried: the server doesn't allow it"
 
     def _nothing(self) -> _Attempt:
         """Return what is tried where there is nothing to try: a server tells by it what it would like."""
@@ -391,10 +260,11 @@ class _Login:
             self._agent_notes.append(str(error))
             return
         given = {key.asbytes() for key, _ in credentials.keys}
-        named = {half.key.blob for half in self._halves}
+        locked = {key.asbytes() for key, _ in credentials.found_keys if isinstance(key, LockedKey)}
+        named = {half.key.blob for half in self._halves} | locked
         identities = given | named | {key.asbytes() for key, _ in credentials.found_keys}
         if credentials.identities_only:
-            keys = [key for key in keys if not identities.isdisjoint((key.asbytes(), _certified_blob(key)))]
+            keys = [key for key in keys if not identities.isdisjoint((key.asbytes(), certified_blob(key)))]
         keys = [key for key in keys if key.asbytes() not in given and key.algorithms]
         # A key that was asked for comes first: servers are patient with a few only.
         keys.sort(key=lambda key: key.asbytes() not in named)
@@ -404,7 +274,7 @@ class _Login:
         sources = [
             each
             for key in keys
-            for each in _certified(
+            for each in certified_forms(
                 key, f"of the agent, {printable(key.comment, 64) or 'nameless'}", credentials.certificates
             )
         ]
@@ -415,10 +285,10 @@ class _Login:
     def _note(self, attempt: _Attempt, answer: AuthAnswer) -> None:
         if answer.is_decided:
             self.allowed = answer.allowed
-        outcome = "accepted, but more is wanted" if answer.is_partial else "refused"
+        outcome = AuthOutcome.PARTIAL if answer.is_partial else AuthOutcome.REFUSED
         if not answer.is_decided:
-            outcome = "accepted, but not signed"
-        self.tried.append(f"{attempt.what}: {outcome}" + (f" ({answer.remark})" if answer.remark else ""))
+            outcome = AuthOutcome.NOT_SIGNED
+        self.attempts.append(attempt.ended(outcome, allowed=answer.allowed, remark=printable(answer.remark, 400)))
 
 
 async def log_in(transport: Transport, username: str, credentials: Credentials) -> None:
@@ -443,37 +313,53 @@ async def _log_in(transport: Transport, username: str, credentials: Credentials,
         if await login.run():
             return
     except ConnectionLost as error:
-        if not login.tried:
+        if not login.attempts:
             raise
-        tried = [*login.tried, *login.notes]
-        raise AuthenticationException(f"could not log in as {shown}: {error}", tried=tried) from error
+        raise AuthenticationException(
+            f"could not log in as {shown}: {error}{_hint_for_the_impatient(error, login.attempts)}",
+            attempts=login.attempts,
+            tried=login.notes,
+        ) from error
     allowed = login.allowed or ()
     raise AuthenticationException(
-        f"could not log in as {shown}{_hint(allowed, credentials, login.has_key)}",
-        tried=[*login.tried, *login.notes],
+        f"could not log in as {shown}{_hint(allowed, credentials, login)}",
+        attempts=login.attempts,
+        tried=login.notes,
         allowed=allowed,
     )
 
 
-def _certified_blob(key: AgentKey) -> bytes:
-    """Return the blob of the key that a certificate is of, or nothing."""
-    try:
-        return Certificate.from_blob(key.asbytes()).public_key.blob
-    except RemoteProtocolError:
-        return b""
+def _hint_for_the_impatient(error: ConnectionLost, attempts: Sequence[AuthAttempt]) -> str:
+    """Say what to do about a server whose patience ended before the keys did."""
+    keys = sum(1 for attempt in attempts if attempt.method == "publickey")
+    told = error.__cause__ if isinstance(error.__cause__, PeerDisconnected) else error
+    is_impatient = isinstance(told, PeerDisconnected) and (
+        told.reason == DisconnectReason.NO_MORE_AUTH_METHODS_AVAILABLE or "too many" in told.message.lower()
+    )
+    if not is_impatient or keys < 2:
+        return ""
+    return (
+        f". {keys} keys were offered, and the server wanted no more of them: name the right one (pkey= or "
+        "key_filename=; IdentityFile), and keep the agent's others back with identities_only=True (IdentitiesOnly yes)"
+    )
 
 
-def _answer_with(password: str) -> PromptHandler:
+def _answer_with(password: Secret) -> PromptHandler:
     def answer(name: str, instructions: str, prompts: Sequence[Prompt]) -> Sequence[str]:
-        return [password if len(prompts) == 1 and not prompt.echo else "" for prompt in prompts]
+        assert password.known is not None, "whoever has it was asked before"
+        return [password.known if len(prompts) == 1 and not prompt.echo else "" for prompt in prompts]
 
     return answer
 
 
-def _hint(allowed: Sequence[str], credentials: Credentials, has_key: bool) -> str:
-    if "publickey" in allowed and not has_key:
+def _hint(allowed: Sequence[str], credentials: Credentials, login: _Login) -> str:
+    is_partly_in = any(attempt.outcome is AuthOutcome.PARTIAL for attempt in login.attempts)
+    begin = ": what it accepted is not enough for this server" if is_partly_in else ""
+    if "publickey" in allowed and not login.has_key:
         searched = " and none could be used from ~/.ssh" if credentials.has_looked_for_keys else ""
-        return f": no key was given{searched}; pass pkey= or key_filename="
+        return f"{begin}: no key was given{searched}; pass pkey= or key_filename="
     if "password" in allowed and credentials.password is None:
-        return ": pass password="
-    return ""
+        return f"{begin}: pass password="
+    if "keyboard-interactive" in allowed and credentials.prompt_handler is None and is_partly_in:
+        return f"{begin}: pass prompt_handler= to answer its questions"
+    return begin

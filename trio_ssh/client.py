@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self
 
 import trio
 
-from trio_ssh.auth import load_credentials, log_in
+from trio_ssh.auth import log_in
 from trio_ssh.config.applied import (
     Config,
     apply,
@@ -28,17 +28,16 @@ from trio_ssh.config.trust import (
     KnownHosts,
     authority_algorithms,
     host_key_updates,
-    load_known_hosts,
     load_revoked,
     name_on_record,
-    policy_of,
 )
 from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
-from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
-from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.host_keys import MissingHostKeyPolicy
+from trio_ssh.host_trust import HostTrust
 from trio_ssh.keys.signer import Signer
 from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
 from trio_ssh.proxy import JumpClient, JumpRoute, OpenJump, open_direct, open_proxy_command
@@ -46,7 +45,7 @@ from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.files import ChannelFile
-from trio_ssh.runtime.handshake import PromptHandler
+from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.security_options import AlgorithmNames, Security
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
@@ -57,7 +56,7 @@ from trio_ssh.wire.connection import EnvironmentRequest
 from trio_ssh.wire.text import printable
 
 
-class SSHClient:
+class SSHClient(HostTrust):
     """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
 
         client = SSHClient()
@@ -71,13 +70,9 @@ class SSHClient:
     """
 
     def __init__(self) -> None:
+        super().__init__()
         self._block = Block()
         self._transport: Transport | None = None
-        self._policy: MissingHostKeyPolicy | None = None
-        self._system_host_keys = HostKeys()
-        self._host_keys = HostKeys()
-        self._host_keys_filename: Path | None = None
-        self._has_loaded_keys = False
         self._address = ""
         self._conflict = OneAtATime("another task is connecting this client")
         self._log_channel = "trio_ssh.transport"
@@ -122,77 +117,30 @@ class SSHClient:
         if route is not None:
             await route.aclose()
 
-    # -- host keys
-
-    def set_missing_host_key_policy(self, policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy]) -> None:
-        """Decide what happens with servers whose key is unknown.
-
-        The default refuses, unless the configuration says otherwise (``StrictHostKeyChecking``).
-        """
-        self._policy = policy() if isinstance(policy, type) else policy
-
-    def get_host_keys(self) -> HostKeys:
-        """Return this client's own host keys, without the system's; add to them at will."""
-        return self._host_keys
-
-    @property
-    def host_keys_filename(self) -> Path | None:
-        """The file that `load_host_keys` read, where `AutoAddPolicy` saves."""
-        return self._host_keys_filename
-
-    async def load_system_host_keys(self, filename: str | Path | None = None) -> None:
-        """Read host keys that are never written: a file, or the user's and the system's known_hosts.
-
-        Raises:
-            OSError: the named file can't be read.
-        """
-        self._has_loaded_keys = True
-        if filename is not None:
-            await trio.to_thread.run_sync(self._system_host_keys.load, filename)
-        else:
-            self._system_host_keys.merge(await load_known_hosts(None))
-
-    async def load_host_keys(self, filename: str | Path) -> None:
-        """Read host keys, and remember the file for `save_host_keys`.
-
-        Raises:
-            OSError: it can't be read.
-        """
-        self._has_loaded_keys = True
-        self._host_keys_filename = Path(filename)
-        await trio.to_thread.run_sync(self._host_keys.load, filename)
-
-    async def save_host_keys(self, filename: str | Path | None = None) -> None:
-        """Write this client's own host keys: atomically, and without losing a line that was not understood.
-
-        Args:
-            filename: None for the file that was loaded.
-        """
-        target = filename if filename is not None else self._host_keys_filename
-        if target is None:
-            raise ValueError("no file: name one, or load_host_keys first")
-        await trio.to_thread.run_sync(self._host_keys.save, target)
+    # -- connecting
 
     def set_log_channel(self, name: str) -> None:
         """Let the connections that are made from now on log under this name, instead of ``trio_ssh.transport``."""
         self._log_channel = name
-
-    # -- connecting
 
     async def connect(
         self,
         hostname: str,
         port: int | None = None,
         username: str | None = None,
-        password: str | None = None,
+        password: SecretSource | None = None,
         pkey: Signer | Sequence[Signer] | None = None,
         key_filename: str | Path | Sequence[str | Path] | None = None,
         *,
-        passphrase: str | None = None,
+        passphrase: SecretSource | None = None,
         look_for_keys: bool = True,
         allow_agent: bool | str | Path = True,
         identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
+        new_password: NewPasswordHandler | None = None,
+        client_host_keys: Signer | Sequence[Signer] | None = None,
+        client_host: str | None = None,
+        client_username: str | None = None,
         known_hosts: KnownHosts | None = None,
         host_key_alias: str | None = None,
         update_host_keys: UpdateHostKeys | None = None,
@@ -217,7 +165,10 @@ class SSHClient:
             hostname: a name, an address, or an alias that the configuration knows.
             port: None for the configuration's, or 22.
             username: None for the configuration's, or the local user's.
-            password: also opens encrypted key files, unless `passphrase` is given.
+            password: a str, which also opens encrypted key files unless `passphrase` is given; or a function that gets
+                it, sync or async, which is called once, and only if the server wants a password.
+            passphrase: opens encrypted key files: a str, or a function as for `password`, which is called when the
+                server wants a signature by such a key.
             pkey, key_filename: private keys to try first, loaded (or an agent's) or by file.  A file whose key can't be
                 read will do, if the agent has that key.
             allow_agent: also try the keys of the user's agent, behind those that are given; or of the agent at this
@@ -226,6 +177,10 @@ class SSHClient:
             look_for_keys: also try the configuration's keys, or else id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``,
                 unless a key is given.
             prompt_handler: answers keyboard-interactive prompts.
+            new_password: called with what the server says where the password has expired; returns the new one, or None;
+                sync or async.
+            client_host_keys: this host's keys, for servers that take its word for who its users are (``hostbased``).
+            client_host, client_username: what this host and the user are called here; None to ask the system.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, those of the
                 configuration, or the user's and the system's known_hosts, are read.
             host_key_alias: the name to look the host up by, instead of `hostname` and `port`.
@@ -282,15 +237,20 @@ class SSHClient:
                 if host_key_algorithms is None and not applied.keeps_host_key_order:
                     algorithms = prefer_known(algorithms, known, name)
                 algorithms = offer_certificates(algorithms, known, name)
+                opener = Secret.of(passphrase)
                 credentials = await load_credentials(
                     pkey=pkey,
                     key_filename=key_filename,
-                    passphrase=passphrase if passphrase is not None else password,
+                    passphrase=opener,
                     look_for_keys=look_for_keys and not pkey and not key_filename,
                     allow_agent=applied.allow_agent if allow_agent is True else allow_agent,
                     identities_only=applied.identities_only if identities_only is None else identities_only,
-                    password=password,
+                    password=Secret.of(password),
+                    new_password=new_password,
                     prompt_handler=prompt_handler,
+                    client_host_keys=client_host_keys,
+                    client_host=client_host,
+                    client_username=client_username,
                     applied=applied,
                 )
                 check_host_key = HostCheck(
@@ -312,7 +272,7 @@ class SSHClient:
                             jump.host,
                             jump.port,
                             jump.user,
-                            passphrase=passphrase,
+                            passphrase=opener,
                             look_for_keys=look_for_keys,
                             allow_agent=allow_agent,
                             known_hosts=known_hosts,
@@ -386,34 +346,6 @@ class SSHClient:
         if options is not None and options.proxy_command is not None:
             return await open_proxy_command(options.proxy_command)
         return await open_direct(target, port, options)
-
-    async def _known_hosts(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> HostKeys:
-        known = HostKeys()
-        if isinstance(known_hosts, HostKeys):
-            known.merge(known_hosts)
-        elif known_hosts is not None:
-            names = [known_hosts] if isinstance(known_hosts, str | Path) else known_hosts
-            for name in names:
-                await trio.to_thread.run_sync(known.load, name)
-        else:
-            known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))
-            known.merge(self._host_keys)
-        return known
-
-    def _policy_for(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> MissingHostKeyPolicy:
-        """Return the policy: a configuration has no say where the caller has said which hosts are known."""
-        if self._policy is not None:
-            return self._policy
-        is_given = known_hosts is not None or self._has_loaded_keys
-        return RejectPolicy() if is_given else policy_of(options)
-
-    def _trust_as(self, other: SSHClient) -> None:
-        """Know the hosts that `other` knows, and believe whom it believes."""
-        self._policy = other._policy
-        self._system_host_keys = other._system_host_keys
-        self._host_keys = other._host_keys
-        self._host_keys_filename = other._host_keys_filename
-        self._has_loaded_keys = other._has_loaded_keys
 
     # -- using it
 
@@ -611,15 +543,19 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         hostname: str,
         port: int | None = None,
         username: str | None = None,
-        password: str | None = None,
+        password: SecretSource | None = None,
         pkey: Signer | Sequence[Signer] | None = None,
         key_filename: str | Path | Sequence[str | Path] | None = None,
         *,
-        passphrase: str | None = None,
+        passphrase: SecretSource | None = None,
         look_for_keys: bool = True,
         allow_agent: bool | str | Path = True,
         identities_only: bool | None = None,
         prompt_handler: PromptHandler | None = None,
+        new_password: NewPasswordHandler | None = None,
+        client_host_keys: Signer | Sequence[Signer] | None = None,
+        client_host: str | None = None,
+        client_username: str | None = None,
         known_hosts: KnownHosts | None = None,
         host_key_alias: str | None = None,
         update_host_keys: UpdateHostKeys | None = None,
@@ -654,6 +590,10 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 allow_agent=allow_agent,
                 identities_only=identities_only,
                 prompt_handler=prompt_handler,
+                new_password=new_password,
+                client_host_keys=client_host_keys,
+                client_host=client_host,
+                client_username=client_username,
                 known_hosts=known_hosts,
                 host_key_alias=host_key_alias,
                 update_host_keys=update_host_keys,

@@ -1,0 +1,100 @@
+"""Which hosts a client believes: `HostTrust`, the part of `SSHClient` that keeps its host keys and its policy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import trio
+
+from trio_ssh.config.options import SSHOptions
+from trio_ssh.config.trust import KnownHosts, load_known_hosts, policy_of
+from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
+from trio_ssh.keys.known_hosts import HostKeys
+
+
+class HostTrust:
+    """A client's host keys, and what it does about others; see `SSHClient`."""
+
+    def __init__(self) -> None:
+        self._policy: MissingHostKeyPolicy | None = None
+        self._system_host_keys = HostKeys()
+        self._host_keys = HostKeys()
+        self._host_keys_filename: Path | None = None
+        self._has_loaded_keys = False
+
+    def set_missing_host_key_policy(self, policy: MissingHostKeyPolicy | type[MissingHostKeyPolicy]) -> None:
+        """Decide what happens with servers whose key is unknown.
+
+        The default refuses, unless the configuration says otherwise (``StrictHostKeyChecking``).
+        """
+        self._policy = policy() if isinstance(policy, type) else policy
+
+    def get_host_keys(self) -> HostKeys:
+        """Return this client's own host keys, without the system's; add to them at will."""
+        return self._host_keys
+
+    @property
+    def host_keys_filename(self) -> Path | None:
+        """The file that `load_host_keys` read, where `AutoAddPolicy` saves."""
+        return self._host_keys_filename
+
+    async def load_system_host_keys(self, filename: str | Path | None = None) -> None:
+        """Read host keys that are never written: a file, or the user's and the system's known_hosts.
+
+        Raises:
+            OSError: the named file can't be read.
+        """
+        self._has_loaded_keys = True
+        if filename is not None:
+            await trio.to_thread.run_sync(self._system_host_keys.load, filename)
+        else:
+            self._system_host_keys.merge(await load_known_hosts(None))
+
+    async def load_host_keys(self, filename: str | Path) -> None:
+        """Read host keys, and remember the file for `save_host_keys`.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        self._has_loaded_keys = True
+        self._host_keys_filename = Path(filename)
+        await trio.to_thread.run_sync(self._host_keys.load, filename)
+
+    async def save_host_keys(self, filename: str | Path | None = None) -> None:
+        """Write this client's own host keys: atomically, and without losing a line that was not understood.
+
+        Args:
+            filename: None for the file that was loaded.
+        """
+        target = filename if filename is not None else self._host_keys_filename
+        if target is None:
+            raise ValueError("no file: name one, or load_host_keys first")
+        await trio.to_thread.run_sync(self._host_keys.save, target)
+
+    async def _known_hosts(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> HostKeys:
+        known = HostKeys()
+        if isinstance(known_hosts, HostKeys):
+            known.merge(known_hosts)
+        elif known_hosts is not None:
+            names = [known_hosts] if isinstance(known_hosts, str | Path) else known_hosts
+            for name in names:
+                await trio.to_thread.run_sync(known.load, name)
+        else:
+            known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))
+            known.merge(self._host_keys)
+        return known
+
+    def _policy_for(self, known_hosts: KnownHosts | None, options: SSHOptions | None) -> MissingHostKeyPolicy:
+        """Return the policy: a configuration has no say where the caller has said which hosts are known."""
+        if self._policy is not None:
+            return self._policy
+        is_given = known_hosts is not None or self._has_loaded_keys
+        return RejectPolicy() if is_given else policy_of(options)
+
+    def _trust_as(self, other: HostTrust) -> None:
+        """Know the hosts that `other` knows, and believe whom it believes."""
+        self._policy = other._policy
+        self._system_host_keys = other._system_host_keys
+        self._host_keys = other._host_keys
+        self._host_keys_filename = other._host_keys_filename
+        self._has_loaded_keys = other._has_loaded_keys
