@@ -44,7 +44,7 @@ def tree(tmp_path: Path) -> Path:
         "dangling": "missing",
         "to_root": "/",
         "to_parent": "..",
-        "to_proc": "/proc/self/root/etc/passwd",
+        "to_proc": "/proc/self/cwd/passwd",
         "folder/back": "../to_file",
         "folder/slash": "deep/",
     }.items():

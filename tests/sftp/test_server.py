@@ -278,7 +278,7 @@ async def test_what_came_before_the_handler_looked_is_not_lost() -> None:
 
     class Late(trio_ssh.SFTPServerInterface):
         async def session_started(self) -> None:
-            await trio.sleep(0.01)
+            await trio.testing.wait_all_tasks_blocked()
 
     async with serving(trio_ssh.SFTPServer(Late)) as hand:
         assert hand.extensions
