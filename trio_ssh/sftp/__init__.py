@@ -9,6 +9,7 @@
 ``pure_path``      remote paths as text alone
 ``listing``        the names in a directory, as they come
 ``operations``     requests about paths: what files, trees, transfers and `SFTPClient` are built on
+``modes``          how a file is opened, as Python's `open` has it
 ``read_ahead``     reading one open file in order, ahead of its user
 ``write_behind``   writing to one open file behind its user's back
 ``scatter``        reading pieces of an open file from here and there

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from types import TracebackType
-from typing import Final, cast
+from typing import Final
 
 import attrs
 import trio
@@ -27,6 +27,7 @@ from trio_ssh.sftp.messages import (
     Status,
     StatVFS,
 )
+from trio_ssh.sftp.modes import Data, as_view, open_flags
 from trio_ssh.sftp.operations import (
     Operations,
     checked_number,
@@ -41,8 +42,6 @@ from trio_ssh.sftp.read_ahead import ReadAhead
 from trio_ssh.sftp.scatter import Scatter
 from trio_ssh.sftp.write_behind import WriteBehind
 
-Data = bytes | bytearray | memoryview
-
 #: What is read at the least, unless the user says otherwise.
 _LEAST_READ: Final = 8 * KIB
 
@@ -51,45 +50,6 @@ _LAST_OFFSET: Final = 2**63 - 1
 
 #: Lines that an iteration gives without letting other tasks have their turn.
 _LINES_AT_ONCE: Final = 64
-
-_FLAGS: Final = {
-    "r": OpenFlags.READ,
-    "w": OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.TRUNCATE,
-    "a": OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.APPEND,
-    "x": OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE,
-}
-
-
-def open_flags(mode: str) -> OpenFlags:
-    """Return what a mode asks of the server.
-
-    Raises:
-        ValueError: it is no mode.
-    """
-    letters = mode.replace("b", "", 1).replace("+", "", 1)
-    if letters in ("wx", "xw"):
-        letters = "x"  # paramiko's spelling
-    if "t" in letters:
-        raise ValueError(f"{mode!r}: remote files are binary. Decode what is read; SFTPPath.read_text() does")
-    if letters not in _FLAGS:
-        raise ValueError(f"{mode!r}: a mode is one of 'r', 'w', 'a' and 'x', with a '+' for reading and writing")
-    flags = _FLAGS[letters]
-    return flags | OpenFlags.READ | OpenFlags.WRITE if "+" in mode else flags
-
-
-def as_view(data: Data) -> memoryview:
-    """Return the bytes of what is to be written, uncopied.
-
-    Raises:
-        TypeError: it is no bytes.
-    """
-    try:
-        view = memoryview(data)
-    except TypeError:
-        hint = ": write(text.encode()), or SFTPPath.write_text(text)" if isinstance(cast("object", data), str) else ""
-        raise TypeError(f"remote files take bytes, and not {type(data).__name__}{hint}") from None
-    # A view of nothing has no shape to be cast from.
-    return view.cast("B") if view.nbytes else memoryview(b"")
 
 
 class _Use(OneAtATime):

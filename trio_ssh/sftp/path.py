@@ -8,8 +8,9 @@ from typing import Generic, Self, TypeVar
 
 from trio_ssh.errors import SFTPFileExists, SFTPNoSuchFile
 from trio_ssh.sftp.attributes import SFTPAttributes
-from trio_ssh.sftp.file import Data, SFTPFile, open_file
+from trio_ssh.sftp.file import SFTPFile, open_file
 from trio_ssh.sftp.listing import Listing
+from trio_ssh.sftp.modes import Data
 from trio_ssh.sftp.operations import Operations
 from trio_ssh.sftp.protocol import OpenFlags
 from trio_ssh.sftp.pure_path import PureSFTPPath, RemotePath, decoded
