@@ -1,4 +1,4 @@
-"""What is crossed with OpenSSH: every algorithm of ours that the OpenSSH of this machine has too."""
+"""What is crossed with OpenSSH: every algorithm of ours that this machine's OpenSSH has too, the broken included."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import subprocess
 from typing import Final
 
 from trio_ssh.crypto import defaults
+
+ALL: Final = defaults.PROFILES["legacy"].client
 
 
 def _known_to_openssh(kind: str) -> frozenset[str]:
@@ -22,16 +24,23 @@ def _common(ours: tuple[str, ...], kind: str) -> list[str]:
     return [name for name in ours if name in theirs]
 
 
-KEX: Final = _common(defaults.KEX, "kex")
+KEX: Final = _common(ALL.kex, "kex")
 #: Without those of tokens, which no host here has.
 HOST_KEYS: Final = [name for name in _common(defaults.HOST_KEYS, "HostKeyAlgorithms") if not name.startswith("sk-")]
-CIPHERS: Final = _common(defaults.CIPHERS, "cipher")
-MACS: Final = _common(defaults.MACS, "mac")
+CIPHERS: Final = _common(ALL.ciphers, "cipher")
+MACS: Final = _common(ALL.macs, "mac")
 
 #: Cipher and MAC, which is empty for those ciphers that need none.
 PROTECTIONS: Final = [
     (cipher, mac) for cipher in CIPHERS for mac in ([""] if "gcm" in cipher or "poly1305" in cipher else MACS)
 ]
+
+#: Lines of sshd_config that enable all of them.
+SSHD_OPTIONS: Final = (
+    f"KexAlgorithms {','.join(KEX)}",
+    f"Ciphers {','.join(CIPHERS)}",
+    f"MACs {','.join(MACS)}",
+)
 
 #: What ssh calls it, and what is on the wire.
 COMPRESSIONS: Final = {"no": "none", "yes": "zlib@openssh.com"}

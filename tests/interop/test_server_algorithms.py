@@ -31,7 +31,7 @@ class Echoes(LetsAnyoneIn):
 async def negotiated_by(ssh: Ssh, nursery: trio.Nursery, *options: str) -> list[str]:
     """kex, host key algorithm, cipher, mac, compression."""
     ssh = attrs.evolve(ssh, options=options)
-    await ssh.serve(nursery, Echoes)
+    await ssh.serve(nursery, Echoes, security="legacy")
     done = await ssh.run("server", "echo", stdin=SAMPLE)
     assert done.returncode == 0, done.stderr
     assert done.stdout == SAMPLE
@@ -65,3 +65,31 @@ async def test_without_a_common_algorithm_ssh_is_told_what_there_is(ssh: Ssh, nu
     done = await ssh.run("server", "true")
     assert done.returncode == 255
     assert b"no matching cipher found. Their offer: aes128-gcm@openssh.com" in done.stderr
+
+
+@pytest.mark.parametrize("kex", [name for name in KEX if "group-exchange" in name])
+async def test_a_group_of_the_moduli_file_is_agreed_in(ssh: Ssh, nursery: trio.Nursery, kex: str) -> None:
+    """Two connections, and keys that change: a group of its own each time."""
+    ssh = attrs.evolve(ssh, options=(f"KexAlgorithms={kex}", "RekeyLimit=100K"))
+    await ssh.serve(nursery, Echoes, security="legacy", moduli="/etc/ssh/moduli")
+    for _ in range(2):
+        done = await ssh.run("server", "echo", stdin=SAMPLE)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == SAMPLE
+        assert done.stderr.decode().startswith(kex)
+
+
+@pytest.mark.parametrize("profile", ["modern", "compatible", "legacy", "fips"])
+async def test_ssh_as_it_is_reaches_every_profile(ssh: Ssh, nursery: trio.Nursery, profile: str) -> None:
+    await ssh.serve(nursery, Echoes, security=profile)
+    done = await ssh.run("server", "echo", stdin=SAMPLE)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == SAMPLE
+
+
+async def test_an_old_client_is_told_what_a_modern_server_has(ssh: Ssh, nursery: trio.Nursery) -> None:
+    ssh = attrs.evolve(ssh, options=("KexAlgorithms=ecdh-sha2-nistp256",))
+    await ssh.serve(nursery)
+    done = await ssh.run("server", "true")
+    assert done.returncode == 255
+    assert b"no matching key exchange method found. Their offer: mlkem768x25519-sha256,curve25519-sha256" in done.stderr
