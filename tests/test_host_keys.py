@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from pathlib import Path
 
 import pytest
@@ -263,3 +263,373 @@ async def test_saving_to_a_directory_that_is_not_there_says_so(tmp_path: Path) -
         with pytest.raises(OSError, match="nowhere"):
             await client.save_host_keys(tmp_path / "nowhere" / "known_hosts")
     assert os.listdir(tmp_path) == ["home"]
+
+
+# -- keys that can't be saved
+
+
+async def test_a_key_that_cannot_be_saved_is_neither_accepted_nor_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "known_hosts"
+    path.write_text("# mine\n")
+    for policy in (trio_ssh.AutoAddPolicy(), trio_ssh.AcceptNewPolicy(path)):
+        async with trio_ssh.SSHClient() as client:
+            await client.load_host_keys(path)
+            client.set_missing_host_key_policy(policy)
+            with monkeypatch.context() as patch:
+                patch.setattr(os, "fsync", full)
+                async with serving() as stream:
+                    with pytest.raises(OSError, match="No space"):
+                        await client.connect(
+                            "example.com", username="user", sock=stream, look_for_keys=False, config=None
+                        )
+            assert client.get_host_keys().to_text() == "# mine\n"
+            with pytest.raises(trio_ssh.UnknownHostKeyException):
+                client.set_missing_host_key_policy(trio_ssh.RejectPolicy)
+                await connect(client)
+
+
+async def test_a_cancelled_policy_has_accepted_nothing() -> None:
+    async with trio_ssh.SSHClient() as client:
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await trio_ssh.AutoAddPolicy().missing_host_key(client, "example.com", HOST_KEY.public_key)
+        assert scope.cancelled_caught
+        assert client.get_host_keys().keys() == ()
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("answer", [True, False, "yes"])
+async def test_a_policy_that_returns_something_has_refused(answer: object, is_async: bool) -> None:
+    class Returning(trio_ssh.MissingHostKeyPolicy):
+        def missing_host_key(self, client: KnowsHosts, hostname: str, key: trio_ssh.PublicKey) -> Awaitable[None]:
+            async def later() -> object:
+                await trio.lowlevel.checkpoint()
+                return answer
+
+            return later() if is_async else answer  # type: ignore[return-value]  # tests what must not happen
+
+    async with trio_ssh.SSHClient() as client, serving() as stream:
+        client.set_missing_host_key_policy(Returning)
+        with pytest.raises(TypeError, match="the key is refused"):
+            await client.connect("example.com", username="user", known_hosts=[], sock=stream, look_for_keys=False)
+        assert stream.is_closed
+
+
+# -- accept-new
+
+
+@pytest.mark.parametrize("is_hashed", [False, True])
+async def test_accept_new_adds_what_is_unknown_and_refuses_what_has_changed(tmp_path: Path, is_hashed: bool) -> None:
+    path = tmp_path / "folder" / "known_hosts"
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.AcceptNewPolicy(path, is_hashed=is_hashed))
+        await connect(client, known_hosts=[])
+    assert (path.read_text() == line("example.com", HOST_KEY)) is not is_hashed
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    async with trio_ssh.SSHClient() as client:
+        await connect(client, known_hosts=path)
+        path.write_text(line("example.com", OTHER_KEY))
+        client.set_missing_host_key_policy(trio_ssh.AcceptNewPolicy(path))
+        with pytest.raises(trio_ssh.BadHostKeyException, match="HAS CHANGED"):
+            await connect(client, known_hosts=path)
+    assert path.read_text() == line("example.com", OTHER_KEY)
+
+
+# -- pinned fingerprints
+
+
+@pytest.mark.parametrize(
+    "fingerprints",
+    [
+        (FINGERPRINT,),
+        (f" {FINGERPRINT}=",),
+        (OTHER_KEY.fingerprint, FINGERPRINT),
+        (HOST_KEY.public_key.fingerprint("sha512"),),
+    ],
+)
+async def test_a_pinned_key_is_good_and_nothing_is_remembered(fingerprints: tuple[str, ...]) -> None:
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.PinnedFingerprintPolicy(*fingerprints))
+        await connect(client)
+        assert client.get_host_keys().keys() == ()
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_another_key_than_the_pinned_one_is_refused_even_if_it_is_known(is_known: bool) -> None:
+    known = trio_ssh.HostKeys()
+    if is_known:
+        known.add("example.com", None, HOST_KEY.public_key)
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.PinnedFingerprintPolicy(OTHER_KEY.fingerprint))
+        with pytest.raises(trio_ssh.HostKeyException, match=rf"not {OTHER_KEY.fingerprint[:20]}.* was pinned"):
+            await connect(client, known_hosts=known)
+
+
+@pytest.mark.parametrize(
+    ("fingerprints", "complaint"),
+    [
+        ((), "no fingerprint"),
+        (("",), "by a sound hash"),
+        (("MD5:00:11",), "by a sound hash"),
+        (("sha256:AAAA",), "by a sound hash"),
+        (("SHA256:",), "cut short"),
+        ((FINGERPRINT[:-1],), "cut short"),
+        (("SHA256:!!!",), "not base64"),
+    ],
+)
+def test_what_is_no_fingerprint_cannot_be_pinned(fingerprints: tuple[str, ...], complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        trio_ssh.PinnedFingerprintPolicy(*fingerprints)
+
+
+# -- a person
+
+
+class Person:
+    """Answers one thing after the other."""
+
+    def __init__(self, *answers: bool | str, is_async: bool = False) -> None:
+        self._answers = list(answers)
+        self._is_async = is_async
+        self.prompts: list[trio_ssh.HostKeyPrompt] = []
+
+    def __call__(self, prompt: trio_ssh.HostKeyPrompt) -> bool | str | Awaitable[bool | str]:
+        self.prompts.append(prompt)
+        answer = self._answers.pop(0)
+
+        async def later() -> bool | str:
+            await trio.lowlevel.checkpoint()
+            return answer
+
+        return later() if self._is_async else answer
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("answers", [[True], ["yes"], [" YES\n"], [FINGERPRINT], ["perhaps", "", "yes"]], ids=str)
+async def test_a_person_says_yes_and_the_key_is_put_on_record(answers: list[bool | str], is_async: bool) -> None:
+    person = Person(*answers, is_async=is_async)
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.PromptPolicy(person))
+        await connect(client)
+        await connect(client)
+    assert len(person.prompts) == len(answers)
+    [prompt, *_] = person.prompts
+    assert (prompt.hostname, prompt.fingerprint) == ("example.com", FINGERPRINT)
+    for part in ("'example.com' can't be established", FINGERPRINT, HOST_KEY.public_key.randomart(), "yes/no"):
+        assert part in prompt.text
+
+
+@pytest.mark.parametrize(
+    "answers", [[False], ["no"], [OTHER_KEY.fingerprint, "no"], ["", "y", "perhaps"], [FINGERPRINT[:-2]] * 3], ids=str
+)
+async def test_a_person_says_no_or_nothing_that_means_yes(answers: list[bool | str]) -> None:
+    person = Person(*answers)
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.PromptPolicy(person))
+        with pytest.raises(trio_ssh.UnknownHostKeyException):
+            await connect(client)
+        assert client.get_host_keys().keys() == ()
+    assert len(person.prompts) == len(answers)
+
+
+# -- the DNS
+
+
+def records(*keys: trio_ssh.PKey) -> list[trio_ssh.SSHFPRecord]:
+    return [record for key in keys for record in trio_ssh.SSHFPRecord.of(key.public_key)]
+
+
+def dns(found: list[trio_ssh.SSHFPRecord], *, is_validated: bool) -> trio_ssh.host_keys.SSHFPResolver:
+    async def resolve(host: str) -> trio_ssh.SSHFPAnswer:
+        await trio.lowlevel.checkpoint()
+        assert host == "example.com"
+        return trio_ssh.SSHFPAnswer(found, is_validated)
+
+    return resolve
+
+
+ECDSA_KEY = trio_ssh.ECDSAKey.generate()
+SHA1, SHA256 = records(HOST_KEY)
+OTHER_SHA1, OTHER_SHA256 = records(OTHER_KEY)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [[SHA256], [SHA1, SHA256], [SHA1], [OTHER_SHA1, SHA256], [OTHER_SHA256, SHA256], [*records(ECDSA_KEY), SHA256]],
+)
+async def test_what_dnssec_proves_is_believed(found: list[trio_ssh.SSHFPRecord]) -> None:
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.SSHFPPolicy(dns(found, is_validated=True)))
+        await connect(client, port=2222)
+        assert client.get_host_keys().keys() == ()
+
+
+@pytest.mark.parametrize("is_validated", [False, True])
+@pytest.mark.parametrize("found", [[OTHER_SHA256], [OTHER_SHA256, SHA1], [OTHER_SHA1]])
+async def test_the_fingerprint_of_another_key_refuses_whoever_else_would_be_asked(
+    found: list[trio_ssh.SSHFPRecord], is_validated: bool
+) -> None:
+    policy = trio_ssh.SSHFPPolicy(dns(found, is_validated=is_validated), trio_ssh.AutoAddPolicy())
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(policy)
+        with pytest.raises(trio_ssh.HostKeyException, match="the DNS has the fingerprint of another one"):
+            await connect(client)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_validated", "hint"),
+    [([SHA256], False, "which nothing proves"), ([], True, ""), (records(ECDSA_KEY), True, "")],
+)
+async def test_what_the_dns_does_not_prove_is_a_hint_for_whoever_is_asked(
+    found: list[trio_ssh.SSHFPRecord], is_validated: bool, hint: str
+) -> None:
+    resolve = dns(found, is_validated=is_validated)
+    person = Person("yes")
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.SSHFPPolicy(resolve))
+        with pytest.raises(trio_ssh.UnknownHostKeyException):
+            await connect(client)
+        client.set_missing_host_key_policy(trio_ssh.SSHFPPolicy(resolve, trio_ssh.PromptPolicy(person)))
+        await connect(client)
+    assert hint in person.prompts[0].text
+    assert bool(hint) is bool(person.prompts[0].hint)
+
+
+async def test_a_resolver_that_fails_has_refused() -> None:
+    async def resolve(host: str) -> trio_ssh.SSHFPAnswer:
+        raise OSError("no answer")
+
+    async with trio_ssh.SSHClient() as client, serving() as stream:
+        client.set_missing_host_key_policy(trio_ssh.SSHFPPolicy(resolve, trio_ssh.AutoAddPolicy()))
+        with pytest.raises(OSError, match="no answer"):
+            await client.connect("example.com", username="user", known_hosts=[], sock=stream, look_for_keys=False)
+
+
+def test_records_are_read_as_zones_and_the_wire_have_them() -> None:
+    assert trio_ssh.SSHFPRecord.from_text(str(SHA256)) == SHA256
+    assert (
+        trio_ssh.SSHFPRecord.from_text(f" 4 2 {SHA256.fingerprint.hex()[:10]} {SHA256.fingerprint.hex()[10:]}")
+        == SHA256
+    )
+    assert trio_ssh.SSHFPRecord.from_rdata(b"\x04\x02" + SHA256.fingerprint) == SHA256
+    for text in ("", "4", "a b c", "4 2 xyz"):
+        with pytest.raises(ValueError, match="no SSHFP record"):
+            trio_ssh.SSHFPRecord.from_text(text)
+    with pytest.raises(ValueError, match="of 2 bytes"):
+        trio_ssh.SSHFPRecord.from_rdata(b"\4\2")
+    assert trio_ssh.SSHFPRecord.of(trio_ssh.MLDSA44Ed25519Key.generate().public_key) == ()
+
+
+# -- authorities, and names
+
+
+def certified(
+    authority: trio_ssh.PKey, principals: Sequence[str] = ("example.com",), key: trio_ssh.PKey = HOST_KEY
+) -> trio_ssh.CertifiedKey:
+    issued = trio_ssh.Certificate.issue_for_host(
+        authority, key.public_key, key_id="x", principals=principals, valid_before=trio_ssh.Certificate.FOREVER
+    )
+    return trio_ssh.CertifiedKey(key, issued)
+
+
+async def connect_certified(
+    key: trio_ssh.CertifiedKey, known: str, policy: trio_ssh.MissingHostKeyPolicy | None = None, port: int = 22
+) -> bool:
+    """Connect to a server with a certificate; tell whether it was shown."""
+    ours, theirs = trio_ssh.testing.memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, OpenDoor(), host_keys=[key]))
+        async with trio_ssh.connect(
+            "example.com",
+            port,
+            "user",
+            known_hosts=trio_ssh.HostKeys.from_text(known),
+            policy=policy,
+            sock=ours,
+            look_for_keys=False,
+            config=None,
+        ) as client:
+            transport = client.get_transport()
+            assert transport is not None
+            assert transport.get_remote_server_key() == key.public_key
+            negotiated = transport.get_negotiated()
+            assert negotiated is not None
+            return "cert" in negotiated.host_key_algorithm
+    raise AssertionError("unreachable")
+
+
+@pytest.mark.parametrize("port", [22, 2222])
+async def test_a_certified_host_is_known_by_its_authority(port: int) -> None:
+    authority = line("*.com", OTHER_KEY, "@cert-authority ")
+    assert await connect_certified(certified(OTHER_KEY), authority, port=port)
+    assert not await connect_certified(certified(OTHER_KEY), line("example.com", HOST_KEY), port=port)
+
+
+@pytest.mark.parametrize(
+    ("key", "names", "note"),
+    [
+        (certified(ECDSA_KEY), "*.com", "no authority here"),
+        (certified(OTHER_KEY, ["other.com"]), "*.com", "not for example.com"),
+        (certified(OTHER_KEY), "*.org", ""),
+    ],
+)
+async def test_a_certificate_of_no_use_leaves_the_host_unknown(
+    key: trio_ssh.CertifiedKey, names: str, note: str
+) -> None:
+    with pytest.RaisesGroup(trio_ssh.UnknownHostKeyException) as raised:
+        await connect_certified(key, line(names, OTHER_KEY, "@cert-authority "))
+    notes = getattr(raised.value.exceptions[0], "__notes__", [])
+    assert [note in each for each in notes] == [True] * bool(note)
+
+
+async def test_a_pinned_fingerprint_counts_for_a_certified_key_too() -> None:
+    authority = line("*.com", OTHER_KEY, "@cert-authority ")
+    pinned = trio_ssh.PinnedFingerprintPolicy(FINGERPRINT)
+    assert await connect_certified(certified(OTHER_KEY), authority, pinned)
+    with pytest.RaisesGroup(trio_ssh.HostKeyException):
+        await connect_certified(
+            certified(OTHER_KEY), authority, trio_ssh.PinnedFingerprintPolicy(OTHER_KEY.fingerprint)
+        )
+
+
+async def test_a_host_key_that_is_elsewhere_cannot_be_served() -> None:
+    class Elsewhere:
+        public_key = HOST_KEY.public_key
+        comment = ""
+        algorithms = HOST_KEY.algorithms
+        fingerprint = HOST_KEY.fingerprint
+
+        def asbytes(self) -> bytes:
+            return HOST_KEY.asbytes()
+
+        def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
+            raise AssertionError("not asked")
+
+    key = trio_ssh.CertifiedKey(Elsewhere(), certified(OTHER_KEY).certificate)
+    ours, _ = trio_ssh.testing.memory_pair()
+    with pytest.raises(TypeError, match="at hand"):
+        await trio_ssh.serve_stream(ours, OpenDoor(), host_keys=[key])
+
+
+async def test_an_alias_stands_for_the_name_and_the_port() -> None:
+    known = trio_ssh.HostKeys()
+    known.add("database", None, HOST_KEY.public_key)
+    async with (
+        serving() as stream,
+        trio_ssh.connect(
+            "example.com",
+            2222,
+            "user",
+            known_hosts=known,
+            host_key_alias="DataBase",
+            sock=stream,
+            look_for_keys=False,
+            config=None,
+        ),
+    ):
+        pass

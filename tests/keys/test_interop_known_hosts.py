@@ -108,6 +108,34 @@ def test_ssh_keygen_finds_what_we_added(path: Path) -> None:
     assert lines_found("[secret.example]:2222", path) == [len(LINES) + 2]
 
 
+@pytest.mark.parametrize("hostname", NAMES)
+def test_removing_a_host_leaves_the_lines_that_ssh_keygen_leaves(hostname: str, path: Path) -> None:
+    # It changes no file in which it finds a fault.
+    path.write_text("".join(f"{line}\n" for line in LINES if "nonsense" not in line and "bad" not in line))
+    ours = path.with_name("ours")
+    ours.write_text(path.read_text())
+    keys = loaded(ours)
+    keys.remove(hostname)
+    keys.save(ours)
+    subprocess.run(["ssh-keygen", "-q", "-R", hostname, "-f", path], capture_output=True, check=True)
+    assert ours.read_text() == path.read_text()
+
+
+def test_ssh_keygen_finds_what_we_hid_and_hides_the_same_lines(path: Path) -> None:
+    # An empty name in a list ends it for ssh-keygen, which loses those behind.
+    path.write_text("".join(f"{line}\n" for line in LINES if not re.search(r"nonsense|bad|,,", line)))
+    ours = path.with_name("ours")
+    ours.write_text(path.read_text())
+    keys = loaded(ours)
+    keys.hash_names()
+    keys.save(ours)
+    subprocess.run(["ssh-keygen", "-q", "-H", "-f", path], capture_output=True, check=True)
+    salted = re.compile(r"(?m)^\|1\|\S+")
+    assert salted.sub("|1|", ours.read_text()) == salted.sub("|1|", path.read_text())
+    for hostname in NAMES:
+        assert lines_found(hostname, ours) == lines_found(hostname, path)
+
+
 # -- what ssh itself makes of a key
 
 

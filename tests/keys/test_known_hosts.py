@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,8 +12,10 @@ from hypothesis import given, strategies
 
 from tests.keys.samples import load
 from trio_ssh.errors import KeyFileException
-from trio_ssh.keys import disk
-from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, KnownKey, known_hosts_name
+from trio_ssh.keys import disk, lock
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, PlainRecord, known_hosts_name, name_without_port
+from trio_ssh.keys.known_hosts_line import KnownKey
 
 KNOWN, UNKNOWN, CHANGED, REVOKED = HostKeyStatus
 
@@ -455,3 +460,228 @@ def test_a_save_that_fails_can_be_repeated(path: Path, monkeypatch: pytest.Monke
     assert path.read_text() == f"a {A}\n"
     keys.save(path)
     assert path.read_text() == f"a {A}\nb {B}\n"
+
+
+# -- taking off record, replacing, hiding
+
+
+def test_a_host_that_is_removed_is_unknown_and_what_is_marked_stays() -> None:
+    keys = known(f"host {A}", f"HOST,other {B}", f"@revoked host {C}", f"@cert-authority host {C}", f"host {FOREIGN}")
+    assert keys.remove("Host") == 3
+    assert keys.to_text() == f"@revoked host {C}\n@cert-authority host {C}\n"
+    assert keys.remove("host") == 0
+
+
+def test_one_key_of_a_host_is_removed_alone() -> None:
+    keys = known(f"host {A}", f"host {B}", f"other {A}")
+    assert keys.remove("host", ED25519) == 1
+    assert keys.to_text() == f"host {B}\nother {A}\n"
+
+
+def test_a_host_s_keys_are_replaced_and_those_that_stay_keep_their_lines() -> None:
+    keys = known(f"host {A} mine", f"host {B}", f"other {B}")
+    keys.replace("host", [ECDSA, ED25519])
+    assert keys.to_text() == f"host {A} mine\nother {B}\nhost {C}\n"
+    with pytest.raises(ValueError, match="no host has the name"):
+        keys.replace("*", [ED25519])
+
+
+def test_names_are_hidden_where_they_can_be() -> None:
+    kept = [f"*.example {B}", f"@revoked host {C}", "nonsense"]
+    keys = known("# c", f"Host,other {A} comment", *kept, f"host {FOREIGN}")
+    assert keys.hash_names() == 2
+    text = keys.to_text().splitlines()
+    assert (text[0], text[3:6]) == ("# c", kept)
+    assert [line.split(" ", 1)[1] for line in (text[1], text[2], text[6])] == [f"{A} comment"] * 2 + [FOREIGN]
+    assert all(line.startswith("|1|") for line in (text[1], text[2], text[6]))
+    assert keys.check("host", ED25519) is keys.check("other", ED25519) is KNOWN
+    assert keys.hash_names() == 0
+
+
+def test_a_name_is_hidden_as_it_is_added() -> None:
+    keys = HostKeys()
+    keys.add("host", None, ED25519, is_hashed=True)
+    keys.add("host", None, ED25519, is_hashed=True)
+    assert keys.to_text().startswith("|1|")
+    assert len(keys.lookup("host")) == 1
+
+
+def test_clearing_forgets_keys_and_loses_no_other_line() -> None:
+    keys = known("# c", f"host {A}", "nonsense", f"host {FOREIGN}")
+    keys.clear()
+    assert keys.to_text() == f"# c\nnonsense\nhost {FOREIGN}\n"
+    assert keys.keys() == ()
+
+
+def test_hosts_are_listed_as_they_are_spelled() -> None:
+    hidden = HostKeys.hash_host("host")
+    keys = known(f"Host,b {A}", f"*.c {A}", f"{hidden} {B}", f"Host,b {C}", f"x {FOREIGN}")
+    assert keys.keys() == ("Host,b", "*.c", hidden)
+
+
+@pytest.mark.parametrize(
+    ("lines", "is_plain"),
+    [
+        ([f"host {A}"], True),
+        ([f"host {A}", f"other,another {B}", f"*.example {B}"], True),
+        ([f"{HostKeys.hash_host('host')} {A}"], True),
+        ([f"host,other {A}"], False),
+        ([f"host {A}", f"h* {B}"], False),
+        ([f"host {A}", f"*,!x {FOREIGN}"], False),
+        ([f"host {A}", f"@cert-authority host {B}"], False),
+        ([f"host {A}", f"@revoked * {B}"], False),
+    ],
+)
+def test_only_lines_of_a_host_s_own_are_plain(lines: list[str], is_plain: bool) -> None:
+    hashed = lines[0].startswith("|")
+    assert known(*lines).plain_records("HOST") == ((PlainRecord(ED25519, None, hashed),) if is_plain else ())
+
+
+def test_authorities_of_a_port_come_before_those_of_the_host() -> None:
+    keys = known(f"@cert-authority host {A}", f"@cert-authority [host]:2222 {B}", f"host {C}")
+    assert keys.authorities("[HOST]:2222") == (OTHER_ED25519, ED25519)
+    assert keys.authorities("host") == (ED25519,)
+    assert keys.authorities("nowhere") == ()
+
+
+def test_a_certificate_is_revoked_by_its_key_and_by_its_authority() -> None:
+    authority = load("ed25519.pkcs8")
+    issued = Certificate.issue_for_host(
+        authority, ED25519, key_id="x", principals=["host"], valid_before=Certificate.FOREVER
+    )
+    assert not known(f"@revoked host {C}", f"@revoked other {A}").is_revoked("host", issued)
+    for line in (A, B):
+        assert known(f"@revoked host {line}").is_revoked("[host]:2222", issued)
+    assert known(f"@revoked * {A}").is_revoked("host", ED25519)
+
+
+def test_a_name_loses_its_port() -> None:
+    names = ["host", "[host]:2222", "::1", "[::1]:2222"]
+    assert list(map(name_without_port, names)) == ["host", "host", "::1", "::1"]
+
+
+# -- changes and files
+
+
+def test_what_was_removed_here_is_removed_there_and_nothing_else(path: Path) -> None:
+    path.write_text(f"# mine\nhost {A}\nhost {B}\nother {A}\n")
+    keys = loaded(path)
+    keys.remove("host", ED25519)
+    path.write_text(f"new {C}\n# mine\nhost {A}\nhost {B}\nother {A}\n")
+    keys.save(path)
+    assert path.read_text() == f"new {C}\n# mine\nhost {B}\nother {A}\n"
+    keys.add("host", None, ED25519)
+    keys.save(path)
+    assert path.read_text().endswith(f"other {A}\nhost {A}\n")
+
+
+def test_hidden_names_take_the_place_of_those_that_were_shown(path: Path) -> None:
+    path.write_text(f"# 1\nhost {A}\n# 2\na,b {B}")
+    keys = loaded(path)
+    keys.hash_names()
+    keys.remove("a")
+    keys.save(path)
+    lines = path.read_text().split("\n")
+    assert [line.split(" ")[0][:3] for line in lines] == ["#", "|1|", "#", "|1|"]
+    assert loaded(path).check("b", OTHER_ED25519) is KNOWN
+    assert loaded(path).check("a", OTHER_ED25519) is UNKNOWN
+
+
+def test_another_file_is_not_changed_by_what_was_removed_from_this_one(path: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    for file in (path, other):
+        file.write_text(f"host {A}\n")
+    keys = loaded(path)
+    keys.load(other)
+    keys.remove("host")
+    keys.save(path)
+    assert (path.read_text(), other.read_text()) == ("", f"host {A}\n")
+    keys.save(other)
+    assert other.read_text() == ""
+
+
+def test_a_file_behind_a_link_is_changed_and_the_link_stays(path: Path, tmp_path: Path) -> None:
+    real = tmp_path / "elsewhere" / "real"
+    real.parent.mkdir()
+    real.write_text(f"a {A}\n")
+    path.symlink_to(real)
+    keys = loaded(path)
+    keys.add("b", None, OTHER_ED25519)
+    keys.save(path)
+    assert path.is_symlink()
+    assert real.read_text() == f"a {A}\nb {B}\n"
+    assert os.listdir(real.parent) == ["real"]
+
+
+WRITER = """
+import sys
+from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.keys.public_key import load_public_key_line
+
+path, name, key = sys.argv[1:]
+for number in range(20):
+    keys = HostKeys()
+    keys.load(path)
+    keys.add(f"{name}{number}", None, load_public_key_line(key)[0])
+    keys.save(path)
+"""
+
+
+def test_programs_that_write_at_once_lose_nothing(path: Path) -> None:
+    path.write_text("# mine\n")
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, path, name, A]) for name in ("a", "b", "c")]
+    assert [writer.wait() for writer in writers] == [0, 0, 0]
+    expected = {f"{name}{number} {A}" for name in "abc" for number in range(20)}
+    lines = path.read_text().splitlines()
+    assert lines[0] == "# mine"
+    assert sorted(lines[1:]) == sorted(expected)
+    assert os.listdir(path.parent) == ["known_hosts"]
+
+
+def test_a_writer_that_never_finishes_is_not_waited_for_without_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_SECONDS", 0.0)
+    path.write_text(f"a {A}\n")
+    keys = loaded(path)
+    keys.remove("a")
+    with lock.locked(path), pytest.raises(TimeoutError, match="another program has kept the lock"):
+        keys.save(path)
+    assert path.read_text() == f"a {A}\n"
+    keys.save(path)
+    assert path.read_text() == ""
+
+
+def test_a_file_system_without_locks_is_written_to_nevertheless(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_locks(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    keys = known(f"a {A}")
+    keys.save(path)
+    assert path.read_text() == f"a {A}\n"
+
+
+@pytest.mark.parametrize("line", [f"host {A}", f"@revoked * {C} c", f"{HostKeys.hash_host('host', SALT)} {R}"])
+def test_a_line_that_is_cut_anywhere_is_understood_or_named(line: str) -> None:
+    for end in range(len(line) + 1):
+        keys = HostKeys.from_text(f"{line[:end]}\nother {B}\n")
+        assert keys.to_text() == f"{line[:end]}\nother {B}\n"
+        assert keys.check("other", OTHER_ED25519) is KNOWN
+        entries = len([entry for entry in keys.lookup("host") if entry.source == "known_hosts:1"])
+        assert len(keys.problems) + entries <= 1
+        keys.hash_names()
+        keys.remove("host")
+        keys.clear()
+
+
+@given(strategies.lists(lines, max_size=6).map("\n".join), strategies.sampled_from(["host", "", "x"]))
+def test_any_text_may_be_changed_and_what_is_not_understood_stays(text: str, hostname: str) -> None:
+    keys = HostKeys.from_text(text)
+    bad = len(keys.problems)
+    keys.hash_names()
+    keys.remove(hostname)
+    keys.clear()
+    again = HostKeys.from_text(keys.to_text())
+    assert len(again.problems) == bad
+    assert again.keys() == ()
