@@ -89,7 +89,7 @@ class ServerLink(ABC):
         """Read, serve and send as far as each may go.
 
         Args:
-            now: nothing else follows soon: send what can be sent.
+            now: send what can be sent; not where the reader or the writer calls, who send when they come back.
         """
         if self._is_advancing:
             return
@@ -106,7 +106,7 @@ class ServerLink(ABC):
         finally:
             self._is_advancing = False
         if not self.over.is_set():
-            self._channel.flush(now=now or self.is_idle)
+            self._channel.flush(now=now)
             self._end_if_idle()
 
     def _read(self) -> None:
