@@ -312,32 +312,13 @@ async def test_silence_in_the_middle_can_be_given_up(autojump_clock: trio.testin
 async def test_an_end_in_the_middle_of_a_reply(cut: int) -> None:
     frame = bytes(Data(bytes(100)).frame(0))
 
-    class Ending(ScriptedServer):
-        async def handle(self, process: trio_ssh.ServerProcess) -> int:
-            async with trio.open_nursery() as nursery:
-
-                async def serve() -> None:
-                    await super(Ending, self).handle(process)
-
-                nursery.start_soon(serve)
-                while not self.asked(Read):
-                    await trio.lowlevel.checkpoint()
-                await pause()
-                nursery.cancel_scope.cancel()
-            return 0
-
-    server = Ending({"f": bytes(MIB)})
-    server.read = (
-        lambda file, offset, length: Raw(  # type: ignore[method-assign, assignment]
-            lambda number: frame[:5] + struct.pack(">I", number) + frame[9:cut]
-        )
-    )
-    async with using(server) as sftp, await sftp.open("f") as file:
+    ending = Raw(lambda number: frame[:5] + struct.pack(">I", number) + frame[9:cut], then_end=True)
+    async with using(Answering(Read, ending)) as sftp, await sftp.open("f") as file:
         with pytest.raises((ConnectionLost, RemoteProtocolError)):
             await file.read()
         with pytest.raises((ConnectionLost, RemoteProtocolError)):
             await sftp.stat("f")
-        assert sftp._link.used_bytes == 0
+    assert sftp._link.used_bytes == 0
 
 
 async def test_a_session_that_breaks_leaves_the_others_alone() -> None:

@@ -55,10 +55,12 @@ class Raw:
 
     Args:
         make: from the request's id to what is sent.
+        then_end: and the session ends.
     """
 
-    def __init__(self, make: Callable[[int], bytes]) -> None:
+    def __init__(self, make: Callable[[int], bytes], *, then_end: bool = False) -> None:
         self.make = make
+        self.then_end = then_end
 
 
 SILENCE: Final = Silence()
@@ -204,6 +206,8 @@ class ScriptedServer(trio_ssh.SubsystemHandler):
                     session.reply(number, reply)
             while session.outgoing:
                 await channel.send_all(bytes(session.outgoing.popleft()))
+            if any(isinstance(reply, Raw) and reply.then_end for _, reply in replies):
+                break
         return 0
 
     async def _gather(

@@ -527,22 +527,21 @@ class SFTPFile(trio.abc.AsyncResource):
 
     async def _close(self) -> None:
         answer = Answer(self._link, Status)
-        is_asked = False
+        failure: SFTPError | None = None
         try:
-            await self._behind.send_gathered()
-            # Behind the last WRITE, and not a round trip later: filexfer-02 s6.1 keeps the order.
-            self._link.submit(Close(self._handle), answer)
-            is_asked = True
+            try:
+                await self._behind.send_gathered()
+            finally:
+                if self._link.failure is None:
+                    # Behind the last WRITE, and not a round trip later: filexfer-02 s6.1 keeps the order.
+                    self._link.submit(Close(self._handle), answer)
             await self._behind.settle()
-        except BaseException as error:
-            if not is_asked:
-                self._link.close_later(self._handle)
-            if not isinstance(error, SFTPError) or not self._has_told:
-                raise
-        reply = await answer.wait() if is_asked else None
-        if reply is None:
-            await trio.lowlevel.checkpoint()
-        elif isinstance(reply, Status) and reply.code != StatusCode.OK:
+        except SFTPError as error:
+            failure = error
+        if failure is not None and not self._has_told:
+            raise failure
+        reply = await answer.wait()
+        if failure is None and isinstance(reply, Status) and reply.code != StatusCode.OK:
             raise as_error(reply, self._name)
 
 

@@ -131,22 +131,30 @@ class Operations:
         """
         packet = Open(self._wire(path), flags, attributes or SFTPAttributes())
         name = shown(path)
-        try:
-            return (await self._link.ask(packet, Handle, name)).handle
-        except SFTPError as error:
-            if flags & OpenFlags.EXCLUSIVE:
-                await self._explain(error, path, name)
-            raise
+        if flags & OpenFlags.EXCLUSIVE:
+            return (await self._ask_to_make(packet, Handle, path, name)).handle
+        return (await self._link.ask(packet, Handle, name)).handle
 
-    async def _explain(self, error: SFTPError, path: RemotePath, *names: str | bytes) -> None:
-        """Raise `SFTPFileExists` if that is why something could not be made: the protocol has no code for it."""
-        if error.code != StatusCode.FAILURE:
-            return
+    async def _ask_to_make(self, packet: Packet, expects: type[P], path: RemotePath, *names: str | bytes) -> P:
+        """Make a request that fails where `path` is there already; `names` are told with the error.
+
+        Raises:
+            SFTPFileExists: it is.  The protocol has no code for it, so that it takes a look.
+        """
+        try:
+            return await self._link.ask(packet, expects, *names)
+        except SFTPError as error:
+            failure = error
+        if failure.code == StatusCode.FAILURE and await self._is_there(path):
+            raise SFTPFileExists(failure.code, failure.text, *names) from failure
+        raise failure
+
+    async def _is_there(self, path: RemotePath) -> bool:
         try:
             await self.lstat(path)
         except SFTPError:
-            return
-        raise SFTPFileExists(error.code, error.text, *names) from error
+            return False
+        return True
 
     async def _extended(
         self,
@@ -320,12 +328,7 @@ class Operations:
         Raises:
             SFTPFileExists: the name is taken.
         """
-        name = shown(path)
-        try:
-            await self._link.ask(Mkdir(self._wire(path), mode_attributes(mode)), Status, name)
-        except SFTPError as error:
-            await self._explain(error, path, name)
-            raise
+        await self._ask_to_make(Mkdir(self._wire(path), mode_attributes(mode)), Status, path, shown(path))
 
     async def makedirs(self, path: RemotePath, mode: int = 0o777, *, exist_ok: bool = False) -> None:
         """Make a directory, and those on the way to it.
@@ -339,15 +342,19 @@ class Operations:
         """
         try:
             await self.mkdir(path, mode)
-        except SFTPFileExists:
+        except (SFTPFileExists, SFTPNoSuchFile) as error:
+            failure = error
+        else:
+            return
+        if isinstance(failure, SFTPFileExists):
             if not exist_ok or not (await self.stat(path)).is_dir():
-                raise
-        except SFTPNoSuchFile:
-            parent = PureSFTPPath(path).parent
-            if parent == PureSFTPPath(path):
-                raise
-            await self.makedirs(parent, mode, exist_ok=True)
-            await self.makedirs(path, mode, exist_ok=exist_ok)
+                raise failure
+            return
+        parent = PureSFTPPath(path).parent
+        if parent == PureSFTPPath(path):
+            raise failure
+        await self.makedirs(parent, mode, exist_ok=True)
+        await self.makedirs(path, mode, exist_ok=exist_ok)
 
     async def rmdir(self, path: RemotePath) -> None:
         """Remove an empty directory.
@@ -355,14 +362,16 @@ class Operations:
         Raises:
             SFTPError: whose ``errno`` is ``ENOTEMPTY`` if it isn't empty.
         """
-        name = shown(path)
         try:
-            await self._link.ask(Rmdir(self._wire(path)), Status, name)
+            await self._link.ask(Rmdir(self._wire(path)), Status, shown(path))
         except SFTPError as error:
-            if error.code == StatusCode.FAILURE and await self._has_entries(path):
-                # The protocol has no code for it.
-                error.errno, error.strerror = errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)
-            raise
+            failure = error
+        else:
+            return
+        if failure.code == StatusCode.FAILURE and await self._has_entries(path):
+            # The protocol has no code for this either.
+            failure.errno, failure.strerror = errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY)
+        raise failure
 
     async def _has_entries(self, path: RemotePath) -> bool:
         try:
@@ -390,12 +399,8 @@ class Operations:
         Raises:
             SFTPFileExists: it is; `posix_rename` would replace it.
         """
-        names = shown(oldpath), shown(newpath)
-        try:
-            await self._link.ask(Rename(self._wire(oldpath), self._wire(newpath)), Status, *names)
-        except SFTPError as error:
-            await self._explain(error, newpath, *names)
-            raise
+        request = Rename(self._wire(oldpath), self._wire(newpath))
+        await self._ask_to_make(request, Status, newpath, shown(oldpath), shown(newpath))
 
     async def posix_rename(self, oldpath: RemotePath, newpath: RemotePath) -> None:
         """Rename, and replace in one step what has the new name: ``posix-rename@openssh.com``."""
@@ -412,12 +417,8 @@ class Operations:
         Raises:
             SFTPFileExists: the link's name is taken.
         """
-        names = shown(source), shown(dest)
-        try:
-            await self._link.ask(Symlink(as_bytes(source), self._wire(dest)), Status, *names)
-        except SFTPError as error:
-            await self._explain(error, dest, *names)
-            raise
+        request = Symlink(as_bytes(source), self._wire(dest))
+        await self._ask_to_make(request, Status, dest, shown(source), shown(dest))
 
     async def link(self, source: RemotePath, dest: RemotePath) -> None:
         """Give a file a second name, `dest`: ``hardlink@openssh.com``.
@@ -425,13 +426,8 @@ class Operations:
         Raises:
             SFTPFileExists: the name is taken.
         """
-        details = TwoPaths(self._wire(source), self._wire(dest)).encode()
-        names = shown(source), shown(dest)
-        try:
-            await self._extended("hardlink@openssh.com", details, Status, *names)
-        except SFTPError as error:
-            await self._explain(error, dest, *names)
-            raise
+        request = Extended("hardlink@openssh.com", TwoPaths(self._wire(source), self._wire(dest)).encode())
+        await self._ask_to_make(request, Status, dest, shown(source), shown(dest))
 
     async def _set(self, path: RemotePath, attributes: SFTPAttributes, *, follow_symlinks: bool = True) -> None:
         """Set those attributes that are there."""

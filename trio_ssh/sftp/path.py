@@ -141,9 +141,12 @@ class SFTPPath(PureSFTPPath):
             return
         try:
             await self._operations.mkdir(self, mode)
-        except SFTPFileExists:
-            if not exist_ok or not await self.is_dir():
-                raise
+        except SFTPFileExists as error:
+            failure = error
+        else:
+            return
+        if not exist_ok or not await self.is_dir():
+            raise failure
 
     async def rmdir(self) -> None:
         """Remove the empty directory."""
