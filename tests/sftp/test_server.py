@@ -15,6 +15,7 @@ from tests.runtime.helpers import HOST_KEY
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, door, serving, session
 from trio_ssh.sftp.messages import Attrs, Close, Data, Handle, Open, Opendir, Read, Remove, Stat, Status, Write
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits, StatusCode
+from trio_ssh.sftp.server import ServerLink
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 
@@ -297,3 +298,36 @@ async def test_statuses_have_words() -> None:
         reply = await hand.reply(await hand.start(Remove(b"/f")))
         assert reply == Status(0, "Success", "")
         assert (await hand.refusal(Remove(b"/f"))).text == "No such file or directory"
+
+
+async def test_nothing_is_written_while_the_reader_or_the_writer_is_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer holds a view of what it is about to send: whoever wrote within its call would take it away."""
+    depth = 0
+    flushes: list[tuple[bool, bool]] = []
+    flush = trio_ssh.Channel.flush
+
+    def noted(name: str) -> None:
+        call = getattr(ServerLink, name)
+
+        def wrapped(self: ServerLink, *arguments: object) -> None:
+            nonlocal depth
+            depth += 1
+            try:
+                call(self, *arguments)
+            finally:
+                depth -= 1
+
+        monkeypatch.setattr(ServerLink, name, wrapped)
+
+    def spy(self: trio_ssh.Channel, *, now: bool) -> None:
+        flushes.append((depth > 0, now))
+        flush(self, now=now)
+
+    noted("on_data")
+    noted("on_room")
+    monkeypatch.setattr(trio_ssh.Channel, "flush", spy)
+    async with serving(MemorySFTPServer({"/f": bytes(3 * MIB)})) as hand:
+        assert len(await hand.read("/f")) == 3 * MIB
+        await hand.write("/g", bytes(MIB))
+    assert {is_within for is_within, _ in flushes} == {True, False}
+    assert (True, True) not in flushes
