@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import stat
 import struct
-from typing import Any, Final, Self
+from typing import Any, Final, Protocol, Self
 
 import attrs
 
@@ -26,6 +25,40 @@ FLAG_EXTENDED: Final = 0x80000000
 
 _USUAL: Final = FLAG_SIZE | FLAG_UIDGID | FLAG_PERMISSIONS | FLAG_ACMODTIME
 _KNOWN: Final = _USUAL | FLAG_EXTENDED
+
+
+class FileStatus(Protocol):
+    """`os.stat_result`, as far as it counts: this module opens no file, and knows of no operating system."""
+
+    @property
+    def st_size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def st_uid(self) -> int:
+        """The owner."""
+        ...
+
+    @property
+    def st_gid(self) -> int:
+        """The owner's group."""
+        ...
+
+    @property
+    def st_mode(self) -> int:
+        """Type and permissions."""
+        ...
+
+    @property
+    def st_atime(self) -> float:
+        """When it was read."""
+        ...
+
+    @property
+    def st_mtime(self) -> float:
+        """When it was written."""
+        ...
 
 
 @attrs.define
@@ -53,7 +86,7 @@ class SFTPAttributes:
     longname: str = ""
 
     @classmethod
-    def from_stat(cls, result: os.stat_result, filename: str = "", longname: str = "") -> Self:
+    def from_stat(cls, result: FileStatus, filename: str = "", longname: str = "") -> Self:
         """Take over what the operating system tells of a file."""
         return cls(
             st_size=result.st_size,
