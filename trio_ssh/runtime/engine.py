@@ -97,7 +97,6 @@ class Engine:
         self._is_turn_of_tasks = True
         self._is_writing = False
         self._has_writer = False
-        self._is_resting = False
         self._has_written_all = False
         self._is_closed = False
         self._holds_back = False
@@ -122,10 +121,7 @@ class Engine:
 
     def _wake_writer(self) -> None:
         if self._has_writer:
-            # Measured: while much is sent it is woken a dozen times a read, and awake already.
-            if self._is_resting:
-                self._is_resting = False
-                self._writer.unpark()
+            self._writer.unpark()
         elif not self._is_closed:
             # Measured: a task and its scope cost 60 us and a kibibyte, and a connection whose messages all go out at
             # once, as a login's do, never needs this one.
@@ -410,9 +406,10 @@ class Engine:
         while True:
             data = self._rest or core.data_to_send()
             self._rest = None
+            # Before anyone is called: who flushes at once would give away the view that is about to be written.
+            self._is_writing = True
             self._wake_room()
             if data:
-                self._is_writing = True
                 written = self._descriptor.try_write(data) if self._descriptor is not None else 0
                 try:
                     if written < len(data):
@@ -433,7 +430,6 @@ class Engine:
             else:
                 self._is_writing = False
                 self._drained.unpark_all()
-                self._is_resting = True
                 await self._writer.park()
                 if self._holds_back:
                     self._holds_back = False
