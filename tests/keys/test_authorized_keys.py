@@ -68,7 +68,7 @@ OFF = {"pty": False, "port_forwarding": False, "agent_forwarding": False, "x11_f
         ('permitopen="host:80",permitopen="[::1]:*"', {"permit_open": (Permit("host", 80), Permit("::1", None))}),
         (
             'permitlisten="8080",permitlisten="LocalHost:1"',
-            {"permit_listen": (Permit("*", 8080), Permit("localhost", 1))},
+            {"permit_listen": (Permit("*", 8080), Permit("LocalHost", 1))},
         ),
         ('tunnel="0"', {"tunnel": "0"}),
         ('tunnel="any"', {"tunnel": "any"}),

@@ -333,7 +333,7 @@ class _Read:
         self._permit("permit_open", value)
 
     def read_permit_listen(self, value: str) -> None:
-        self._permit("permit_listen", (value if ":" in value else f"*:{value}").lower())
+        self._permit("permit_listen", value if ":" in value else f"*:{value}")
 
     def _permit(self, attribute: str, value: str) -> None:
         found = _PERMIT.fullmatch(value)
