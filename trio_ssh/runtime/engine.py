@@ -97,6 +97,7 @@ class Engine:
         self._is_turn_of_tasks = True
         self._is_writing = False
         self._has_writer = False
+        self._is_resting = False
         self._has_written_all = False
         self._is_closed = False
         self._holds_back = False
@@ -121,7 +122,10 @@ class Engine:
 
     def _wake_writer(self) -> None:
         if self._has_writer:
-            self._writer.unpark()
+            # Measured: while much is sent it is woken a dozen times a read, and awake already.
+            if self._is_resting:
+                self._is_resting = False
+                self._writer.unpark()
         elif not self._is_closed:
             # Measured: a task and its scope cost 60 us and a kibibyte, and a connection whose messages all go out at
             # once, as a login's do, never needs this one.
@@ -430,6 +434,7 @@ class Engine:
             else:
                 self._is_writing = False
                 self._drained.unpark_all()
+                self._is_resting = True
                 await self._writer.park()
                 if self._holds_back:
                     self._holds_back = False
