@@ -41,7 +41,7 @@ _builtin_names = "|".join(re.escape(name) for name in dir(builtins))
 nitpick_ignore_regex = [
     ("py:.*", rf"(?!trio_ssh\b)[a-z_]\w*\..*|{_builtin_names}"),
     # A signature may name what is private: a base class, a value that is passed on unread, a type variable.
-    ("py:.*", r"trio_ssh\.((core|runtime|wire)\.\w+\.\w+|session\.SessionState|testing\.faults\._Path)"),
+    ("py:.*", r"trio_ssh\.((core|runtime|sftp|wire)\.\w+\.\w+|session\.SessionState|testing\.faults\._Path)"),
     ("py:.*", r"trio_ssh\.(server|testing\.lockstep)\.[A-Z]"),
 ]
 
