@@ -23,9 +23,11 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.session import ServerProcess
 from trio_ssh.sftp.directory import LocalFiles
 from trio_ssh.sftp.dispatch import Answered, Dispatcher, run_at_once
+from trio_ssh.sftp.messages import Read
 from trio_ssh.sftp.order import Job
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, MIB, SFTPLimits
 from trio_ssh.sftp.server import ServerLink, SFTPServer, exit_status
+from trio_ssh.sftp.session import WriteParts
 
 #: Threads of one session, and seconds after which one is taken for stuck and the next may be started.
 WORKERS: Final = 4
@@ -52,6 +54,7 @@ class ThreadLink(ServerLink):
         #: Guards the queue and what is counted here; nothing is done while it is held that takes time.
         self._lock = threading.Lock()
         self._workers = 0
+        self._is_bulk = False
         self._is_stopped = False
         self._finished: deque[tuple[Job, Answered]] = deque()
         #: Whether trio's thread waits for this one, and what it waits at.
@@ -67,6 +70,9 @@ class ThreadLink(ServerLink):
 
     def enqueue(self, job: Job) -> None:
         """Add a job to `queue`, which a thread may be looking through."""
+        request = job.request
+        # Whoever sends or wants a block has others under way: trio's thread has better things to do than to wait.
+        self._is_bulk = isinstance(request, WriteParts | Read)
         with self._lock:
             self.queue.add(job)
 
@@ -76,7 +82,7 @@ class ThreadLink(ServerLink):
             if self._workers or self._is_stopped:
                 return
             self._workers = 1
-            self._is_awaited = self.queue.waiting == 1
+            self._is_awaited = self.queue.waiting == 1 and not self._is_bulk
             is_awaited = self._is_awaited
         self._start()
         self._wakeup.set()
