@@ -98,6 +98,14 @@ PARAMIKO = {
         "request_x11 request_forward_agent set_combine_stderr recv_exit_status exit_status_ready send_exit_status "
         "get_id get_name set_name get_transport getpeername makefile makefile_stderr"
     ),
+    "SFTPClient": (
+        "from_transport get_channel open file listdir listdir_attr listdir_iter stat lstat readlink symlink rename "
+        "posix_rename remove unlink mkdir rmdir chmod chown utime truncate normalize chdir getcwd get put getfo putfo"
+    ),
+    "SFTPFile": (
+        "read readinto readline readlines readv prefetch write writelines seek tell truncate flush stat chmod chown "
+        "utime check readable writable seekable closed name"
+    ),
     "ServerInterface": (
         "check_channel_request get_allowed_auths check_auth_none check_auth_password check_auth_publickey "
         "check_auth_interactive check_auth_interactive_response check_port_forward_request "

@@ -244,6 +244,10 @@ async def test_paths_that_are_none() -> None:
         with pytest.raises(OSError, match="4096 bytes") as caught:
             await sftp.stat("x" * 4097)
         assert caught.value.errno == errno.ENAMETOOLONG
+        with pytest.raises(OSError, match="4096 bytes"):
+            await sftp.symlink("x" * 4097, "y")
+        with pytest.raises(ValueError, match="too many"):
+            await sftp.extended("x@example.com", bytes(257 * KIB))
         assert len(server.requests) == before
 
 

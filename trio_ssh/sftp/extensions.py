@@ -10,7 +10,6 @@ import trio
 from trio_ssh.errors import RemoteProtocolError, SFTPUnsupported
 from trio_ssh.sftp.link import Answer, as_error
 from trio_ssh.sftp.messages import (
-    Extended,
     ExtendedReply,
     Name,
     OnePath,
@@ -49,7 +48,7 @@ class Extensions(Operations):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         answer = Answer(self._link, ExtendedReply)
-        self._link.submit(Extended(name, data), answer)
+        self._link.submit(self._extension(name, data), answer)
         reply = await answer.wait()
         if isinstance(reply, Status) and reply.code != StatusCode.OK:
             raise as_error(reply)

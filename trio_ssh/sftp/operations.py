@@ -115,9 +115,13 @@ class Operations:
         name = as_bytes(path)
         if self._cwd is not None and name and not name.startswith(b"/"):
             name = self._cwd.rstrip(b"/") + b"/" + name
-        if len(name) > self._link.limits.path_bytes:
-            text = f"a path has {self._link.limits.path_bytes} bytes at the most (SFTPLimits.path_bytes)"
-            raise OSError(errno.ENAMETOOLONG, text, shown(path))
+        return self._checked_path(name)
+
+    def _checked_path(self, name: bytes) -> bytes:
+        limit = self._link.limits.path_bytes
+        if len(name) > limit:
+            text = f"a path has {limit} bytes at the most (SFTPLimits.path_bytes)"
+            raise OSError(errno.ENAMETOOLONG, text, name)
         return name
 
     async def _open_handle(self, path: RemotePath, flags: OpenFlags, attributes: SFTPAttributes | None = None) -> bytes:
@@ -165,7 +169,12 @@ class Operations:
         filename2: str | bytes | None = None,
     ) -> P:
         """Make an extension's request."""
-        return await self._link.ask(Extended(name, details), expects, filename, filename2)
+        return await self._link.ask(self._extension(name, details), expects, filename, filename2)
+
+    def _extension(self, name: str, details: bytes) -> Extended:
+        if len(details) > self._link.limits.packet_bytes:
+            raise ValueError(f"{len(details)} bytes are too many for one request (SFTPLimits.packet_bytes)")
+        return Extended(name, details)
 
     def _one_name(self, reply: Name) -> bytes:
         """Return the only name of a NAME."""
@@ -417,7 +426,7 @@ class Operations:
         Raises:
             SFTPFileExists: the link's name is taken.
         """
-        request = Symlink(as_bytes(source), self._wire(dest))
+        request = Symlink(self._checked_path(as_bytes(source)), self._wire(dest))
         await self._ask_to_make(request, Status, dest, shown(source), shown(dest))
 
     async def link(self, source: RemotePath, dest: RemotePath) -> None:
