@@ -203,7 +203,7 @@ async def test_a_full_disk_there_keeps_the_old_file(
 ) -> None:
     disk = folder / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs", str(disk)], check=True)
+    await trio.run_process(["mount", "-t", "tmpfs", "-o", "size=1m,mode=777", "tmpfs", str(disk)])
     try:
         (tmp_path / "file").write_bytes(noise(4 * MIB))
         async with connected(sftp_sshd) as sftp:
@@ -216,7 +216,8 @@ async def test_a_full_disk_there_keeps_the_old_file(
             await sftp.normalize(".")
             assert os.listdir(disk) == ["file"], "nobody could resume what a file object gave"
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        with trio.CancelScope(shield=True):
+            await trio.run_process(["umount", str(disk)])
         disk.rmdir()
 
 
