@@ -42,9 +42,7 @@ def test_without_a_profile_it_is_the_modern_one() -> None:
 
 
 def test_no_profile_has_another_name() -> None:
-    with pytest.raises(
-        ValueError, match="no profile is called 'paranoid'; there are: modern, compatible"
-    ):
+    with pytest.raises(ValueError, match="no profile is called 'paranoid'; there are: modern, compatible"):
         SecurityOptions("paranoid")  # type: ignore[arg-type]
 
 
