@@ -58,7 +58,7 @@ class Answer:
     __slots__ = ("_is_left", "_link", "_reply", "_task", "asked", "expects")
 
     def __init__(self, link: Link, expects: type[Packet]) -> None:
-        self.expects = expects
+        self.expects: type[Packet] = expects
         self.asked: int = 0
         self._link = link
         self._reply: Packet | None = None
@@ -148,7 +148,7 @@ class Link:
     def __init__(self, channel: Channel, limits: SFTPLimits) -> None:
         self.channel = channel
         self.limits = limits
-        self.session = ClientSession(limits)
+        self.session: ClientSession = ClientSession(limits)
         self.used_bytes: int = 0
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes

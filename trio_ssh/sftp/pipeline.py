@@ -77,8 +77,8 @@ class Block:
         self._pipeline = pipeline
         self.expects: type[Packet] = Data
         self.asked: int = size
-        self.offset = offset
-        self.size = size
+        self.offset: int = offset
+        self.size: int = size
         self.is_beyond: bool = is_beyond
         self.parts: Batch = Batch()
         self.is_done: bool = False
