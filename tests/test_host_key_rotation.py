@@ -125,11 +125,15 @@ async def settle(client: trio_ssh.SSHClient) -> None:
     """Wait until what the server has said is dealt with, threads included."""
     for _ in range(3):
         await client.get_transport().ping()  # type: ignore[union-attr]
-    while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-        await trio.lowlevel.checkpoint()
+        await idle_threads()
+
+
+async def idle_threads() -> None:
+    """Wait until no thread works, and nothing comes of what one has done."""
+    limiter = trio.to_thread.current_default_thread_limiter()
     await trio.testing.wait_all_tasks_blocked()
-    while trio.to_thread.current_default_thread_limiter().borrowed_tokens:
-        await trio.lowlevel.checkpoint()
+    while limiter.borrowed_tokens:
+        await trio.testing.wait_all_tasks_blocked(0.001)
     await trio.testing.wait_all_tasks_blocked()
 
 
