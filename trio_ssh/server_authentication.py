@@ -56,7 +56,8 @@ class ServerAuthentication(PeerHandler):
     def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
         """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
 
-        The default names those whose check is overridden.
+        The default names those whose check is overridden, but for those that the user has passed: ssh would go on with
+        the same key for ever.
         """
         base = ServerAuthentication
         checks = {
@@ -68,7 +69,8 @@ class ServerAuthentication(PeerHandler):
         return [
             name
             for name, parts in checks.items()
-            if any(getattr(type(self), check.__name__) is not check for check in parts)
+            if name not in self.completed_auths
+            and any(getattr(type(self), check.__name__) is not check for check in parts)
         ]
 
     def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
