@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -70,7 +71,7 @@ async def log_in(server: trio_ssh.ServerInterface, **credentials: object) -> Non
         async with trio_ssh.SSHClient() as client:
             try:
                 await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=stream, **credentials)  # type: ignore[arg-type]
-            except trio_ssh.SSHException as error:
+            except (trio_ssh.SSHException, KeyError, TypeError) as error:
                 refusal = error
                 assert stream.is_closed
     if refusal is not None:
@@ -312,3 +313,419 @@ def test_what_holds_secrets_does_not_show_them(tmp_path: Path) -> None:
     ):
         assert "hunter2" not in repr(value)
         assert pem[60:100] not in repr(value)
+
+
+# -- secrets that are asked for
+
+
+class Asked:
+    """A secret that takes its time, and counts how often it is asked for."""
+
+    def __init__(self, secret: str | None) -> None:
+        self.secret = secret
+        self.times = 0
+
+    async def __call__(self) -> str | None:
+        await trio.lowlevel.checkpoint()
+        self.times += 1
+        return self.secret
+
+
+async def test_a_password_is_asked_for_once_and_only_when_the_server_wants_it() -> None:
+    asked = Asked("x")
+    await log_in(Recording(key=USER_KEY), pkey=USER_KEY, password=asked)
+    assert asked.times == 0
+    await log_in(Recording(password="x"), pkey=USER_KEY, password=asked)
+    assert asked.times == 1
+    asked = Asked("wrong")
+    with pytest.raises(trio_ssh.AuthenticationException):
+        await log_in(Recording(password="x"), password=asked, allow_agent=False)
+    assert asked.times == 1
+    await log_in(PromptsOnly([trio_ssh.Prompt("Password: ", echo=False)]), password=lambda: "x")
+
+
+async def test_whoever_is_asked_for_a_password_may_give_up() -> None:
+    server = Recording(password="x")
+    with pytest.raises(trio_ssh.AuthenticationException, match="whoever was asked for it gave none"):
+        await log_in(server, password=Asked(None))
+    assert server.attempts == ["none"]
+
+
+async def test_what_asking_raises_is_raised() -> None:
+    def fail() -> str:
+        raise KeyError("no terminal")
+
+    with pytest.raises(KeyError, match="no terminal"):
+        await log_in(Recording(password="x"), password=fail)
+
+
+async def test_a_secret_is_a_text() -> None:
+    with pytest.raises(TypeError, match="a secret is a str"):
+        await log_in(Recording(password="x"), password=lambda: b"x")
+
+
+def locked_key(path: Path, key: trio_ssh.PKey, passphrase: str = "secret") -> Path:
+    key.write_private_key_file(path, passphrase)
+    path.with_name(f"{path.name}.pub").write_text(key.public_key.to_openssh() + "\n")
+    return path
+
+
+async def test_a_passphrase_is_asked_for_when_the_server_wants_the_key(home: Path) -> None:
+    locked_key(home / ".ssh" / "id_ed25519", USER_KEY)
+    asked = Asked("secret")
+    await log_in(Recording(password="x"), passphrase=asked, password="x")
+    assert asked.times == 0, "the server didn't want the key"
+    await log_in(Recording(key=USER_KEY), passphrase=asked)
+    assert asked.times == 1
+    named = locked_key(home / "named", ECDSA_KEY)
+    await log_in(Recording(key=ECDSA_KEY), key_filename=named, passphrase=Asked("secret"))
+
+
+async def test_a_passphrase_is_asked_for_at_once_where_nothing_tells_which_key_it_is(tmp_path: Path) -> None:
+    USER_KEY.write_private_key_file(tmp_path / "key", "secret")
+    asked = Asked("secret")
+    await log_in(Recording(key=USER_KEY), key_filename=tmp_path / "key", passphrase=asked)
+    assert asked.times == 1
+    await expect_key_error("wrong passphrase", key_filename=tmp_path / "key", passphrase=Asked("terces"))
+    await expect_key_error(
+        "passphrase", trio_ssh.PasswordRequiredException, key_filename=tmp_path / "key", passphrase=Asked(None)
+    )
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "remark"), [("terces", "wrong passphrase"), (None, "its passphrase was not given")]
+)
+async def test_a_key_that_stays_locked_is_told_of_and_the_next_is_tried(
+    home: Path, passphrase: str | None, remark: str
+) -> None:
+    locked_key(home / ".ssh" / "id_ed25519", USER_KEY)
+    server = Recording(key=USER_KEY)
+    with pytest.raises(trio_ssh.AuthenticationException, match=remark) as raised:
+        await log_in(server, passphrase=Asked(passphrase), password="x")
+    assert [attempt.outcome for attempt in raised.value.attempts] == [AuthOutcome.NOT_SIGNED, AuthOutcome.REFUSED]
+    assert server.attempts[-1] == "password x"
+
+
+async def test_a_locked_file_beside_another_s_public_key_does_not_sign(home: Path) -> None:
+    locked_key(home / ".ssh" / "id_ed25519", ECDSA_KEY)
+    (home / ".ssh" / "id_ed25519.pub").write_text(USER_KEY.public_key.to_openssh() + "\n")
+    with pytest.raises(trio_ssh.AuthenticationException, match=r"id_ed25519\.pub is of another key"):
+        await log_in(Recording(key=USER_KEY), passphrase=Asked("secret"))
+
+
+# -- the report
+
+
+async def test_an_attempt_is_a_value(home: Path) -> None:
+    USER_KEY.write_private_key_file(home / ".ssh" / "id_ed25519")
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        await log_in(Recording(), password="wrong")
+    key, password = raised.value.attempts
+    assert key == trio_ssh.AuthAttempt(
+        method="publickey",
+        what=key.what,
+        outcome=AuthOutcome.REFUSED,
+        algorithm="ssh-ed25519",
+        fingerprint=USER_KEY.fingerprint,
+        source=str(home / ".ssh" / "id_ed25519"),
+        allowed=("publickey", "password", "keyboard-interactive"),
+    )
+    assert (password.method, password.outcome) == ("password", AuthOutcome.REFUSED)
+    assert raised.value.tried[:2] == (str(key), str(password))
+
+
+async def test_what_the_server_does_not_allow_is_told_as_not_tried() -> None:
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        await log_in(Recording(allowed="publickey"), pkey=USER_KEY, password="x", prompt_handler=lambda *args: [])
+    text = str(raised.value)
+    assert "password was not tried: the server doesn't allow it" in text
+    assert "keyboard-interactive was not tried: the server doesn't allow it" in text
+    assert [attempt.method for attempt in raised.value.attempts] == ["publickey"]
+
+
+class WantsMore(Recording):
+    """A key is right, and not enough."""
+
+    def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+        super().check_auth_publickey(username, key)
+        return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+
+@pytest.mark.parametrize(
+    ("wanted", "hint"),
+    [("password", "pass password="), ("keyboard-interactive", "pass prompt_handler="), ("hostbased", "")],
+)
+async def test_a_partial_success_is_told_with_what_is_wanted_besides(wanted: str, hint: str) -> None:
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        await log_in(WantsMore(allowed=wanted), pkey=USER_KEY)
+    text = str(raised.value)
+    assert "what it accepted is not enough for this server" in text
+    assert hint in text
+    assert "accepted, but more is wanted" in text
+    assert raised.value.allowed == (wanted,)
+    assert raised.value.attempts[0].outcome is AuthOutcome.PARTIAL
+
+
+async def test_a_server_that_hangs_up_in_mid_list_leaves_the_account_of_what_was_tried() -> None:
+    class HangsUp(Recording):
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            self.transport._engine.fail(trio_ssh.ConnectionLost("pulled"))
+            return trio_ssh.AUTH_FAILED
+
+    with pytest.raises(trio_ssh.AuthenticationException, match="could not log in as user: the ") as raised:
+        await log_in(HangsUp(), pkey=USER_KEY, password="x")
+    assert [attempt.outcome for attempt in raised.value.attempts] == [AuthOutcome.REFUSED, AuthOutcome.LOST]
+    assert "keys were offered" not in str(raised.value)
+
+
+# -- passwords that have expired
+
+
+class Expired(Recording):
+    """Every password has expired; ``new`` may take its place."""
+
+    def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+        super().check_auth_password(username, password)
+        return trio_ssh.AUTH_PASSWORD_EXPIRED
+
+    async def check_auth_password_change(self, username: str, password: str, new_password: str) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        self.attempts.append(f"change {password} {new_password}")
+        return trio_ssh.AUTH_SUCCESSFUL if new_password == "new" else trio_ssh.AUTH_PASSWORD_EXPIRED
+
+
+async def test_an_expired_password_is_changed() -> None:
+    prompts: list[str] = []
+    answers = ["worse", "new"]
+
+    async def choose(prompt: str) -> str:
+        await trio.lowlevel.checkpoint()
+        prompts.append(prompt)
+        return answers.pop(0)
+
+    server = Expired()
+    await log_in(server, password="old", new_password=choose)
+    assert server.attempts == ["password old", "change old worse", "change old new"]
+    assert prompts == ["Your password has expired. Choose a new one."] * 2
+
+
+@pytest.mark.parametrize("new_password", [None, lambda prompt: None])
+async def test_an_expired_password_that_nobody_changes_is_told(new_password: object) -> None:
+    with pytest.raises(trio_ssh.AuthenticationException, match="the password has expired and must be changed"):
+        await log_in(Expired(allowed="password"), password="old", new_password=new_password)
+
+
+async def test_a_transport_changes_a_password_too() -> None:
+    async with serving(Expired()) as stream, trio_ssh.Transport(stream) as transport:
+        await transport.start_client(check_host_key=lambda key: None)
+        await transport.auth_password("user", "old", new_password=lambda prompt: "new")
+        assert transport.is_authenticated()
+
+
+# -- certificates
+
+AUTHORITY = trio_ssh.Ed25519Key.generate()
+
+
+def certificate_of(key: trio_ssh.PKey, **changed: Any) -> trio_ssh.Certificate:
+    arguments: dict[str, Any] = {"key_id": "x", "principals": ["user"], "valid_before": 4_000_000_000}
+    return trio_ssh.Certificate.issue_for_user(AUTHORITY, key.public_key, **(arguments | changed))
+
+
+class Believes(Recording):
+    """Lets in whom an authority certifies."""
+
+    def check_auth_certificate(self, username: str, certificate: trio_ssh.Certificate) -> trio_ssh.AuthResult:
+        self.attempts.append("certificate")
+        certificate.check_for_user(username, authorities=[AUTHORITY.public_key], now=1_000_000_000)
+        self.restrict(trio_ssh.KeyRestrictions.of_certificate(certificate))
+        return trio_ssh.AUTH_SUCCESSFUL
+
+
+async def test_a_key_that_has_a_certificate_shows_it_first() -> None:
+    key = trio_ssh.Ed25519Key.generate()
+    key.load_certificate(certificate_of(key, force_command="true"))
+    server = Believes()
+    await log_in(server, pkey=key)
+    assert server.attempts == ["certificate"] * 2
+    assert server.restrictions == trio_ssh.KeyRestrictions(force_command="true")
+    server = Believes(key=USER_KEY)
+    key = trio_ssh.Ed25519Key.generate()
+    key.load_certificate(certificate_of(key, principals=["somebody"]))
+    with pytest.raises(trio_ssh.AuthenticationException, match="with its certificate"):
+        await log_in(server, pkey=key)
+    assert server.attempts == ["certificate", "publickey ssh-ed25519"]
+    assert server.restrictions is None
+
+
+@pytest.fixture
+def certified_files(home: Path) -> Path:
+    path = home / ".ssh" / "id_ed25519"
+    USER_KEY.write_private_key_file(path)
+    path.with_name("id_ed25519-cert.pub").write_text(certificate_of(USER_KEY).to_openssh() + "\n")
+    return path
+
+
+async def test_a_certificate_beside_a_key_file_is_shown_before_the_key(certified_files: Path) -> None:
+    for credentials in ({}, {"key_filename": certified_files}):
+        server = Believes()
+        await log_in(server, **credentials)
+        assert server.attempts == ["certificate"] * 2
+    plain = Recording(key=USER_KEY)
+    await log_in(plain)
+    assert plain.attempts == ["publickey ssh-ed25519"] * 2
+
+
+async def test_a_certificate_that_is_none_is_told_of(certified_files: Path) -> None:
+    certified_files.with_name("id_ed25519-cert.pub").write_text("nonsense\n")
+    with pytest.raises(trio_ssh.AuthenticationException, match=r"id_ed25519-cert\.pub was not tried"):
+        await log_in(Recording())
+    await log_in(Recording(key=USER_KEY))
+
+
+# -- hosts that vouch for their users
+
+
+class TakesItsWord(Recording):
+    def check_auth_hostbased(
+        self, username: str, key: trio_ssh.PublicKey, client_host: str, client_username: str
+    ) -> trio_ssh.AuthResult:
+        self.attempts.append(f"hostbased {client_host} {client_username}")
+        return trio_ssh.AUTH_SUCCESSFUL if key == HOST_KEY.public_key else trio_ssh.AUTH_FAILED
+
+
+async def test_a_host_vouches_for_its_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = TakesItsWord()
+    await log_in(server, client_host_keys=HOST_KEY, client_host="here.example.com.", client_username="me")
+    assert server.attempts == ["hostbased here.example.com me"]
+    monkeypatch.setattr("socket.getfqdn", lambda: "found.example.com")
+    monkeypatch.setattr("getpass.getuser", lambda: "found")
+    server = TakesItsWord()
+    await log_in(server, client_host_keys=[ECDSA_KEY, HOST_KEY], pkey=USER_KEY)
+    assert server.attempts == ["hostbased found.example.com found"] * 2
+    with pytest.raises(trio_ssh.AuthenticationException, match=r"hostbased .* \(as found at found\.example\.com\)"):
+        await log_in(TakesItsWord(), client_host_keys=ECDSA_KEY)
+
+
+async def test_a_transport_vouches_too() -> None:
+    async with serving(TakesItsWord()) as stream, trio_ssh.Transport(stream) as transport:
+        await transport.start_client(check_host_key=lambda key: None)
+        with pytest.raises(trio_ssh.AuthenticationException, match="hostbased failed for user"):
+            await transport.auth_hostbased("user", ECDSA_KEY, "here", "me")
+        await transport.auth_hostbased("user", HOST_KEY, "here", "me")
+        assert transport.is_authenticated()
+
+
+# -- what lets in restricts
+
+
+class ByList(trio_ssh.ServerInterface):
+    """Goes by lines of authorized_keys."""
+
+    def __init__(self, *lines: str) -> None:
+        self._keys = trio_ssh.AuthorizedKeys.from_text("\n".join(lines))
+
+    def get_authorized_keys(self, username: str) -> trio_ssh.AuthorizedKeys | None:
+        return self._keys if username == "user" else None
+
+    def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL if password == "x" else trio_ssh.AUTH_FAILED
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+        await process.stdout.write(f"{process.command} {process.environment}")
+        return 0
+
+
+async def ran(server: trio_ssh.ServerInterface, command: str, **credentials: Any) -> bytes | None:
+    async with open_memory_client(server, **credentials) as client:
+        done = await client.run_process(command, capture_stdout=True)
+        return done.stdout
+
+
+async def test_a_forced_command_is_what_every_request_runs() -> None:
+    line = f'command="forced" {USER_KEY.public_key.to_openssh()}'
+    assert await ran(ByList(line), "mine", pkey=USER_KEY) == b"forced {'SSH_ORIGINAL_COMMAND': 'mine'}"
+    assert await ran(ByList(line), "mine", password="x") == b"mine {}", "another way in has other restrictions"
+
+
+async def test_a_probe_restricts_nobody() -> None:
+    """Somebody shows a key that is not theirs, and logs in otherwise."""
+    line = f'command="forced" {USER_KEY.public_key.to_openssh()}'
+
+    class Silent:
+        """Shows a key, and doesn't sign."""
+
+        public_key = USER_KEY.public_key
+        comment = ""
+        algorithms = USER_KEY.algorithms
+        fingerprint = USER_KEY.fingerprint
+
+        def asbytes(self) -> bytes:
+            return USER_KEY.asbytes()
+
+        def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
+            raise trio_ssh.AgentException("no")
+
+    assert await ran(ByList(line), "mine", pkey=Silent(), password="x") == b"mine {}"
+
+
+async def test_environment_is_taken_only_from_who_may_set_it() -> None:
+    line = f'environment="A=line" {USER_KEY.public_key.to_openssh()}'
+    assert await ran(ByList(line), "mine", pkey=USER_KEY) == b"mine {}"
+    server = ByList(line)
+    server.permit_user_environment = True
+    assert await ran(server, "mine", pkey=USER_KEY) == b"mine {'A': 'line'}"
+
+
+async def test_a_client_s_own_original_command_does_not_count() -> None:
+    class TakesAll(ByList):
+        def check_channel_env_request(self, channel: trio_ssh.Channel, name: str, value: str) -> bool:
+            return True
+
+    server = TakesAll(f'command="forced" {USER_KEY.public_key.to_openssh()}')
+    async with open_memory_client(server, pkey=USER_KEY) as client:
+        process = await client.open_process(env={"SSH_ORIGINAL_COMMAND": "a lie"})
+        async with process:
+            assert await process.stdout.read() == b"forced {}"
+
+
+async def test_restrictions_of_several_methods_add_up() -> None:
+    class Adds(ByList):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(pty=False))
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(agent_forwarding=False))
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    server = Adds()
+    await ran(server, "mine", pkey=USER_KEY, password="x")
+    assert server.restrictions == trio_ssh.KeyRestrictions(pty=False, agent_forwarding=False)
+
+
+async def test_two_forced_commands_let_nobody_in() -> None:
+    class Contradicts(ByList):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(force_command="one"))
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(force_command="other"))
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    with pytest.raises(trio_ssh.AuthenticationException):
+        await ran(Contradicts(), "mine", pkey=USER_KEY, password="x")
+
+
+async def test_an_unknown_user_has_no_keys() -> None:
+    server = ByList(USER_KEY.public_key.to_openssh())
+    with pytest.raises(trio_ssh.AuthenticationException):
+        await ran(server, "mine", pkey=USER_KEY, username="nobody")
+
+
+async def test_a_method_that_was_passed_is_not_asked_for_again() -> None:
+    server = WantsMore()
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        await log_in(server, pkey=USER_KEY)
+    assert raised.value.allowed == ("password", "keyboard-interactive")
