@@ -16,7 +16,7 @@ import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor
 from trio_ssh.runtime.channel import StderrStream
 from trio_ssh.runtime.files import Reader, Writer
-from trio_ssh.testing import memory_pair, open_memory_client
+from trio_ssh.testing import MemorySFTPServer, memory_pair, open_memory_client
 
 
 async def chatter(process: trio_ssh.ServerProcess) -> int:
@@ -30,7 +30,7 @@ async def chatter(process: trio_ssh.ServerProcess) -> int:
 class Generous(OpenDoor):
     """Grants whatever is asked."""
 
-    subsystems = {"chatter": lambda: Chatter()}  # noqa: PLW0108, RUF012 -- the class comes later; a test's class is not shared
+    subsystems = {"sftp": MemorySFTPServer, "chatter": lambda: Chatter()}  # noqa: PLW0108, RUF012 -- the class comes later; a test's class is not shared
 
     def check_channel_pty_request(self, channel: trio_ssh.Channel, term: str, *sizes: object) -> bool:
         return True
@@ -142,6 +142,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "save_host_keys": [lambda s: s.client.save_host_keys(s.directory / "saved")],
         "open_process": [lambda s: s.client.open_process("x"), lambda s: s.client.open_process()],
         "open_session": [lambda s: s.client.open_session()],
+        "open_sftp": [lambda s: s.client.open_sftp()],
         "open_tcp_stream": [lambda s: s.client.open_tcp_stream("host", 1)],
         "run_process": [
             lambda s: s.client.run_process("x", capture_stdout=True, capture_stderr=True),
