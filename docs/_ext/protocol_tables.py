@@ -94,8 +94,10 @@ def limit_groups() -> Iterator[tuple[str, list[tuple[str, Any]]]]:
     yield " ".join(comment), members
 
 
-def shown_default(name: str, value: float) -> str:
+def shown_default(name: str, value: float | tuple[str, ...]) -> str:
     """Return a limit as people write it, with its unit."""
+    if isinstance(value, tuple):
+        return ", ".join(value)
     if name.endswith("_bytes"):
         for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
             if value >= size and value % size == 0:
