@@ -315,6 +315,19 @@ async def test_a_handler_hears_of_each_error_and_the_rest_goes_on(tmp_path: Path
         assert len(remote_files(server, "/back")) == 97
 
 
+async def test_files_that_fail_leave_no_descriptors(tmp_path: Path) -> None:
+    server = MemorySFTPServer({f"/tree/{number}": noise(100_000) for number in range(20)})
+    async with connected(server) as sftp:
+        await sftp.get("/tree", tmp_path / "tree", recurse=True)
+        for number in range(20):
+            server.fail_on(f"/tree/{number}", PermissionError(errno.EACCES, "no more"), operation="open")
+        before = len(os.listdir("/proc/self/fd"))
+        errors: list[Exception] = []
+        await sftp.get("/tree", tmp_path / "tree", recurse=True, error_handler=errors.append)
+        assert len(errors) == 20
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_what_a_handler_raises_is_the_end(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/tree/file": b"data"})
     server.fail_on("/tree/file", PermissionError(errno.EACCES, "not this one"), operation="open")

@@ -203,24 +203,21 @@ async def get_file(link: Link, path: bytes, writer: LocalWriter, options: Option
 
     Cancelled, or failed, the target is as it was; a part may stay beside it, unless `Options.atomic` is off.
     """
-    handle, attributes = await open_source(link, path)
-    size = attributes.st_size or 0
-    finish = Finish()
-    writer.mode = writer.mode if attributes.st_mode is None else attributes.st_mode & 0o777
-    if options.preserve:
-        finish = Finish(mode=mode_of(attributes), times=times_of(attributes))
+    handle: bytes | None = None
     try:
+        handle, attributes = await open_source(link, path)
+        size = attributes.st_size or 0
+        finish = Finish()
+        writer.mode = writer.mode if attributes.st_mode is None else attributes.st_mode & 0o777
+        if options.preserve:
+            finish = Finish(mode=mode_of(attributes), times=times_of(attributes))
         offset = 0
         if options.resume:
             await trio.to_thread.run_sync(writer.open)
             offset = await _resume_get(link, handle, path, writer, size)
-        end = await receive(link, handle, path, _FileSink(writer, finish), progress, offset=offset, size=size)
-        if writer.is_open:
-            # The pipeline may have nothing at all to give.
-            await trio.to_thread.run_sync(writer.finish, finish)
-        return end
+        return await receive(link, handle, path, _FileSink(writer, finish), progress, offset=offset, size=size)
     finally:
-        if link.failure is None:
+        if handle is not None and link.failure is None:
             link.close_later(handle)
         if writer.is_open:
             with trio.CancelScope(shield=True):
