@@ -56,7 +56,9 @@ def test_every_public_method_is_explained(name: str) -> None:
 def test_no_public_call_hides_its_parameters(name: str) -> None:
     value = getattr(trio_ssh, name)
     functions = [value] if inspect.isfunction(value) else []
-    if inspect.isclass(value) and value.__module__.startswith("trio_ssh"):
+    if inspect.isclass(value) and "__signature__" in vars(value):
+        functions = [value]  # its methods are written when they are first used, and it tells what they will take
+    elif inspect.isclass(value) and value.__module__.startswith("trio_ssh"):
         functions = [
             member
             for member_name, member in vars(value).items()

@@ -9,7 +9,9 @@ The names below are all that is public, grouped by what they are for; what is no
 
 from __future__ import annotations
 
+import importlib
 import sys
+from typing import TYPE_CHECKING, Final
 
 from trio_ssh.agent import Agent, AgentKey
 from trio_ssh.agent_forwarding import agent_socket, forwarded_agent
@@ -112,22 +114,40 @@ from trio_ssh.server_interface import (
     ServerInterface,
 )
 from trio_ssh.session import Pty, ServerProcess, SubsystemHandler
-from trio_ssh.sftp.attributes import SFTPAttributes
-from trio_ssh.sftp.client import SFTPClient
-from trio_ssh.sftp.file import SFTPFile
-from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
-from trio_ssh.sftp.listing import SFTPDirEntry
-from trio_ssh.sftp.messages import StatVFS
-from trio_ssh.sftp.path import SFTPPath
-from trio_ssh.sftp.progress import ProgressLine
-from trio_ssh.sftp.protocol import SFTPLimits
-from trio_ssh.sftp.server import SFTPServer
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason, TerminalMode
 
 if sys.platform != "win32":
     from trio_ssh.local_session import run_local_session  # it needs POSIX's terminals
-    from trio_ssh.sftp.filesystem import LocalSFTPServer  # and this its descriptors of directories
+
+if TYPE_CHECKING:
+    from trio_ssh.sftp.attributes import SFTPAttributes
+    from trio_ssh.sftp.client import SFTPClient
+    from trio_ssh.sftp.file import SFTPFile
+    from trio_ssh.sftp.filesystem import LocalSFTPServer
+    from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
+    from trio_ssh.sftp.listing import SFTPDirEntry
+    from trio_ssh.sftp.messages import StatVFS
+    from trio_ssh.sftp.path import SFTPPath
+    from trio_ssh.sftp.progress import ProgressLine
+    from trio_ssh.sftp.protocol import SFTPLimits
+    from trio_ssh.sftp.server import SFTPServer
+
+#: What is imported when it is first asked for: most programs transfer no files, and SFTP is a fifth of the package.
+_LATER: Final = {
+    "LocalSFTPServer": "trio_ssh.sftp.filesystem",
+    "ProgressLine": "trio_ssh.sftp.progress",
+    "SFTPAttributes": "trio_ssh.sftp.attributes",
+    "SFTPClient": "trio_ssh.sftp.client",
+    "SFTPDirEntry": "trio_ssh.sftp.listing",
+    "SFTPFile": "trio_ssh.sftp.file",
+    "SFTPHandle": "trio_ssh.sftp.interface",
+    "SFTPLimits": "trio_ssh.sftp.protocol",
+    "SFTPPath": "trio_ssh.sftp.path",
+    "SFTPServer": "trio_ssh.sftp.server",
+    "SFTPServerInterface": "trio_ssh.sftp.interface",
+    "StatVFS": "trio_ssh.sftp.messages",
+}
 
 __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting keeps
     # Connecting, and running commands
@@ -278,10 +298,15 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
 ]
 
 
-def __getattr__(name: str) -> str:
-    # Reading a package's metadata costs milliseconds that an import shouldn't.
+def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415
+        return importlib.import_module("importlib.metadata").version("trio_ssh")  # which takes milliseconds
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_LATER[name]), name)
+    globals()[name] = value
+    return value
 
-        return version("trio_ssh")
-    raise AttributeError(f"module 'trio_ssh' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -313,8 +313,8 @@ async def _log_in(transport: Transport, username: str, credentials: Credentials,
         if await login.run():
             return
     except ConnectionLost as error:
-        if not login.attempts:
-            raise
+        if all(attempt.outcome is AuthOutcome.LOST for attempt in login.attempts):
+            raise  # before the first answer: nothing was refused
         raise AuthenticationException(
             f"could not log in as {shown}: {error}{_hint_for_the_impatient(error, login.attempts)}",
             attempts=login.attempts,

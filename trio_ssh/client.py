@@ -7,7 +7,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import trio
 
@@ -50,10 +50,12 @@ from trio_ssh.runtime.security_options import AlgorithmNames, Security
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
-from trio_ssh.sftp.client import SFTPClient
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.wire.connection import EnvironmentRequest
 from trio_ssh.wire.text import printable
+
+if TYPE_CHECKING:
+    from trio_ssh.sftp.client import SFTPClient
 
 
 class SSHClient(HostTrust):
@@ -398,6 +400,8 @@ class SSHClient(HostTrust):
             ChannelException: the server refuses a session.
             RemoteProtocolError: what answers doesn't speak SFTP.
         """
+        from trio_ssh.sftp.client import SFTPClient  # noqa: PLC0415 -- a fifth of the package, which most never use
+
         return await SFTPClient.from_transport(self._connected(), limits=limits)
 
     async def exec_command(

@@ -1,8 +1,7 @@
 """What the runtime must know, in the order in which it happened.
 
-Events are made by the thousand, and freezing costs a microsecond each; nobody changes one all the same.  Data is not
-among them by
-value: `DataArrived` says once per read that a channel has some, and the runtime fetches all of it.
+Data is not among them by value: `DataArrived` says once per read that a channel has some, and the runtime fetches all
+of it.
 """
 
 from __future__ import annotations
@@ -13,34 +12,35 @@ from trio_ssh.core.auth_client import AuthAnswer
 from trio_ssh.core.channel import CoreChannel, Source
 from trio_ssh.core.negotiation import Negotiated
 from trio_ssh.core.questions import Question
+from trio_ssh.wire.values import Value, value
 
 
-class Event:
+class Event(Value):
     """The base of all events."""
 
     __slots__ = ()
 
 
-@attrs.define
+@value
 class Ended(Event):
     """The connection is over; nothing follows.  `error` says why."""
 
     error: Exception
 
 
-@attrs.define
+@value
 class Asked(Event):
     """Input pauses until `Connection.answer` is called."""
 
     question: Question
 
 
-@attrs.define
+@value
 class ExchangeStarted(Event):
     """A later key exchange has begun, whoever began it; `ExchangeFinished` must follow in time."""
 
 
-@attrs.define
+@value
 class ExchangeFinished(Event):
     """Both directions use new keys."""
 
@@ -48,28 +48,28 @@ class ExchangeFinished(Event):
     is_first: bool
 
 
-@attrs.define
+@value
 class BannerArrived(Event):
     """Client: a text for the user, escaped."""
 
     text: str
 
 
-@attrs.define
+@value
 class AuthAnswered(Event):
     """Client: the dialog given to `Connection.authenticate` is done."""
 
     answer: AuthAnswer
 
 
-@attrs.define
+@value
 class LoggedIn(Event):
     """Server: authentication is complete."""
 
     username: str
 
 
-@attrs.define
+@value
 class DataArrived(Event):
     """`channel.fetch(source)` has something."""
 
@@ -77,28 +77,28 @@ class DataArrived(Event):
     source: Source
 
 
-@attrs.define
+@value
 class EofArrived(Event):
     """No more data comes on this channel."""
 
     channel: CoreChannel
 
 
-@attrs.define
+@value
 class CloseArrived(Event):
     """Nothing more comes on this channel, and its pending requests will not be answered."""
 
     channel: CoreChannel
 
 
-@attrs.define
+@value
 class WindowOpened(Event):
     """A channel that could send nothing can."""
 
     channel: CoreChannel
 
 
-@attrs.define
+@value
 class OpenRequested(Event):
     """The peer wants a channel: `Connection.confirm_open` or `refuse_open`."""
 
@@ -106,7 +106,7 @@ class OpenRequested(Event):
     details: bytes
 
 
-@attrs.define
+@value
 class OpenAnswered(Event):
     """Our channel is open, or refused: then `code` is an RFC 4254 s5.1 code and `text` the peer's words."""
 
@@ -115,7 +115,7 @@ class OpenAnswered(Event):
     text: str = ""
 
 
-@attrs.define
+@value
 class RequestArrived(Event):
     """The peer asks something of a channel; if it wants a reply: `Connection.reply`, in order."""
 
@@ -125,7 +125,7 @@ class RequestArrived(Event):
     details: bytes = attrs.field(repr=False)
 
 
-@attrs.define
+@value
 class RequestAnswered(Event):
     """The oldest of our requests on this channel that awaited a reply has it."""
 
@@ -133,7 +133,7 @@ class RequestAnswered(Event):
     is_success: bool
 
 
-@attrs.define
+@value
 class GlobalRequestArrived(Event):
     """The peer asks something of the connection; if it wants a reply: `Connection.reply_global`, in order."""
 
@@ -142,7 +142,7 @@ class GlobalRequestArrived(Event):
     details: bytes
 
 
-@attrs.define
+@value
 class GlobalRequestAnswered(Event):
     """The oldest of our global requests that awaited a reply has it."""
 
@@ -150,7 +150,7 @@ class GlobalRequestAnswered(Event):
     details: bytes
 
 
-@attrs.define
+@value
 class PongArrived(Event):
     """A ping came back."""
 

@@ -14,6 +14,7 @@ import attrs
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.signer import Signer
+from trio_ssh.wire.values import Value, value
 
 
 class AuthResult(Enum):
@@ -26,13 +27,13 @@ class AuthResult(Enum):
     PASSWORD_EXPIRED = "password expired"
 
 
-class Question:
+class Question(Value):
     """The base of all questions."""
 
     __slots__ = ()
 
 
-@attrs.frozen
+@value
 class HostKeyOffered(Question):
     """Client: the server has proven to own this key.  Is it the host's?  Answer: None, to go on.
 
@@ -44,7 +45,7 @@ class HostKeyOffered(Question):
     certificate: Certificate | None = None
 
 
-@attrs.frozen
+@value
 class SignatureWanted(Question):
     """Sign `data` with `key` by `algorithm`.  Answer: the signature as it goes on the wire; a client's may be refused.
 
@@ -56,22 +57,22 @@ class SignatureWanted(Question):
     algorithm: str
 
 
-@attrs.frozen
-class SignatureRefused:
+@value
+class SignatureRefused(Value):
     """The answer where there is no signature: whoever holds the key doesn't sign, for this reason."""
 
     reason: str
 
 
-@attrs.frozen
-class Prompt:
+@value
+class Prompt(Value):
     """One prompt of a keyboard-interactive round."""
 
     text: str
     echo: bool
 
 
-@attrs.frozen
+@value
 class PromptsArrived(Question):
     """Client: the server wants answers.  Answer: a sequence of str, one per prompt."""
 
@@ -80,15 +81,15 @@ class PromptsArrived(Question):
     prompts: tuple[Prompt, ...]
 
 
-@attrs.frozen
+@value
 class NewPasswordWanted(Question):
     """Client: the password must be changed; the server says so in `prompt`.  Answer: the new one, or None."""
 
     prompt: str
 
 
-@attrs.frozen
-class InteractiveQuery:
+@value
+class InteractiveQuery(Value):
     """What a server asks in one keyboard-interactive round.
 
     Attributes:
@@ -114,7 +115,7 @@ class InteractiveQuery:
         )
 
 
-@attrs.frozen
+@value
 class AllowedAuths(Question):
     """Server: which methods can continue for this user?  Answer: a sequence of method names.
 
@@ -126,14 +127,14 @@ class AllowedAuths(Question):
     is_after_failure: bool = False
 
 
-@attrs.frozen
+@value
 class CheckNone(Question):
     """Server: may the user in without any proof?  Answer: an `AuthResult`."""
 
     username: str
 
 
-@attrs.frozen
+@value
 class CheckPassword(Question):
     """Server: is this the user's password?  Answer: an `AuthResult`."""
 
@@ -141,7 +142,7 @@ class CheckPassword(Question):
     password: str = attrs.field(repr=False)
 
 
-@attrs.frozen
+@value
 class CheckPasswordChange(Question):
     """Server: is this the user's password, and may the other take its place?  Answer: an `AuthResult`."""
 
@@ -150,8 +151,8 @@ class CheckPasswordChange(Question):
     new_password: str = attrs.field(repr=False)
 
 
-@attrs.frozen
-class KeyDemands:
+@value
+class KeyDemands(Value):
     """What a signature by a security key must attest.
 
     Attributes:
@@ -163,7 +164,7 @@ class KeyDemands:
     verification: bool = False
 
 
-@attrs.frozen
+@value
 class KeyDemandsWanted(Question):
     """Server: what must a signature by this security key attest?  Answer: `KeyDemands`; anything else is the default.
 
@@ -174,7 +175,7 @@ class KeyDemandsWanted(Question):
     key: PublicKey | Certificate
 
 
-@attrs.frozen
+@value
 class CheckPublicKey(Question):
     """Server: is this one of the user's keys?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`."""
 
@@ -183,7 +184,7 @@ class CheckPublicKey(Question):
     is_proven: bool
 
 
-@attrs.frozen
+@value
 class CheckCertificate(Question):
     """Server: does this certificate let the user in?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`.
 
@@ -195,7 +196,7 @@ class CheckCertificate(Question):
     is_proven: bool
 
 
-@attrs.frozen
+@value
 class CheckHostbased(Question):
     """Server: may this host vouch for this user of its?  It has proven to own the key.  Answer: an `AuthResult`."""
 
@@ -205,7 +206,7 @@ class CheckHostbased(Question):
     client_username: str
 
 
-@attrs.frozen
+@value
 class CheckInteractive(Question):
     """Server: begin keyboard-interactive.  Answer: an `InteractiveQuery`, or an `AuthResult`."""
 
@@ -213,7 +214,7 @@ class CheckInteractive(Question):
     submethods: str
 
 
-@attrs.frozen
+@value
 class CheckInteractiveResponse(Question):
     """Server: the user's answers.  Answer: an `AuthResult`, or another `InteractiveQuery`."""
 
@@ -221,7 +222,7 @@ class CheckInteractiveResponse(Question):
     responses: tuple[str, ...] = attrs.field(repr=False)
 
 
-@attrs.frozen
+@value
 class BannerWanted(Question):
     """Server: a text for the user to read before the first answer.  Answer: a str, empty for none."""
 

@@ -4,6 +4,7 @@ Imports the standard library and attrs alone.
 
 ``numbers``     the IANA registries as enums
 ``text``        what a peer wrote, made safe to show
+``values``      value classes whose methods are written when first used
 ``fields``      the data types, and how a message is declared
 ``message``     the public `Message`: build and read fields by hand
 ``transport``   RFC 4253: the messages numbered 1 to 29, and ping

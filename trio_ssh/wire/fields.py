@@ -23,6 +23,7 @@ from typing import Annotated, Any, ClassVar, Final, Protocol, Self, TypeVar, cas
 import attrs
 
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.wire.values import Value, value, written
 
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
@@ -212,7 +213,7 @@ def mpint_bytes(value: int) -> bytes:
     return value.to_bytes((value if value > 0 else ~value).bit_length() // 8 + 1, "big", signed=True)
 
 
-class Structure:
+class Structure(Value):
     """What a declaration becomes: fields in order, without a number.  The data of channel requests are such."""
 
     __slots__ = ()
@@ -220,25 +221,6 @@ class Structure:
     #: What was written for this declaration alone, when it was first wanted.
     ENCODER: ClassVar[Callable[[Any], bytes] | None] = None
     DECODER: ClassVar[Callable[[bytes, int], tuple[Any, ...] | None] | None] = None
-    #: Fields that a repr leaves out: they may hold secrets.
-    HIDDEN: ClassVar[frozenset[str]] = frozenset()
-
-    def __eq__(self, other: object) -> bool:
-        if type(self) is not type(other):
-            return NotImplemented
-        return all(getattr(self, name) == getattr(other, name) for name, _ in self.FIELDS)
-
-    def __hash__(self) -> int:
-        return hash((type(self), *(getattr(self, name) for name, _ in self.FIELDS)))
-
-    def __replace__(self, **changes: object) -> Self:
-        """Return a copy with some fields changed: what `copy.replace` calls, from Python 3.13 on."""
-        values = [changes.pop(name, getattr(self, name)) for name, _ in self.FIELDS]
-        return type(self)(*values, **changes)
-
-    def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name, _ in self.FIELDS if name not in self.HIDDEN)
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     def encode_fields(self, out: bytearray) -> None:
         """Append the fields to `out`, in their order."""
@@ -340,7 +322,7 @@ def _compile_encoder(cls: type[Structure]) -> Callable[[Any], bytes]:
     pack()
     # Where the first part is bytes, so is the sum.
     lines.append("return " + " + ".join(["b''", *parts] if not parts or not parts[0].startswith("pack") else parts))
-    cls.ENCODER = encoder = _written("encode", "self", lines, names)
+    cls.ENCODER = encoder = written("encode", "self", lines, names)
     return cast("Callable[[Any], bytes]", encoder)
 
 
@@ -375,19 +357,13 @@ def _compile_decoder(cls: type[Structure]) -> Callable[[bytes, int], tuple[Any, 
         del fields[:1]
     body = [f"    {line}" for line in lines]
     result = "".join(f"v{index}, " for index in range(len(cls.FIELDS)))
-    cls.DECODER = decoder = _written(
+    cls.DECODER = decoder = written(
         "decode",
         "data, offset",
         ["try:", *body, "except errors: return None", f"return ({result}) if offset == size else None"],
         {**names, "errors": (struct.error, RemoteProtocolError)},
     )
     return cast("Callable[[bytes, int], tuple[Any, ...] | None]", decoder)
-
-
-def _written(name: str, arguments: str, lines: list[str], names: dict[str, Any]) -> Callable[..., Any]:
-    """Compile a function.  Nothing of a peer's goes into its text: it is made of the declarations' field names."""
-    exec("\n    ".join([f"def {name}({arguments}):", *lines]), names)
-    return cast("Callable[..., Any]", names[name])
 
 
 #: The fields that `struct` reads, and what it calls them.
@@ -402,43 +378,16 @@ class _Fields:
 
     def __get__(self, instance: object, owner: type[Structure]) -> tuple[tuple[str, FieldType], ...]:
         hints = get_type_hints(owner, include_extras=True)
-        names = [name for base in reversed(owner.__mro__) for name in vars(base).get("__annotations__", ())]
-        owner.FIELDS = tuple(
-            (name, metadata[0])
-            for name in dict.fromkeys(names)
-            if (metadata := getattr(hints[name], "__metadata__", ()))
-        )
+        owner.FIELDS = tuple((name, hints[name].__metadata__[0]) for name in owner.__match_args__)
         return owner.FIELDS
-
-
-def _first_init(self: Structure, *values: object, **named: object) -> None:
-    """Stand for a declaration's ``__init__`` until it is called, and write that then."""
-    cls = type(self)
-    names = [name for name, _ in cls.FIELDS]
-    written = _written(
-        "__init__", ", ".join(["self", *names]), [f"self.{name} = {name}" for name in names] or ["pass"], {}
-    )
-    written.__qualname__ = f"{cls.__name__}.__init__"
-    cls.__init__ = written  # type: ignore[method-assign]
-    written(self, *values, **named)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
 def structure(cls: type[T]) -> type[T]:
-    """Make a value class of a declaration's fields, with `encode` and `decode`.
-
-    Measured: as attrs classes the declarations cost 0.4 ms each at import, of which there are 150, and most programs
-    use a third.  So whatever a class needs is made when it is first used; the type checkers know the values as frozen.
-    """
+    """Make a value class of a declaration's fields, with `encode` and `decode`."""
     cls.FIELDS = cast("tuple[tuple[str, FieldType], ...]", _Fields())
-    cls.__init__ = _first_init  # type: ignore[method-assign, assignment]
     cls.ENCODER = cls.DECODER = None  # not those of a declaration that this one adds to
-    cls.HIDDEN = frozenset(name for base in cls.__mro__ for name, value in vars(base).items() if type(value) is _HIDDEN)
-    return cls
-
-
-#: What `attrs.field(repr=False)` leaves in a class body: nothing else of attrs is used there.
-_HIDDEN: Final[type] = type(cast("object", attrs.field(repr=False)))
+    return value(cls)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(attrs.field,))
