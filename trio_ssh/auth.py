@@ -17,6 +17,7 @@ from trio_ssh.core.auth_client import (
     password_as_client,
 )
 from trio_ssh.core.dialog import Dialog
+from trio_ssh.core.gssapi import WITH_MIC
 from trio_ssh.core.questions import Prompt
 from trio_ssh.credentials import Credentials, LockedKey, Secret, certified_blob, certified_forms
 from trio_ssh.errors import (
@@ -119,9 +120,10 @@ def _attempts(
     transport: Transport, username: str, credentials: Credentials, notes: list[str]
 ) -> list[_Attempt | _AskAgent]:
     """Return everything that can be tried, in order: keys, answers to prompts, the password."""
-    attempts: list[_Attempt | _AskAgent] = [
-        _host_attempt(transport, username, key, credentials) for key in credentials.host_keys
-    ]
+    attempts: list[_Attempt | _AskAgent] = []
+    if credentials.gss is not None:
+        attempts.append(_Attempt(WITH_MIC, WITH_MIC, partial(transport.gssapi_dialog, username, credentials.gss)))
+    attempts += [_host_attempt(transport, username, key, credentials) for key in credentials.host_keys]
     attempts += _key_attempts(transport, username, credentials.keys, notes)
     if credentials.agent_path is not None:
         attempts.append(_AskAgent())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
+import math
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
@@ -35,6 +37,7 @@ from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
+from trio_ssh.gss import GssInitiator, can_load, load
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import MissingHostKeyPolicy
 from trio_ssh.host_trust import HostTrust
@@ -143,6 +146,9 @@ class SSHClient(HostTrust):
         client_host_keys: Signer | Sequence[Signer] | None = None,
         client_host: str | None = None,
         client_username: str | None = None,
+        gss_auth: bool | None = None,
+        gss_deleg_creds: bool | None = None,
+        gss_host: str | None = None,
         known_hosts: KnownHosts | None = None,
         host_key_alias: str | None = None,
         update_host_keys: UpdateHostKeys | None = None,
@@ -183,6 +189,9 @@ class SSHClient(HostTrust):
                 sync or async.
             client_host_keys: this host's keys, for servers that take its word for who its users are (``hostbased``).
             client_host, client_username: what this host and the user are called here; None to ask the system.
+            gss_auth: log in by GSS-API, which is Kerberos; needs the extra ``gssapi``.  None for the configuration's.
+            gss_deleg_creds: let the server use the user's credentials elsewhere.  None for the configuration's.
+            gss_host: the server's name, as the realm knows it; None for `hostname`.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, those of the
                 configuration, or the user's and the system's known_hosts, are read.
             host_key_alias: the name to look the host up by, instead of `hostname` and `port`.
@@ -253,6 +262,7 @@ class SSHClient(HostTrust):
                     client_host_keys=client_host_keys,
                     client_host=client_host,
                     client_username=client_username,
+                    gss=_gss(options, gss_auth, gss_deleg_creds, gss_host, target),
                     applied=applied,
                 )
                 check_host_key = HostCheck(
@@ -326,7 +336,8 @@ class SSHClient(HostTrust):
     async def _exchange_keys(
         self, transport: Transport, check: HostCheck, updates: HostKeyUpdates | None, seconds: float
     ) -> None:
-        with trio.move_on_after(seconds):
+        # No limit, no scope: most have none, and a scope costs 20 us.
+        with trio.move_on_after(seconds) if seconds < math.inf else contextlib.nullcontext():
             try:
                 await transport._exchange_as_client(check, updates)
             except ConnectionLost as error:
@@ -535,6 +546,22 @@ class SSHClient(HostTrust):
         )
 
 
+def _gss(
+    options: SSHOptions | None, wanted: bool | None, delegates: bool | None, host: str | None, target: str
+) -> GssInitiator | None:
+    """Return what logs in by GSS-API, if that is wanted; a configuration that wants what isn't there is no mistake."""
+    if wanted is None:
+        wanted = options is not None and bool(options.gssapi_authentication) and can_load()
+    if not wanted:
+        return None
+    if not can_load():
+        load()  # says what to do
+    if options is not None:
+        host = host or options.gssapi_server_identity
+        delegates = options.gssapi_delegate_credentials if delegates is None else delegates
+    return GssInitiator(host or target, delegates=bool(delegates))
+
+
 class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
@@ -560,6 +587,9 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         client_host_keys: Signer | Sequence[Signer] | None = None,
         client_host: str | None = None,
         client_username: str | None = None,
+        gss_auth: bool | None = None,
+        gss_deleg_creds: bool | None = None,
+        gss_host: str | None = None,
         known_hosts: KnownHosts | None = None,
         host_key_alias: str | None = None,
         update_host_keys: UpdateHostKeys | None = None,
@@ -598,6 +628,9 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 client_host_keys=client_host_keys,
                 client_host=client_host,
                 client_username=client_username,
+                gss_auth=gss_auth,
+                gss_deleg_creds=gss_deleg_creds,
+                gss_host=gss_host,
                 known_hosts=known_hosts,
                 host_key_alias=host_key_alias,
                 update_host_keys=update_host_keys,

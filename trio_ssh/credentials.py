@@ -22,6 +22,7 @@ from trio_ssh.errors import (
     RemoteProtocolError,
     SSHException,
 )
+from trio_ssh.gss import GssInitiator
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.disk import read_key_file
@@ -168,6 +169,7 @@ class Credentials:
         new_password: asked for another one, where that has expired.
         host_keys: this host's, for ``hostbased``.
         client_host, client_username: what this host calls itself, and its user.
+        gss: logs in by GSS-API.
         prompt_handler: answers ``keyboard-interactive``.
         notes: why some keys that one might expect are not among `keys`.
         has_looked_for_keys: ``~/.ssh`` was searched.
@@ -186,6 +188,7 @@ class Credentials:
     host_keys: Sequence[Signer] = ()
     client_host: str = ""
     client_username: str = ""
+    gss: GssInitiator | None = None
     prompt_handler: PromptHandler | None = None
     notes: Sequence[str] = ()
     has_looked_for_keys: bool = False
@@ -207,6 +210,7 @@ async def load_credentials(
     client_host_keys: Signer | Sequence[Signer] | None,
     client_host: str | None,
     client_username: str | None,
+    gss: GssInitiator | None,
     applied: Applied,
 ) -> Credentials:
     """Read the keys that the user named, and those of the configuration or in ``~/.ssh``.
@@ -258,6 +262,7 @@ async def load_credentials(
         host_keys=host_keys,
         client_host=client_host or "",
         client_username=client_username or "",
+        gss=gss,
         prompt_handler=prompt_handler,
         notes=[*loaded.notes, *applied.method_notes],
         has_looked_for_keys=look_for_keys,

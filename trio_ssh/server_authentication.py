@@ -10,6 +10,7 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, cast
 
+from trio_ssh.core.gssapi import WITH_MIC, CheckGssapi, GssBegins, GssContext, GssStepWanted
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
@@ -28,6 +29,7 @@ from trio_ssh.core.questions import (
     Question,
 )
 from trio_ssh.errors import CertificateException
+from trio_ssh.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.key_restrictions import KeyRestrictions
@@ -66,12 +68,15 @@ class ServerAuthentication(PeerHandler):
             "keyboard-interactive": (base.check_auth_interactive,),
             "hostbased": (base.check_auth_hostbased,),
         }
-        return [
+        found = [
             name
             for name, parts in checks.items()
             if name not in self.completed_auths
             and any(getattr(type(self), check.__name__) is not check for check in parts)
         ]
+        if self.enable_auth_gssapi() is True and WITH_MIC not in self.completed_auths:
+            found.insert(0, WITH_MIC)
+        return found
 
     def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
         """Decide whether this user needs no proof at all."""
@@ -126,6 +131,14 @@ class ServerAuthentication(PeerHandler):
             client_host: what the host calls itself.  Anybody can: compare it with `get_peer_address` by the DNS.
             client_username: who the user is there.
         """
+        return AuthResult.FAILED
+
+    def enable_auth_gssapi(self) -> bool:
+        """Return whether users may log in by GSS-API; needs the extra ``gssapi``, and a keytab with the host's key."""
+        return False
+
+    def check_auth_gssapi_with_mic(self, username: str, identity: GssIdentity) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this principal may be this user.  That it is the principal, GSS-API has checked."""
         return AuthResult.FAILED
 
     def restrict(self, restrictions: KeyRestrictions) -> None:
@@ -217,6 +230,14 @@ class ServerAuthentication(PeerHandler):
                 return after(self.check_auth_interactive(username, submethods), _well_formed)
             case CheckInteractiveResponse(_, responses):
                 return after(self.check_auth_interactive_response(responses), _well_formed)
+            case GssBegins(_, mechanisms):
+                self._asked_auths += 1
+                wanted = self.enable_auth_gssapi() is True and KERBEROS in mechanisms
+                return GssAcceptor() if wanted else None
+            case GssStepWanted(context, token):
+                return context.step(token)
+            case CheckGssapi(username, context, data, mic):
+                return self._check_gssapi(username, context, data, mic)
             case BannerWanted():
                 return self.get_banner()
             case AllowedAuths(username, is_after_failure):
@@ -224,6 +245,11 @@ class ServerAuthentication(PeerHandler):
                 return after(self.get_allowed_auths(username), _method_names)
             case _:
                 return None
+
+    def _check_gssapi(self, username: str, context: GssContext, data: bytes, mic: bytes) -> MaybeAwaitable[AuthResult]:
+        if not isinstance(context, GssAcceptor) or not context.verifies(data, mic):
+            return AuthResult.FAILED
+        return self.check_auth_gssapi_with_mic(username, context.identity)
 
     def _demand(self, restrictions: KeyRestrictions | None) -> KeyDemands:
         if restrictions is not None:
@@ -259,6 +285,7 @@ _METHODS: Final[Mapping[type[Question], str]] = {
     CheckPublicKey: "publickey",
     CheckCertificate: "publickey",
     CheckHostbased: "hostbased",
+    CheckGssapi: WITH_MIC,
     CheckInteractive: "keyboard-interactive",
     CheckInteractiveResponse: "keyboard-interactive",
 }
@@ -299,4 +326,4 @@ def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
 def _failed(question: Question) -> object:
     """Say what a check that raised has decided: nothing, and nobody is let in."""
     _log.exception("%s failed: refused", type(question).__name__)
-    return () if isinstance(question, AllowedAuths) else AuthResult.FAILED
+    return () if isinstance(question, AllowedAuths) else None if isinstance(question, GssBegins) else AuthResult.FAILED

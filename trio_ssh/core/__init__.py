@@ -12,6 +12,7 @@
 ``exchange``        the key exchange
 ``phases``          which message may arrive when
 ``auth_client``     authentication, asking
+``gssapi``          authentication by GSS-API, both sides
 ``auth_server``     authentication, deciding
 ``window``          flow control
 ``channel``         one channel: its two halves and its two windows

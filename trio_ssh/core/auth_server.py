@@ -18,6 +18,7 @@ from trio_ssh.core.auth_client import (
     signed_data,
 )
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
+from trio_ssh.core.gssapi import gssapi_as_server
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import (
     AllowedAuths,
@@ -179,6 +180,9 @@ def _attempt(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
             return (yield from _hostbased(request, session))
         case "keyboard-interactive":
             return (yield from _interactive(request, session.limits))
+        case "gssapi-with-mic":
+            ended = yield from gssapi_as_server(request, session.session_id)
+            return _Outcome(ended.result, next_request=ended.next_request)
         case _:
             return _Outcome(FAILED)
 

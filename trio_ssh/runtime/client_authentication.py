@@ -17,8 +17,8 @@ from trio_ssh.core.auth_client import (
 )
 from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.events import AuthAnswered, Event
+from trio_ssh.core.gssapi import GssContext, gssapi_as_client
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.role import Role
 from trio_ssh.errors import (
     AuthenticationException,
     BadAuthenticationType,
@@ -29,7 +29,7 @@ from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.handshake import Handshake, NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.link import Link
-from trio_ssh.runtime.security_options import SecurityOptions, signature_algorithm
+from trio_ssh.runtime.security_options import signature_algorithm
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
 
@@ -42,7 +42,6 @@ class ClientAuthentication(Link):
     """A client's logins; see `Transport`."""
 
     _limits: Limits
-    _security: SecurityOptions
     _handshake: Handshake
     _username: str | None
 
@@ -137,8 +136,12 @@ class ClientAuthentication(Link):
         Raises:
             LocalProtocolError: it can sign with nothing that is enabled.
         """
-        enabled = self._security.for_role(Role.CLIENT).pubkeys
+        enabled = self._engine.core.options.algorithms.pubkeys
         return signature_algorithm(key, enabled, self._engine.core.extensions.get("server-sig-algs"))
+
+    def gssapi_dialog(self, username: str, context: GssContext) -> Dialog[AuthAnswer]:
+        """Make the dialog that logs in by GSS-API, for `try_authenticate`."""
+        return gssapi_as_client(username, context, self._engine.core.keying.session_id)
 
     async def try_authenticate(
         self,

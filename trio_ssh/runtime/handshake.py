@@ -13,6 +13,7 @@ from typing import Protocol, runtime_checkable
 import trio
 
 from trio_ssh.core.events import Asked, Ended, Event
+from trio_ssh.core.gssapi import GssMicWanted, GssStepWanted
 from trio_ssh.core.questions import (
     HostKeyOffered,
     NewPasswordWanted,
@@ -129,6 +130,10 @@ async def _answer(
             if isinstance(answers, str) or len(answers) != len(prompts):
                 raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
             return answers
+        case GssStepWanted(context, token):
+            return await context.step(token)
+        case GssMicWanted(context, data):
+            return context.sign(data)
         case NewPasswordWanted(prompt):
             wanted = None if new_password is None else await resolved(new_password(printable(prompt, 4096)))
             if not isinstance(wanted, str | None):

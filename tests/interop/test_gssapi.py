@@ -1,0 +1,242 @@
+"""Kerberos: a realm of our own, real ssh and sshd as peers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+import trio_ssh
+from tests.interop.peers import PATIENCE, Account, KeyFolder, LetsAnyoneIn, Ssh, Sshd, free_port
+from trio_ssh.errors import AuthOutcome
+from trio_ssh.gss import GssIdentity
+
+pytestmark = pytest.mark.interop
+
+pytest.importorskip("gssapi", reason="an extra: pip install 'trio_ssh[gssapi]'")
+
+REALM = "TRIO-SSH.EXAMPLE"
+
+
+@attrs.frozen
+class Realm:
+    """A key distribution centre, and the folder of its files."""
+
+    folder: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "KRB5_CONFIG": str(self.folder / "krb5.conf"),
+            "KRB5_KDC_PROFILE": str(self.folder / "kdc.conf"),
+            "KRB5_KTNAME": f"FILE:{self.folder / 'keytab'}",
+            "KRB5CCNAME": f"FILE:{self.folder / 'tickets'}",
+            "KRB5RCACHETYPE": "none",
+        }
+
+    def run(self, *command: str, stdin: str = "") -> None:
+        environment = os.environ | self.environment | {"PATH": f"/usr/sbin:/sbin:{os.environ['PATH']}"}
+        done = subprocess.run(command, input=stdin, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+    def write(self, port: int) -> None:
+        (self.folder / "krb5.conf").write_text(
+            f"[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n"
+            f" dns_canonicalize_hostname = false\n rdns = false\n forwardable = true\n"
+            f"[realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{port}\n }}\n"
+            f"[domain_realm]\n localhost = {REALM}\n other.example = {REALM}\n"
+        )
+        (self.folder / "kdc.conf").write_text(
+            f"[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n"
+            f"[realms]\n {REALM} = {{\n  database_name = {self.folder / 'principal'}\n"
+            f"  key_stash_file = {self.folder / 'stash'}\n  acl_file = {self.folder / 'acl'}\n }}\n"
+            f"[logging]\n kdc = FILE:{self.folder / 'kdc.log'}\n"
+        )
+
+    def create(self, user: str) -> None:
+        """Make the database, a host, and a user who has logged in to the realm."""
+        self.run("kdb5_util", "create", "-s", "-r", REALM, "-P", "master")
+        for query in (
+            f"addprinc -pw secret {user}",
+            "addprinc -randkey host/localhost",
+            f"ktadd -k {self.folder / 'keytab'} host/localhost",
+        ):
+            self.run("kadmin.local", "-r", REALM, "-q", query)
+
+    def log_in(self, user: str) -> None:
+        self.run("kinit", user, stdin="secret\n")
+
+    def log_out(self) -> None:
+        self.run("kdestroy")
+
+
+@pytest.fixture(scope="module")
+def realm(tmp_path_factory: pytest.TempPathFactory, account: Account) -> Iterator[Realm]:
+    realm = Realm(tmp_path_factory.mktemp("realm"))
+    realm.write(free_port())
+    realm.create(account.name)
+    environment = os.environ | realm.environment | {"PATH": f"/usr/sbin:/sbin:{os.environ['PATH']}"}
+    kdc = subprocess.Popen(["krb5kdc", "-n"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        assert kdc.stdout is not None
+        assert b"starting" in kdc.stdout.readline()
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in realm.environment.items():
+                patch.setenv(name, value)
+            yield realm
+    finally:
+        kdc.terminate()
+        kdc.communicate()
+
+
+@pytest.fixture
+def tickets(realm: Realm, account: Account) -> Realm:
+    realm.log_in(account.name)
+    return realm
+
+
+@pytest.fixture(scope="module")
+def kerberized(
+    folder: Path, realm: Realm, account: Account, host_keys: KeyFolder, user_keys: KeyFolder
+) -> Iterator[Sshd]:
+    options = ("GSSAPIAuthentication yes", "GSSAPIStrictAcceptorCheck no", "PubkeyAuthentication no")
+    with Sshd(folder, account, host_keys, user_keys, options) as server:
+        yield server
+
+
+def connect(sshd: Sshd, **options: Any) -> trio_ssh.connect:
+    arguments: dict[str, Any] = {"pkey": None, "look_for_keys": False, "allow_agent": False}
+    return sshd.connect(**(arguments | {"gss_auth": True, "gss_host": "localhost", "config": None} | options))
+
+
+async def test_a_ticket_logs_in_to_sshd(kerberized: Sshd, tickets: Realm) -> None:
+    async with connect(kerberized) as client:
+        done = await client.run_process("id -un", capture_stdout=True)
+        assert done.stdout == f"{kerberized.account.name}\n".encode()
+    assert "Authorized to" in kerberized.log
+
+
+async def test_credentials_are_delegated_only_when_asked(kerberized: Sshd, tickets: Realm) -> None:
+    for delegates in (False, True):
+        async with connect(kerberized, gss_deleg_creds=delegates) as client:
+            done = await client.run_process('test -n "$KRB5CCNAME"', check=False)
+            assert (done.returncode == 0) is delegates, kerberized.log
+
+
+async def test_without_a_ticket_the_server_is_not_troubled(kerberized: Sshd, realm: Realm) -> None:
+    with contextlib.suppress(AssertionError):
+        realm.log_out()
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        async with connect(kerberized):
+            pass
+    assert raised.value.attempts[0].method == "gssapi-with-mic"
+    assert raised.value.attempts[0].outcome is AuthOutcome.NOT_SIGNED
+    assert raised.value.attempts[0].remark
+
+
+async def test_a_host_that_the_realm_does_not_know_is_told_of(kerberized: Sshd, tickets: Realm) -> None:
+    with pytest.raises(trio_ssh.AuthenticationException, match="not found in Kerberos database"):
+        async with connect(kerberized, gss_host="other.example"):
+            pass
+
+
+async def test_another_user_s_ticket_is_refused_by_sshd(kerberized: Sshd, tickets: Realm) -> None:
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        async with connect(kerberized, username="root"):
+            pass
+    assert raised.value.attempts[0].outcome is AuthOutcome.REFUSED
+
+
+class Kerberized(LetsAnyoneIn):
+    """Lets in whom the realm knows, as themselves."""
+
+    identities: list[GssIdentity]
+
+    def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_FAILED
+
+    def enable_auth_gssapi(self) -> bool:
+        return True
+
+    async def check_auth_gssapi_with_mic(self, username: str, identity: GssIdentity) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        self.identities.append(identity)
+        is_self = identity.principal == f"{username}@{REALM}"
+        return trio_ssh.AUTH_SUCCESSFUL if is_self else trio_ssh.AUTH_FAILED
+
+
+def kerberized_by_us(identities: list[GssIdentity]) -> type[Kerberized]:
+    return type("Server", (Kerberized,), {"identities": identities})
+
+
+async def test_ssh_logs_in_by_its_ticket(ssh: Ssh, tickets: Realm, account: Account, nursery: trio.Nursery) -> None:
+    identities: list[GssIdentity] = []
+    options = (
+        f"User={account.name}",
+        "GSSAPIAuthentication=yes",
+        "GSSAPIServerIdentity=localhost",
+        "PreferredAuthentications=gssapi-with-mic",
+    )
+    ssh = attrs.evolve(ssh, options=options)
+    await ssh.serve(nursery, kerberized_by_us(identities))
+    done = await ssh.run("server", "echo in", env=tickets.environment)
+    assert (done.stdout, done.returncode) == (b"in\n", 0), done.stderr.decode()
+    assert [identity.principal for identity in identities] == [f"{account.name}@{REALM}"]
+    assert identities[0].credentials is None
+    done = await ssh.run("-oGSSAPIDelegateCredentials=yes", "server", "echo in", env=tickets.environment)
+    assert done.returncode == 0
+    assert identities[1].credentials is not None
+    done = await attrs.evolve(ssh, options=("User=root", *options[1:])).run(
+        "server", "echo in", env=tickets.environment
+    )
+    assert done.returncode == 255
+    assert b"Permission denied" in done.stderr
+
+
+async def test_we_log_in_to_ourselves(tickets: Realm, account: Account, ssh: Ssh, nursery: trio.Nursery) -> None:
+    identities: list[GssIdentity] = []
+    await ssh.serve(nursery, kerberized_by_us(identities))
+    with trio.fail_after(PATIENCE):
+        async with trio_ssh.connect(
+            "127.0.0.1",
+            ssh.port,
+            account.name,
+            known_hosts=ssh.known_hosts,
+            look_for_keys=False,
+            gss_auth=True,
+            gss_host="localhost",
+            config=None,
+        ) as client:
+            done = await client.run_process("echo in", capture_stdout=True)
+            assert done.stdout == b"in\n"
+    assert repr(identities[0]) == f"GssIdentity(principal='{account.name}@{REALM}')"
+
+
+async def test_a_server_that_was_not_asked_to_knows_nothing_of_it(
+    tickets: Realm, account: Account, ssh: Ssh, nursery: trio.Nursery
+) -> None:
+    class Refuses(LetsAnyoneIn):
+        def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_FAILED
+
+    await ssh.serve(nursery, Refuses)
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        async with trio_ssh.connect(
+            "127.0.0.1",
+            ssh.port,
+            account.name,
+            known_hosts=ssh.known_hosts,
+            look_for_keys=False,
+            gss_auth=True,
+            gss_host="localhost",
+            config=None,
+        ):
+            pass
+    assert raised.value.attempts[0].outcome is AuthOutcome.REFUSED

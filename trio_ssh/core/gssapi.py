@@ -1,0 +1,259 @@
+"""RFC 4462 s3: ``gssapi-with-mic``, both sides.  What GSS-API does is asked for; only its tokens are seen here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from typing import Final, Protocol
+
+import attrs
+
+from trio_ssh.core.auth_client import CONNECTION, AuthAnswer
+from trio_ssh.core.dialog import Dialog, ask, expect_any, send
+from trio_ssh.core.questions import AuthResult, Question
+from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.wire.message import Message
+from trio_ssh.wire.text import printable
+from trio_ssh.wire.userauth import (
+    GssapiDetails,
+    UserauthFailure,
+    UserauthGssapiError,
+    UserauthGssapiErrtok,
+    UserauthGssapiExchangeComplete,
+    UserauthGssapiMic,
+    UserauthGssapiResponse,
+    UserauthGssapiToken,
+    UserauthRequest,
+    UserauthSuccess,
+)
+
+_log = logging.getLogger("trio_ssh.auth")
+
+WITH_MIC: Final = "gssapi-with-mic"
+
+#: Mechanisms that a client may name, and bytes of each.
+MAX_MECHANISMS: Final = 32
+MAX_MECHANISM_BYTES: Final = 64
+
+#: Tokens of one attempt in either direction.  Kerberos needs one each.
+MAX_TOKENS: Final = 16
+
+
+@attrs.frozen
+class GssStep:
+    """What GSS-API has made of a token.
+
+    Attributes:
+        token: what the other side shall have; empty for nothing.
+        is_complete: the context is there.
+        has_integrity: it can sign.
+    """
+
+    token: bytes = attrs.field(repr=False)
+    is_complete: bool
+    has_integrity: bool = True
+
+
+@attrs.frozen
+class GssRefused:
+    """The answer where GSS-API wouldn't: there are no credentials, or the other side's token is no good."""
+
+    reason: str
+
+
+class GssContext(Protocol):
+    """One side of a security context."""
+
+    @property
+    def mechanism(self) -> bytes:
+        """Its mechanism: an OID in DER, with tag and length."""
+        ...
+
+    def step(self, token: bytes | None) -> Awaitable[GssStep | GssRefused]:
+        """Take the other side's token; None for a client's first step."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """Return a MIC of `data`."""
+        ...
+
+
+@attrs.frozen
+class GssStepWanted(Question):
+    """Take a step of this context.  Answer: a `GssStep`, or `GssRefused`."""
+
+    context: GssContext
+    token: bytes | None = attrs.field(repr=False)
+
+
+@attrs.frozen
+class GssMicWanted(Question):
+    """Client: sign `data` by this context.  Answer: the MIC."""
+
+    context: GssContext
+    data: bytes = attrs.field(repr=False)
+
+
+@attrs.frozen
+class GssBegins(Question):
+    """Server: begin a context of one of these mechanisms.  Answer: a `GssContext`, or None where none will do."""
+
+    username: str
+    mechanisms: tuple[bytes, ...]
+
+
+@attrs.frozen
+class CheckGssapi(Question):
+    """Server: is `mic` a signature of `data` by this context's other side, and may it be this user?
+
+    Answer: an `AuthResult`.
+    """
+
+    username: str
+    context: GssContext
+    data: bytes = attrs.field(repr=False)
+    mic: bytes = attrs.field(repr=False)
+
+
+def signed_by_context(session_id: bytes, username: str, method: str = WITH_MIC, service: str = CONNECTION) -> bytes:
+    """RFC 4462 s3.5: what a context signs: the session, and the request without its details."""
+    request = UserauthRequest(username, service, method, b"")
+    return Message().add_string(session_id).add_bytes(request.encode()).asbytes()
+
+
+def gssapi_as_client(username: str, context: GssContext, session_id: bytes) -> Dialog[AuthAnswer]:
+    """RFC 4462 s3: exchange tokens until the context is there, and sign the session by it."""
+    # The first step before the request: where there are no credentials, the server need not hear of it.
+    step: GssStep | GssRefused = yield from ask(GssStepWanted(context, None))
+    if isinstance(step, GssRefused):
+        return AuthAnswer(False, remark=step.reason, is_decided=False)
+    mechanism = context.mechanism
+    details = GssapiDetails(1, Message().add_string(mechanism).asbytes()).encode()
+    yield from send(UserauthRequest(username, CONNECTION, WITH_MIC, details))
+    reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthGssapiResponse)
+    if not isinstance(reply, UserauthGssapiResponse):
+        return _as_answer(reply, "")
+    if reply.mechanism != mechanism:
+        raise RemoteProtocolError("the server chose a mechanism that was not offered")
+    for _ in range(MAX_TOKENS):
+        if step.token:
+            yield from send(UserauthGssapiToken(step.token))
+        if step.is_complete:
+            return (yield from _finish_as_client(username, context, session_id, step))
+        token = yield from _token_from_server()
+        if isinstance(token, AuthAnswer):
+            return token
+        step = yield from ask(GssStepWanted(context, token))
+        if isinstance(step, GssRefused):
+            return AuthAnswer(False, remark=step.reason, is_decided=False)
+    raise RemoteProtocolError(f"the server wants more than {MAX_TOKENS} tokens")
+
+
+def _token_from_server() -> Dialog[bytes | AuthAnswer]:
+    """Wait for a token, or for the end; errors in between are remarks."""
+    remark = ""
+    for _ in range(MAX_TOKENS):
+        reply = yield from expect_any(
+            UserauthSuccess, UserauthFailure, UserauthGssapiToken, UserauthGssapiError, UserauthGssapiErrtok
+        )
+        match reply:
+            case UserauthGssapiToken(token):
+                return token
+            case UserauthGssapiError():
+                remark = printable(reply.text, 200)
+            case UserauthGssapiErrtok():
+                remark = remark or "the server's GSS-API refused"
+            case UserauthFailure():
+                return _as_answer(reply, remark)
+            case _:
+                # RFC 4462 s3.5: the context was not there yet, and nothing was signed by it.
+                raise RemoteProtocolError("a success in the midst of GSS-API's tokens")
+    raise RemoteProtocolError("the server goes on about errors")
+
+
+def _finish_as_client(username: str, context: GssContext, session_id: bytes, step: GssStep) -> Dialog[AuthAnswer]:
+    if step.has_integrity:
+        mic: bytes = yield from ask(GssMicWanted(context, signed_by_context(session_id, username)))
+        yield from send(UserauthGssapiMic(mic))
+    else:
+        yield from send(UserauthGssapiExchangeComplete())
+    remark = ""
+    for _ in range(3):
+        reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthGssapiError, UserauthGssapiErrtok)
+        if isinstance(reply, UserauthSuccess | UserauthFailure):
+            return _as_answer(reply, remark)
+        remark = printable(reply.text, 200) if isinstance(reply, UserauthGssapiError) else remark
+    raise RemoteProtocolError("the server goes on about an error")
+
+
+def _as_answer(reply: object, remark: str) -> AuthAnswer:
+    if isinstance(reply, UserauthFailure):
+        return AuthAnswer(False, reply.methods, reply.partial_success, remark)
+    return AuthAnswer(True)
+
+
+@attrs.frozen
+class GssOutcome:
+    """How an attempt ended at the server; `next_request` is what interrupted it."""
+
+    result: AuthResult
+    next_request: UserauthRequest | None = None
+
+
+def gssapi_as_server(request: UserauthRequest, session_id: bytes) -> Dialog[GssOutcome]:
+    """RFC 4462 s3: exchange tokens, and take nothing but the context's signature of this session for a proof."""
+    mechanisms = _read_mechanisms(request)
+    context: GssContext | None = None
+    if mechanisms:
+        context = yield from ask(GssBegins(request.username, mechanisms))
+    if context is None:
+        return GssOutcome(AuthResult.FAILED)
+    yield from send(UserauthGssapiResponse(context.mechanism))
+    for _ in range(MAX_TOKENS):
+        reply = yield from expect_any(UserauthGssapiToken, UserauthGssapiErrtok, UserauthRequest)
+        if isinstance(reply, UserauthRequest):
+            return GssOutcome(AuthResult.FAILED, reply)
+        if not isinstance(reply, UserauthGssapiToken):
+            return GssOutcome(AuthResult.FAILED)
+        step: GssStep | GssRefused = yield from ask(GssStepWanted(context, reply.token))
+        if not isinstance(step, GssStep):
+            _log.info("a GSS-API token was refused: %s", getattr(step, "reason", "an answer of another kind"))
+            return GssOutcome(AuthResult.FAILED)
+        if step.token:
+            yield from send(UserauthGssapiToken(step.token))
+        if step.is_complete:
+            return (yield from _finish_as_server(request, context, session_id))
+    raise RemoteProtocolError(f"the client sends more than {MAX_TOKENS} tokens")
+
+
+def _finish_as_server(request: UserauthRequest, context: GssContext, session_id: bytes) -> Dialog[GssOutcome]:
+    # A context without integrity proves nothing about this session: somebody in between could have passed its tokens
+    # on.  RFC 4462 s3.5 lets it end with EXCHANGE_COMPLETE; we don't.
+    reply = yield from expect_any(
+        UserauthGssapiMic, UserauthGssapiExchangeComplete, UserauthGssapiErrtok, UserauthRequest
+    )
+    if isinstance(reply, UserauthRequest):
+        return GssOutcome(AuthResult.FAILED, reply)
+    if not isinstance(reply, UserauthGssapiMic):
+        return GssOutcome(AuthResult.FAILED)
+    data = signed_by_context(session_id, request.username, WITH_MIC, request.service)
+    answer: object = yield from ask(CheckGssapi(request.username, context, data, reply.mic))
+    if isinstance(answer, AuthResult) and answer is not AuthResult.PASSWORD_EXPIRED:
+        return GssOutcome(answer)
+    _log.error("gssapi-with-mic was answered with %r: refused", type(answer).__name__)
+    return GssOutcome(AuthResult.FAILED)
+
+
+def _read_mechanisms(request: UserauthRequest) -> tuple[bytes, ...]:
+    """Read what the client names; nothing where that is malformed, as for a method that isn't known."""
+    try:
+        details = GssapiDetails.decode(request.details)
+        if details.count > MAX_MECHANISMS:
+            return ()
+        content = Message(details.mechanisms)
+        found = tuple(content.get_string() for _ in range(details.count))
+    except RemoteProtocolError:
+        return ()
+    if content.get_remainder():
+        return ()
+    return tuple(each for each in found if len(each) <= MAX_MECHANISM_BYTES)
