@@ -6,6 +6,7 @@ Owns the running exchange and hands new keys to the inbound and outbound halves 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -40,9 +41,12 @@ from trio_ssh.wire.transport import KexInit
 _FEW_PACKETS: Final = 2**16
 
 
-def _signable(algorithms: Algorithms, host_keys: Sequence[PKey], certificates: Sequence[Certificate]) -> Algorithms:
-    """Leave out what no host key of ours can sign by: it must not be offered."""
-    able = offered_algorithms(host_keys, certificates)
+@lru_cache(maxsize=32)
+def signable(algorithms: Algorithms, able: frozenset[str]) -> Algorithms:
+    """Leave out what no host key of ours can sign by: it must not be offered.
+
+    Remembered, because a server asks the same for every connection.
+    """
     return attrs.evolve(algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able))
 
 
@@ -105,7 +109,9 @@ class Keying:
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
-        self._algorithms = _signable(algorithms, host_keys, certificates) if role is Role.SERVER else algorithms
+        self._algorithms = (
+            signable(algorithms, offered_algorithms(host_keys, certificates)) if role is Role.SERVER else algorithms
+        )
         self._host_keys = host_keys
         self._certificates = certificates
         self._moduli = moduli

@@ -7,6 +7,7 @@ are their own.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -40,6 +41,7 @@ from trio_ssh.core.events import (
     WindowOpened,
 )
 from trio_ssh.core.exchange import offered_algorithms
+from trio_ssh.core.keying import signable
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
@@ -86,6 +88,13 @@ def _is_first_exchange(event: Event) -> bool:
     return isinstance(event, ExchangeFinished) and event.is_first
 
 
+@functools.lru_cache(maxsize=32)
+def with_certificates(algorithms: Algorithms) -> Algorithms:
+    """Put the certificate's algorithm in front of each that a host key may have."""
+    names = [each for name in algorithms.host_keys for each in (certificate_name(name), name)]
+    return attrs.evolve(algorithms, host_keys=tuple(names))
+
+
 class Transport(ClientAuthentication):
     """One SSH connection, as client or server, attached to any `trio.abc.Stream`.
 
@@ -123,7 +132,9 @@ class Transport(ClientAuthentication):
         self._stream = stream
         self._limits = limits
         self._log = logging.getLogger(log_channel)
-        self._security: SecurityOptions = options_of(algorithms if algorithms is not None else security)
+        self._algorithms = algorithms
+        self._chosen = security
+        self._options: SecurityOptions | None = None
         self._moduli = moduli
         self._software = software
         self._host_keys: list[PKey] = []
@@ -240,7 +251,9 @@ class Transport(ClientAuthentication):
 
     def get_security_options(self) -> SecurityOptions:
         """Return what is enabled; change it before the connection starts."""
-        return self._security
+        if self._options is None:
+            self._options = options_of(self._algorithms if self._algorithms is not None else self._chosen)
+        return self._options
 
     def get_negotiated(self) -> Negotiated | None:
         """Return what was agreed in the latest key exchange, or None before the first."""
@@ -299,11 +312,12 @@ class Transport(ClientAuthentication):
             )
         if self._running is not None:
             raise LocalProtocolError("this transport was started before")
-        algorithms = self._security.for_role(role)
+        # Most say what they want when they make it, and never look again.
+        given = self._algorithms if self._options is None else None
+        algorithms = self.get_security_options().for_role(role) if given is None else given
         if role is Role.SERVER:
             able = offered_algorithms(self._host_keys, self._certificates)
-            enabled = [each for name in algorithms.host_keys for each in (certificate_name(name), name)]
-            algorithms = attrs.evolve(algorithms, host_keys=tuple(name for name in enabled if name in able))
+            algorithms = signable(with_certificates(algorithms), able)
             if not algorithms.host_keys:
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
