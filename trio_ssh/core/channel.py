@@ -7,9 +7,9 @@ theirs.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import Enum, IntEnum
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 
@@ -19,7 +19,8 @@ from trio_ssh.core.window import InboundWindow, OutboundWindow
 class Half(Enum):
     """One direction of a channel."""
 
-    __hash__ = object.__hash__  # an Enum's own is written in Python, and the table is asked for every message
+    # An Enum's own is written in Python, and the table is asked for every message.
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
     OPEN = "open"
     EOF = "eof"
@@ -29,7 +30,7 @@ class Half(Enum):
 class Passing(Enum):
     """What passes through a half."""
 
-    __hash__ = object.__hash__
+    __hash__: ClassVar[Callable[[object], int]] = object.__hash__
 
     DATA = "data"
     REQUEST = "request"

@@ -107,7 +107,7 @@ class EncryptAndMacOpener(_Opener):
 
     def __init__(self, algorithm: BlockCipherAlgorithm, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
         super().__init__(algorithm, iv, mac, mac_key)
-        self.header_size = len(iv)
+        self.header_size: int = len(iv)
         self._first = b""
         self._told = -1
 

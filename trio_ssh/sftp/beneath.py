@@ -211,8 +211,8 @@ class Place:
     __slots__ = ("folder", "name")
 
     def __init__(self, folder: int, name: bytes) -> None:
-        self.folder = folder
-        self.name = name
+        self.folder: int = folder
+        self.name: bytes = name
 
     def __enter__(self) -> Self:
         return self

@@ -218,7 +218,7 @@ class CopyTree(TreeTransfer[_Directory, _File]):
         if not self.selection.is_wanted(below, is_directory=attributes.is_dir()):
             return
         if not attributes.is_dir():
-            self.total_bytes += attributes.st_size or 0
+            self.count(attributes.st_size or 0)
             await self.add_job(_File(path, target, attributes))
             return
         depth = directory.depth + 1

@@ -176,7 +176,7 @@ class Dispatcher:
         self._last_handle = 0
         self._block_bytes = min(limits.block_bytes, limits.packet_bytes - KIB)
         self.extensions: dict[bytes, bytes] = offered_extensions(interface)
-        self.buffers = Buffers(self._block_bytes)
+        self.buffers: Buffers = Buffers(self._block_bytes)
 
     # -- about requests
 

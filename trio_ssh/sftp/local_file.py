@@ -51,14 +51,15 @@ class LocalFile(SFTPHandle):
     ) -> None:
         super().__init__(flags)
         self._on_close = on_close
-        self.descriptor = descriptor
+        self.descriptor: int = descriptor
         self._place = place
         self._hidden = hidden
         self._is_read_only = is_read_only
 
     async def close(self) -> None:
         """Close it; an upload appears under its name."""
-        descriptor, self.descriptor = self.descriptor, -1
+        descriptor = self.descriptor
+        self.descriptor = -1
         place, self._place = self._place, None
         self._on_close(self)
         try:

@@ -97,8 +97,13 @@ class SmallFile(ABC, Generic[T]):
             self.error = self.pool.link.lost()
             self.pool.on_done(self)
 
-    def _expect(self, kind: type[Packet]) -> None:
+    def _expect(self, kind: type[Packet], *, asked: int = 0) -> None:
         self.expects = kind
+        self.asked = asked
+
+    def _done(self, *, is_odd: bool) -> None:
+        self.is_odd = is_odd
+        self.pool.on_done(self)
 
     def _fail(self, status: Status) -> None:
         self.error = as_error(status, decoded(self.path))
@@ -128,18 +133,16 @@ class SmallGet(SmallFile[T]):
                 request_later(link, Close(reply.handle))
                 self.pool.on_done(self)
                 return
-            self._expect(Data)
             # filexfer-02 s6.4 guarantees that a regular file's READ brings all that there is.  To ask for one byte more
             # than there should be, and not to get it, is to see the file's end, at no cost.
-            self.asked = self.size + 1
+            self._expect(Data, asked=self.size + 1)
             link.session.read(reply.handle, 0, self.asked, self)
             link.session.request(Close(reply.handle), FORGOTTEN)
             link.flush()
             return
         assert isinstance(reply, Status), "a handle or a status was due"
         if self.expects is Data and reply.code == StatusCode.EOF:
-            self.is_odd = bool(self.size)
-            self.pool.on_done(self)
+            self._done(is_odd=bool(self.size))
         else:
             self._fail(reply)
 
@@ -148,8 +151,7 @@ class SmallGet(SmallFile[T]):
         if not self.pool.is_stopped:
             self.parts.add(part)
         if not left:
-            self.is_odd = self.parts.size != self.size
-            self.pool.on_done(self)
+            self._done(is_odd=self.parts.size != self.size)
 
 
 class SmallPut(SmallFile[T]):

@@ -138,7 +138,7 @@ class TreeTransfer(ABC, Generic[D, J]):
         self.link = link
         self.options = options
         self.progress = progress
-        self.selection = Selection(options.include, options.exclude)
+        self.selection: Selection = Selection(options.include, options.exclude)
         self.done_bytes: int = 0
         self.total_bytes: int = 0
         self._directories: list[D] = []
@@ -147,6 +147,10 @@ class TreeTransfer(ABC, Generic[D, J]):
         self._jobs: deque[J] = deque()
         self._has_all = False
         self._jobs_changed = trio.lowlevel.ParkingLot()
+
+    def count(self, size: int) -> None:
+        """So many more bytes are to be done, or fewer."""
+        self.total_bytes += size
 
     async def failed(self, error: Exception) -> None:
         """Tell the user of a failure, and go on; or end with it, if nobody wants to know or nothing can go on."""
@@ -362,7 +366,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         if attributes.is_symlink():
             await self.add_job(file)
             return
-        self.total_bytes += size or 0
+        self.count(size or 0)
         if size is None or size > self._small_bytes:
             await self.add_job(file)
         else:
@@ -422,7 +426,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
             if small.error is not None:
                 await self.failed(small.error)
             elif small.is_odd:
-                self.total_bytes -= small.size
+                self.count(-small.size)
                 self.add_job_nowait(small.item)
             else:
                 item = small.item

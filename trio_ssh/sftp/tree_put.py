@@ -214,10 +214,10 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
         elif not stat.S_ISREG(status.st_mode):
             raise not_a_file(found.path)
         elif found.data is None:
-            self.total_bytes += status.st_size
+            self.count(status.st_size)
             await self.add_job(_LocalFile(found, remote, status.st_size))
         else:
-            self.total_bytes += status.st_size
+            self.count(status.st_size)
             finish = _attributes(status) if self.options.file.preserve else None
             item = _LocalFile(found, remote, status.st_size)
             made = new_file(status.st_mode)
