@@ -57,6 +57,7 @@ from trio_ssh.errors import (
     SSHException,
     UnknownHostKeyException,
 )
+from trio_ssh.gss import GssIdentity
 from trio_ssh.host_keys import (
     AcceptNewPolicy,
     AutoAddPolicy,
@@ -236,6 +237,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "OpenResult",
     "ServerInterface",
     "AuthResult",
+    "GssIdentity",
     "InteractiveQuery",
     "Pty",
     "ServerProcess",
