@@ -674,22 +674,23 @@ async def test_a_line_whose_reading_is_cancelled_comes_whole() -> None:
     line = b"x" * (200 * KIB) + b"\n"
     server = ScriptedServer({"f": line * 3}, block_bytes=32 * KIB)
     async with using(server, limits=SFTPLimits(file_bytes=64 * KIB)) as sftp, await sftp.open("f") as file:
-        for _ in range(3):
-            for steps in (1, 3, 5, 9):
-                with trio.CancelScope() as scope:
-                    async with trio.open_nursery() as nursery:
+        lines: list[bytes] = []
+        cancelled = 0
+        for steps in (1, 3, 5, 9) * 3:
+            with trio.CancelScope() as scope:
+                async with trio.open_nursery() as nursery:
 
-                        async def cancel(scope: trio.CancelScope = scope, steps: int = steps) -> None:
-                            for _ in range(steps):
-                                await trio.lowlevel.checkpoint()
-                            scope.cancel()
+                    async def cancel(scope: trio.CancelScope = scope, steps: int = steps) -> None:
+                        for _ in range(steps):
+                            await trio.lowlevel.checkpoint()
+                        scope.cancel()
 
-                        nursery.start_soon(cancel)
-                        await file.readline()
-                        raise AssertionError("it was cancelled before")
-                assert scope.cancelled_caught
-            assert await file.readline() == line
-        assert await file.readline() == b""
+                    nursery.start_soon(cancel)
+                    lines.append(await file.readline())  # it may be through before: trio decides who runs first
+            cancelled += scope.cancelled_caught
+        assert cancelled >= 6
+        assert b"".join(lines) + await file.read() == line * 3
+        assert all(read == line for read in lines if read)
 
 
 async def test_a_write_that_is_cancelled_tells_by_the_position_what_was_taken() -> None:

@@ -133,7 +133,7 @@ class Transport(ClientAuthentication):
         self._limits = limits
         self._log = logging.getLogger(log_channel)
         self._algorithms = algorithms
-        self._chosen = security
+        self._chosen: Security | None = security
         self._options: SecurityOptions | None = None
         self._moduli = moduli
         self._software = software
