@@ -28,10 +28,6 @@ class Believer(trio_ssh.ServerInterface):
         """Return what lets this user in; here, the same for all."""
         return self._keys
 
-    def check_channel_pty_request(self, *arguments: object) -> bool:
-        """Grant terminals, to those whose certificate grants them."""
-        return True
-
     async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
         """Say what would run, and in whose name."""
         wanted = process.environment.get("SSH_ORIGINAL_COMMAND")

@@ -109,7 +109,7 @@ async def test_a_context_that_is_refused_is_told_of(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("trio_ssh.client.can_load", lambda: True)
     for step, outcome in (
         (GssStep(b"wrong", True), AuthOutcome.REFUSED),
-        (GssRefused("no ticket"), AuthOutcome.NOT_SIGNED),
+        (GssRefused("no ticket"), AuthOutcome.GIVEN_UP),
     ):
         monkeypatch.setattr("trio_ssh.client.GssInitiator", lambda *a, step=step, **k: Stand(step))
         server = Kerberized()

@@ -289,7 +289,7 @@ class _Login:
             self.allowed = answer.allowed
         outcome = AuthOutcome.PARTIAL if answer.is_partial else AuthOutcome.REFUSED
         if not answer.is_decided:
-            outcome = AuthOutcome.NOT_SIGNED
+            outcome = AuthOutcome.NOT_SIGNED if attempt.blob else AuthOutcome.GIVEN_UP
         self.attempts.append(attempt.ended(outcome, allowed=answer.allowed, remark=printable(answer.remark, 400)))
 
 

@@ -31,6 +31,8 @@ Config = SSHConfig | ConfigSource | str | Path
 _KEYS: Final = (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
 #: In the order in which a client of ours tries them.
 _METHODS: Final = ("publickey", "keyboard-interactive", "password")
+#: In front of them, where somebody asks for them.
+_WHEN_GIVEN: Final = ("gssapi-with-mic", "hostbased")
 
 
 async def read_config(config: Config | None) -> SSHConfig | None:
@@ -198,7 +200,7 @@ def _methods(options: SSHOptions) -> tuple[tuple[str, ...] | None, tuple[str, ..
         return None, ()
     notes: list[str] = []
     allowed: list[str] = []
-    for method in preferred if preferred is not None else _METHODS:
+    for method in preferred if preferred is not None else (*_WHEN_GIVEN, *_METHODS):
         off, attribute = is_off.get(method, (False, ""))
         if off:
             notes.append(f"{method} was not tried: {options.place(attribute)} turns it off")
