@@ -729,3 +729,23 @@ async def test_a_method_that_was_passed_is_not_asked_for_again() -> None:
     with pytest.raises(trio_ssh.AuthenticationException) as raised:
         await log_in(server, pkey=USER_KEY)
     assert raised.value.allowed == ("password", "keyboard-interactive")
+
+
+async def test_a_server_that_always_wants_more_is_given_each_thing_once() -> None:
+    class Insatiable(Recording):
+        def get_allowed_auths(self, username: str) -> list[str]:
+            return ["publickey", "password", "keyboard-interactive"]
+
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            super().check_auth_publickey(username, key)
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            super().check_auth_password(username, password)
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+    server = Insatiable()
+    with pytest.raises(trio_ssh.AuthenticationException, match="is not enough") as raised:
+        await log_in(server, pkey=[USER_KEY, ECDSA_KEY], password="x")
+    assert [attempt.outcome for attempt in raised.value.attempts] == [AuthOutcome.PARTIAL] * 3
+    assert server.attempts.count("password x") == 1

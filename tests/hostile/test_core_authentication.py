@@ -8,20 +8,24 @@ from typing import Final
 import pytest
 
 from tests.core.by_hand import HandPeer, arrive
-from trio_ssh.core.auth_client import interactive_as_client, none_as_client, publickey_as_client
+from trio_ssh.core.auth_client import interactive_as_client, none_as_client, password_as_client, publickey_as_client
 from trio_ssh.core.events import Asked, AuthAnswered, BannerArrived, Ended, LoggedIn, OpenRequested
 from trio_ssh.core.limits import DEFAULT_LIMITS, KIB, Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import (
     AuthResult,
+    CheckCertificate,
     CheckNone,
     CheckPassword,
+    CheckPasswordChange,
     InteractiveQuery,
+    NewPasswordWanted,
     PromptsArrived,
     SignatureWanted,
 )
 from trio_ssh.core.role import Role
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.wire.connection import ChannelOpen, ChannelRequest, GlobalRequest
 from trio_ssh.wire.fields import DeclaredMessage
@@ -29,11 +33,16 @@ from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import Disconnect, Ignore, NewKeys, Ping, ServiceAccept, ServiceRequest
 from trio_ssh.wire.userauth import (
+    HostbasedDetails,
+    HostboundProbe,
+    PasswordChangeDetails,
     PasswordDetails,
+    PublicKeyProbe,
     UserauthBanner,
     UserauthFailure,
     UserauthInfoRequest,
     UserauthInfoResponse,
+    UserauthPasswdChangereq,
     UserauthPkOk,
     UserauthRequest,
     UserauthSuccess,
@@ -404,3 +413,101 @@ def test_a_new_exchange_waits_for_the_answer(role: Role) -> None:
     assert peer.core.failure is None
     peer.side.answer(AuthResult.FAILED if role is Role.SERVER else ["x"])
     assert isinstance(peer.failure(), RemoteProtocolError)
+
+
+# -- methods that are rare
+
+
+def test_endless_partial_successes_end_with_what_there_is() -> None:
+    """Each thing is given once, however often the server says that it wants more."""
+    peer = arrive(Role.CLIENT, "authentication")
+    for given in range(3):
+        peer.side.record(peer.core.authenticate(password_as_client("alice", "once")))
+        peer.listen()
+        if not given:
+            peer.say(ServiceAccept("ssh-userauth"))
+        peer.say(UserauthFailure(("password",), True))
+        peer.check()
+    assert [event.answer.is_partial for event in peer.side.of(AuthAnswered)] == [True] * 3
+    assert peer.core.phase is Phase.AUTHENTICATE, "only a success opens the connection"
+
+
+def test_a_password_that_is_never_good_enough_is_given_up() -> None:
+    peer = arrive(Role.CLIENT, "authentication")
+    peer.side.answers[NewPasswordWanted] = lambda question: "another"
+    peer.side.record(peer.core.authenticate(password_as_client("alice", "old")))
+    peer.listen()
+    peer.say(ServiceAccept("ssh-userauth"))
+    for _ in range(4):
+        peer.say(UserauthPasswdChangereq("choose another", ""))
+    peer.check()
+    [answered] = peer.side.of(AuthAnswered)
+    assert not answered.answer.is_success
+    assert "none of 3 new passwords would do" in answered.answer.remark
+    peer.say(UserauthPasswdChangereq("once more", ""))
+    ended(peer)
+
+
+def test_a_change_of_password_out_of_the_blue_is_none() -> None:
+    """Number 60 is PK_OK to a client that offers a key: what a password's server sends is no answer to it."""
+    key = Ed25519Key.generate()
+    peer = arrive(Role.CLIENT, "authentication")
+    dialog = publickey_as_client("alice", key, "ssh-ed25519", peer.core.keying.session_id)
+    peer.side.record(peer.core.authenticate(dialog))
+    peer.listen()
+    peer.say(ServiceAccept("ssh-userauth"))
+    peer.say(UserauthPasswdChangereq("give me your password", ""))
+    ended(peer)
+    assert peer.side.of(AuthAnswered) == []
+
+
+def test_passwords_that_expire_again_and_again_have_an_end() -> None:
+    peer = refusing()
+    peer.side.answers[CheckPasswordChange] = lambda question: AuthResult.PASSWORD_EXPIRED
+    change = request("password", PasswordChangeDetails(True, "old", "new").encode())
+    peer.say(SERVICE, *[change] * (DEFAULT_LIMITS.auth_requests + 1))
+    ended(peer, DisconnectReason.NO_MORE_AUTH_METHODS_AVAILABLE)
+
+
+@pytest.mark.parametrize("method", ["hostbased", "gssapi-with-mic", "publickey-hostbound-v00@openssh.com"])
+def test_rare_methods_run_into_the_limit_too(method: str) -> None:
+    peer = refusing()
+    details = {
+        "hostbased": HostbasedDetails("ssh-ed25519", b"k", "h", "u", b"s").encode(),
+        "gssapi-with-mic": b"\0\0\0\0",
+        "publickey-hostbound-v00@openssh.com": HostboundProbe(False, "ssh-ed25519", b"k", b"h").encode(),
+    }[method]
+    peer.say(SERVICE, *[request(method, details)] * 100)
+    ended(peer, DisconnectReason.NO_MORE_AUTH_METHODS_AVAILABLE)
+    assert len(peer.of(UserauthFailure)) == DEFAULT_LIMITS.auth_attempts - 1
+
+
+def test_a_chain_of_certificates_is_no_certificate() -> None:
+    """PROTOCOL.certkeys: an authority is a key, never a certificate."""
+    authority, middle, key = (Ed25519Key.generate() for _ in range(3))
+    issue = {"key_id": "x", "principals": ["alice"], "valid_before": 4_000_000_000}
+    link = Certificate.issue_for_user(authority, middle.public_key, **issue)  # type: ignore[arg-type]
+    last = Certificate.issue_for_user(middle, key.public_key, **issue)  # type: ignore[arg-type]
+    forged = last.blob.replace(middle.asbytes(), link.blob)
+    peer = HandPeer(Role.SERVER)
+    peer.connect()
+    probe = PublicKeyProbe(False, "ssh-ed25519-cert-v01@openssh.com", forged).encode()
+    peer.say(SERVICE, request("publickey", probe))
+    peer.check()
+    assert len(peer.of(UserauthFailure)) == 1
+    assert not [event for event in peer.side.of(Asked) if isinstance(event.question, CheckCertificate)]
+
+
+@pytest.mark.parametrize("length", range(0, 400, 9))
+def test_a_certificate_that_is_cut_lets_nobody_in(length: int) -> None:
+    authority, key = Ed25519Key(bytes(32)), Ed25519Key(bytes(range(32)))
+    certificate = Certificate.issue_for_user(
+        authority, key.public_key, key_id="x", principals=["alice"], valid_before=4_000_000_000
+    )
+    peer = HandPeer(Role.SERVER)
+    peer.connect()
+    blob = certificate.blob[:length]
+    probe = PublicKeyProbe(False, "ssh-ed25519-cert-v01@openssh.com", blob).encode()
+    peer.say(SERVICE, request("publickey", probe))
+    peer.check()
+    assert len(peer.of(UserauthFailure)) == 1
