@@ -308,10 +308,10 @@ def test_a_server_s_extensions_are_the_first_message_under_the_new_keys(is_wante
         found = {content.get_text(): content.get_text() for _ in range(info.count)}
         assert content.get_remainder() == b""
         assert found == {
-                "server-sig-algs": ",".join(defaults.HOST_KEYS),
-                "ping@openssh.com": "0",
-                "publickey-hostbound@openssh.com": "0",
-            }
+            "server-sig-algs": ",".join(defaults.HOST_KEYS),
+            "ping@openssh.com": "0",
+            "publickey-hostbound@openssh.com": "0",
+        }
 
 
 def test_a_client_knows_what_a_server_announced() -> None:
