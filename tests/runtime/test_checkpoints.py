@@ -226,6 +226,7 @@ ELSEWHERE: Final = {
     (trio_ssh.Transport, name)
     for name in (
         "accept",
+        "auth_hostbased",
         "auth_interactive",
         "auth_none",
         "auth_password",
@@ -273,7 +274,15 @@ async def answer(title: str, instructions: str, prompts: object) -> list[str]:
     return ["secret"]
 
 
-@pytest.mark.parametrize("method", ["none", "password", "publickey", "interactive"])
+class Credulous(OpenDoor):
+    async def check_auth_hostbased(
+        self, username: str, key: trio_ssh.PublicKey, client_host: str, client_username: str
+    ) -> trio_ssh.AuthResult:
+        await trio.lowlevel.checkpoint()
+        return trio_ssh.AUTH_SUCCESSFUL
+
+
+@pytest.mark.parametrize("method", ["none", "password", "publickey", "interactive", "hostbased"])
 async def test_each_step_of_a_login_is_a_checkpoint(method: str) -> None:
     ours, theirs = memory_pair()
     arguments: dict[str, tuple[object, ...]] = {
@@ -281,10 +290,11 @@ async def test_each_step_of_a_login_is_a_checkpoint(method: str) -> None:
         "password": ("secret",),
         "publickey": (USER_KEY,),
         "interactive": (answer,),
+        "hostbased": (USER_KEY, "here", "me"),
     }
     async with trio_ssh.Transport(ours) as client, trio_ssh.Transport(theirs) as server:
         server.add_server_key(HOST_KEY)
-        interface = OpenDoor()
+        interface = Credulous()
         interface.transport = server
 
         async def start_server() -> None:
