@@ -130,7 +130,11 @@ def test_a_key_of_a_kind_that_ssh_lacks_is_named(key: ec.EllipticCurvePrivateKey
         load_private_key(data)
 
 
-def derivation(*parameters: int) -> bytes:
+PBKDF2 = "2a864886f70d01050c"
+SCRYPT = "2b06010401da47040b"
+
+
+def derivation(*parameters: int, function_name: str = PBKDF2, salt: bytes = bytes(8)) -> bytes:
     """An encrypted PKCS#8 key whose derivation has these parameters."""
 
     def element(tag: int, value: bytes) -> bytes:
@@ -141,9 +145,9 @@ def derivation(*parameters: int) -> bytes:
         )
 
     numbers = b"".join(element(2, value.to_bytes(value.bit_length() // 8 + 1, "big")) for value in parameters)
-    pbkdf2, pbes2 = (element(6, bytes.fromhex("2a864886f70d01050" + last)) for last in "cd")
+    pbkdf2, pbes2 = (element(6, bytes.fromhex(name)) for name in (function_name, "2a864886f70d01050d"))
     cipher = element(0x30, element(6, bytes.fromhex("60864801650304012a")) + element(4, bytes(16)))
-    function = element(0x30, pbkdf2 + element(0x30, element(4, bytes(8)) + numbers))
+    function = element(0x30, pbkdf2 + element(0x30, element(4, salt) + numbers))
     inside = element(0x30, element(0x30, pbes2 + element(0x30, function + cipher)) + element(4, bytes(64)))
     return b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n%s\n-----END ENCRYPTED PRIVATE KEY-----\n" % base64.b64encode(
         inside
@@ -154,6 +158,22 @@ def derivation(*parameters: int) -> bytes:
 def test_a_derivation_without_end_is_not_begun(parameters: tuple[int, ...]) -> None:
     with pytest.raises(KeyFileException, match="would take absurdly long"):
         load_private_key(derivation(*parameters), "passphrase")
+
+
+@pytest.mark.parametrize("parameters", [(1 << 20, 16, 1), (1 << 10, 1 << 14, 1), (1 << 14, 8, 1 << 7)])
+def test_a_derivation_that_takes_all_memory_is_not_begun(parameters: tuple[int, ...]) -> None:
+    with pytest.raises(KeyFileException, match="would take absurdly long"):
+        load_private_key(derivation(*parameters, function_name=SCRYPT), "passphrase")
+
+
+def test_a_derivation_by_scrypt_of_the_usual_cost_is_run() -> None:
+    with pytest.raises(KeyFileException, match="wrong passphrase"):
+        load_private_key(derivation(1 << 10, 8, 1, function_name=SCRYPT), "passphrase")
+
+
+def test_a_number_of_rounds_does_not_hide_behind_a_long_salt() -> None:
+    with pytest.raises(KeyFileException, match="takes 1[0-9]{3} bytes to say"):
+        load_private_key(derivation(1 << 30, salt=bytes(1100)), "passphrase")
 
 
 def test_a_derivation_of_reasonable_length_is_run() -> None:
