@@ -15,7 +15,7 @@ nox.options.sessions = ["local"]
 @nox.session
 def local(session: nox.Session) -> None:
     """Run every session that the CI runs, the quick ones first."""
-    for name in ("lint", "types", "docs", "tests", "examples"):
+    for name in ("lint", "types", "docs", "tests", "examples", "kerberos"):
         session.notify(name)
 
 
@@ -24,6 +24,13 @@ def tests(session: nox.Session) -> None:
     """Run the whole suite, or what is named after `--`."""
     session.install(".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def kerberos(session: nox.Session) -> None:
+    """Run what needs the extra `gssapi`, and a realm's programs: where they are not there, `tests` leaves it out."""
+    session.install(".[test,gssapi]")
+    session.run("python", "-m", "pytest", "tests/test_gss.py", "tests/interop/test_gssapi.py", *session.posargs)
 
 
 @nox.session
