@@ -11,6 +11,7 @@ import pytest
 import trio
 
 import trio_ssh
+from tests.keys.tokens import token
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor, serving
 from trio_ssh.core.questions import CheckInteractiveResponse, CheckPassword, SignatureWanted
 from trio_ssh.credentials import Credentials, Secret
@@ -446,6 +447,9 @@ async def test_what_the_server_does_not_allow_is_told_as_not_tried() -> None:
 class WantsMore(Recording):
     """A key is right, and not enough."""
 
+    def get_allowed_auths(self, username: str) -> Sequence[str] | str:
+        return super().get_allowed_auths(username) if self.completed_auths else "publickey"
+
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
         super().check_auth_publickey(username, key)
         return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
@@ -556,6 +560,49 @@ async def test_a_key_that_has_a_certificate_shows_it_first() -> None:
         await log_in(server, pkey=key)
     assert server.attempts == ["certificate", "publickey ssh-ed25519"]
     assert server.restrictions is None
+
+
+class Careless(trio_ssh.ServerInterface):
+    """Looks at the authority of a certificate, and at nothing else."""
+
+    def check_auth_certificate(self, username: str, certificate: trio_ssh.Certificate) -> trio_ssh.AuthResult:
+        assert certificate.authority == AUTHORITY.public_key
+        return trio_ssh.AUTH_SUCCESSFUL
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"valid_before": 1_000_000_000},
+        {"valid_after": 5_000_000_000, "valid_before": 6_000_000_000},
+        {"source_addresses": ["192.0.2.0/24"]},
+        {"critical_options": {"wants@example.com": None}},
+        None,
+    ],
+    ids=["expired", "not yet", "elsewhere", "unknown option", "a host's"],
+)
+async def test_a_certificate_that_lets_nobody_in_is_not_left_to_a_careless_check(
+    wrong: dict[str, object] | None,
+) -> None:
+    key = trio_ssh.Ed25519Key.generate()
+    if wrong is None:
+        certificate = trio_ssh.Certificate.issue_for_host(
+            AUTHORITY, key.public_key, key_id="host", principals=["user"], valid_before=trio_ssh.Certificate.FOREVER
+        )
+    else:
+        certificate = certificate_of(key, **wrong)
+    key.load_certificate(certificate)
+    with pytest.raises(trio_ssh.AuthenticationException):
+        await log_in(Careless(), pkey=key)
+
+
+async def test_what_a_certificate_forbids_is_not_left_to_a_careless_check() -> None:
+    key = trio_ssh.Ed25519Key.generate()
+    few = trio_ssh.CertificatePermissions(pty=False)
+    key.load_certificate(certificate_of(key, force_command="true", permissions=few))
+    server = Careless()
+    await log_in(server, pkey=key)
+    assert server.restrictions == trio_ssh.KeyRestrictions(force_command="true", pty=False)
 
 
 @pytest.fixture
@@ -749,3 +796,91 @@ async def test_a_server_that_always_wants_more_is_given_each_thing_once() -> Non
         await log_in(server, pkey=[USER_KEY, ECDSA_KEY], password="x")
     assert [attempt.outcome for attempt in raised.value.attempts] == [AuthOutcome.PARTIAL] * 3
     assert server.attempts.count("password x") == 1
+
+
+# -- what a token has to attest
+
+
+class TokenSigner:
+    """A key in a token of software, which attests what it is told to."""
+
+    def __init__(self, flags: int) -> None:
+        self._token = token("sk-ssh-ed25519@openssh.com")
+        self._flags = flags
+        self.public_key: trio_ssh.PublicKey = self._token.public_key
+        self.comment = "a token's"
+        self.algorithms = self.public_key.algorithms[:1]
+        self.fingerprint = self.public_key.fingerprint()
+
+    def asbytes(self) -> bytes:
+        return self.public_key.blob
+
+    def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
+        return self._token.sign(data, self._flags)
+
+
+@pytest.mark.parametrize(
+    ("options", "flags", "is_in"),
+    [
+        ("", 1, True),
+        ("", 0, False),
+        ("no-touch-required", 0, True),
+        ("touch-required", 0, False),
+        ("verify-required", 1, False),
+        ("verify-required", 5, True),
+        ("no-touch-required,verify-required", 4, True),
+    ],
+)
+async def test_a_token_attests_what_its_line_demands(options: str, flags: int, is_in: bool) -> None:
+    key = TokenSigner(flags)
+    server = ByList(f"{options} {key.public_key.to_openssh()}")
+    if is_in:
+        assert await ran(server, "mine", pkey=key) == b"mine {}"
+    else:
+        with pytest.raises(trio_ssh.AuthenticationException):
+            await ran(server, "mine", pkey=key)
+
+
+@pytest.mark.parametrize(
+    ("option", "granted", "flags", "is_in"),
+    [
+        ("no-touch-required", True, 0, True),
+        ("no-touch-required", False, 0, False),
+        ("touch-required", True, 0, False),
+        ("verify-required", False, 1, False),
+        ("verify-required", False, 5, True),
+    ],
+)
+async def test_a_token_with_a_certificate_attests_what_line_and_certificate_demand(
+    option: str, granted: bool, flags: int, is_in: bool
+) -> None:
+    key = TokenSigner(flags)
+    permissions = trio_ssh.CertificatePermissions(no_touch_required=granted)
+    certificate = trio_ssh.Certificate.issue_for_user(
+        AUTHORITY,
+        key.public_key,
+        key_id="x",
+        principals=["user"],
+        valid_before=4_000_000_000,
+        permissions=permissions,
+    )
+    server = ByList(f"cert-authority,{option} {AUTHORITY.public_key.to_openssh()}")
+    credentials = {"pkey": trio_ssh.CertifiedKey(key, certificate)}
+    if is_in:
+        assert await ran(server, "mine", **credentials) == b"mine {}"
+    else:
+        with pytest.raises(trio_ssh.AuthenticationException):
+            await ran(server, "mine", **credentials)
+
+
+async def test_a_check_of_one_s_own_may_demand_no_less_than_was_attested(caplog: pytest.LogCaptureFixture) -> None:
+    """What a signature had to attest is known before the check: one that wants more then refuses."""
+
+    class Strict(ByList):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(require_verification=True))
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    with pytest.raises(trio_ssh.AuthenticationException):
+        await ran(Strict(), "mine", pkey=TokenSigner(1))
+    assert "must be verified" in caplog.text

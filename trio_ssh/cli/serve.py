@@ -73,11 +73,9 @@ class FileServer(trio_ssh.ServerInterface):
             *(["password"] if admission.password is not None else []),
         ]
 
-    def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
-        """Admit the keys of the file."""
-        keys = self._admission.keys
-        is_admitted = keys is not None and keys.lookup(key) is not None
-        return trio_ssh.AUTH_SUCCESSFUL if is_admitted else trio_ssh.AUTH_FAILED
+    def get_authorized_keys(self, username: str) -> trio_ssh.AuthorizedKeys | None:
+        """Admit the keys of the file, and hold them to its options."""
+        return self._admission.keys
 
     def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
         """Admit whoever knows the password."""
