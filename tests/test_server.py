@@ -170,25 +170,100 @@ async def test_a_malformed_query_refuses_and_is_the_author_s_mistake(
 class TwoFactors(trio_ssh.ServerInterface):
     """Wants a key, and then a password."""
 
-    def __init__(self) -> None:
-        self.has_key = False
-
     def get_allowed_auths(self, username: str) -> list[str]:
-        return ["password"] if self.has_key else ["publickey"]
+        return ["password"] if "publickey" in self.completed_auths else ["publickey"]
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
-        if key != USER_KEY.public_key:
-            return trio_ssh.AUTH_FAILED
-        self.has_key = True
-        return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+        return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL if key == USER_KEY.public_key else trio_ssh.AUTH_FAILED
 
     def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
-        return trio_ssh.AUTH_SUCCESSFUL if self.has_key and password == "x" else trio_ssh.AUTH_FAILED
+        return trio_ssh.AUTH_SUCCESSFUL if password == "x" else trio_ssh.AUTH_FAILED
 
 
 async def test_two_factors_let_in_together() -> None:
     async with open_memory_client(TwoFactors(), pkey=USER_KEY, password="x") as client:
         assert client.get_transport().is_authenticated()  # type: ignore[union-attr]
+
+
+class PatientTwoFactors(TwoFactors):
+    """The same, with a list that has to be waited for."""
+
+    async def get_allowed_auths(self, username: str) -> list[str]:  # type: ignore[override]
+        await trio.lowlevel.checkpoint()
+        return super().get_allowed_auths(username)
+
+    async def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:  # type: ignore[override]
+        await trio.lowlevel.checkpoint()
+        return super().check_auth_password(username, password)
+
+
+@pytest.mark.parametrize("kind", [TwoFactors, PatientTwoFactors])
+async def test_a_second_factor_does_not_do_for_both(kind: type[TwoFactors]) -> None:
+    server = kind()
+    with pytest.raises(trio_ssh.AuthenticationException, match="no key was given"):
+        async with open_memory_client(server, password="x"):
+            raise AssertionError("somebody was let in")
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, kind(), host_keys=[HOST_KEY]))
+        async with trio_ssh.Transport(ours) as transport:
+            await transport.start_client(check_host_key=lambda key: None)
+            with pytest.raises(trio_ssh.BadAuthenticationType, match="password is not allowed"):
+                await transport.auth_password("user", "x")  # without asking what is allowed
+            with pytest.raises(trio_ssh.PartialAuthentication):
+                await transport.auth_publickey("user", USER_KEY)
+            await transport.auth_password("user", "x")
+
+
+@pytest.mark.parametrize("allowed", [None, 7, [1, 2], ValueError(), ["publickey"]], ids=str)
+async def test_a_method_that_is_not_among_those_that_can_go_on_is_not_asked_about(allowed: object) -> None:
+    class Mistaken(trio_ssh.ServerInterface):
+        def get_allowed_auths(self, username: str) -> Sequence[str]:
+            if isinstance(allowed, Exception):
+                raise allowed
+            return allowed  # type: ignore[return-value]
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            raise AssertionError("it was asked")
+
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, Mistaken(), host_keys=[HOST_KEY]))
+        async with trio_ssh.Transport(ours) as transport:
+            await transport.start_client(check_host_key=lambda key: None)
+            with pytest.raises(trio_ssh.AuthenticationException):
+                await transport.auth_password("user", "x")
+
+
+async def test_what_a_check_restricts_holds_where_another_goes_on_with_it() -> None:
+    class Asks(trio_ssh.ServerInterface):
+        def check_auth_interactive(self, username: str, submethods: str) -> trio_ssh.InteractiveQuery:
+            self.restrict(trio_ssh.KeyRestrictions(pty=False))
+            return trio_ssh.InteractiveQuery("", "", ["PIN: "])
+
+        def check_auth_interactive_response(self, responses: Sequence[str]) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(force_command="true"))
+            return trio_ssh.AUTH_SUCCESSFUL
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(force_command="true"))
+            return trio_ssh.AUTH_PASSWORD_EXPIRED
+
+        def check_auth_password_change(self, username: str, password: str, new_password: str) -> trio_ssh.AuthResult:
+            self.restrict(trio_ssh.KeyRestrictions(pty=False))
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    server = Asks()
+    async with open_memory_client(server, prompt_handler=lambda *prompts: ["1234"]):
+        assert server.restrictions == trio_ssh.KeyRestrictions(pty=False, force_command="true")
+    server = Asks()
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, server, host_keys=[HOST_KEY]))
+        async with trio_ssh.Transport(ours) as transport:
+            await transport.start_client(check_host_key=lambda key: None)
+            await transport.auth_password("user", "old", new_password=lambda prompt: "new")
+            assert server.restrictions == trio_ssh.KeyRestrictions(pty=False, force_command="true")
 
 
 async def test_one_factor_of_two_is_told_apart_from_none() -> None:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import Final, cast
 
+import attrs
+
 from trio_ssh.core.gssapi import WITH_MIC, CheckGssapi, GssBegins, GssContext, GssStepWanted
 from trio_ssh.core.questions import (
     AllowedAuths,
@@ -36,7 +38,7 @@ from trio_ssh.keys.key_restrictions import KeyRestrictions
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.transport import Transport
-from trio_ssh.runtime.waiting import MaybeAwaitable, after
+from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 
 _log = logging.getLogger("trio_ssh.server")
 
@@ -57,6 +59,8 @@ class ServerAuthentication(PeerHandler):
 
     def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
         """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
+
+        Where this is overridden it is asked before a check, too, and a method that it doesn't name is refused.
 
         The default names those whose check is overridden, but for those that the user has passed: ssh would go on with
         the same key for ever.
@@ -115,9 +119,9 @@ class ServerAuthentication(PeerHandler):
     def check_auth_certificate(self, username: str, certificate: Certificate) -> MaybeAwaitable[AuthResult]:
         """Decide whether this certificate may log this user in.  The default asks `get_authorized_keys`.
 
-        As `check_auth_publickey`.  Of the certificate nothing is known yet but that the authority which it names signed
-        it: `Certificate.check_for_user` tells the rest, and ``restrict(KeyRestrictions.of_certificate(certificate))``
-        has it obeyed.
+        As `check_auth_publickey`.  The certificate is a user's, good now and from where the client is, and signed by
+        the authority that it names; what it forbids will be obeyed.  Whether that authority is to be believed, and
+        whether one of the certificate's names may be this user, `Certificate.check_for_user` tells.
         """
         return self._decide_by_authorized_keys(username, certificate)
 
@@ -174,15 +178,41 @@ class ServerAuthentication(PeerHandler):
 
     def answer_question(self, question: Question) -> object:
         """Ask the check that belongs to a question.  A check that raises refuses."""
-        self._imposed = None
+        # What goes on with what another check has begun is held to what that one said.
+        if not isinstance(question, CheckInteractiveResponse | CheckPasswordChange):
+            self._imposed = None
         try:
-            answer = self._check(question)
+            answer = self._check_if_allowed(question)
         except Exception:
             return _failed(question)
         return after(_guarded(question, answer), lambda result: self._note(question, result))
 
+    def _check_if_allowed(self, question: Question) -> MaybeAwaitable[object]:
+        """Ask the check, if the method is one that can continue: a client need not care what it is told of that."""
+        method = _METHODS.get(type(question))
+        is_default = type(self).get_allowed_auths is ServerAuthentication.get_allowed_auths
+        if is_default or method is None or method == "none" or isinstance(question, CheckInteractiveResponse):
+            return self._check(question)
+
+        def check(allowed: Sequence[str] | str) -> MaybeAwaitable[object]:
+            if method in _method_names(allowed):
+                return self._check(question)
+            _log.info("%s was refused: get_allowed_auths does not name it", method)
+            return AuthResult.FAILED
+
+        named = self.get_allowed_auths(cast("CheckPassword", question).username)
+        if not isinstance(named, Awaitable):
+            return check(named)
+
+        async def wait() -> object:
+            return await resolved(check(await named))
+
+        return wait()
+
     def _note(self, question: Question, result: object) -> object:
         """Remember a success: its method, if more is wanted, and what it is restricted to."""
+        if isinstance(result, InteractiveQuery) or result is AuthResult.PASSWORD_EXPIRED:
+            return result
         imposed, self._imposed = self._imposed, None
         method = _METHODS.get(type(question))
         if method is None:
@@ -218,7 +248,7 @@ class ServerAuthentication(PeerHandler):
                 return self.check_auth_publickey(username, key)
             case CheckCertificate(username, certificate, _):
                 self._asked_auths += 1
-                return self.check_auth_certificate(username, certificate)
+                return self._check_certificate(username, certificate)
             case KeyDemandsWanted(username, key):
                 self._demands = KeyDemands()
                 return after(self._authorize(username, key), self._demand)
@@ -250,6 +280,27 @@ class ServerAuthentication(PeerHandler):
         if not isinstance(context, GssAcceptor) or not context.verifies(data, mic):
             return AuthResult.FAILED
         return self.check_auth_gssapi_with_mic(username, context.identity)
+
+    def _check_certificate(self, username: str, certificate: Certificate) -> MaybeAwaitable[AuthResult]:
+        """Ask the check about a certificate that is a user's and good now and from there, and hold it to what it says.
+
+        Whom to believe, and who may be whom, is the check's.  What would be forgotten besides is not left to it.
+        """
+        try:
+            certificate.check_for_user(
+                certificate.principals,
+                authorities=[certificate.authority],
+                now=time.time(),
+                address=self.get_peer_address(),
+                authority_algorithms=[certificate.signature_algorithm],
+                allow_any_principal=True,
+            )
+        except CertificateException as error:
+            _log.info("a certificate was refused: %s", error)
+            return AuthResult.FAILED
+        # That its token verified its user, the signature has shown.
+        self.restrict(attrs.evolve(KeyRestrictions.of_certificate(certificate), require_verification=False))
+        return self.check_auth_certificate(username, certificate)
 
     def _demand(self, restrictions: KeyRestrictions | None) -> KeyDemands:
         if restrictions is not None:
