@@ -382,10 +382,21 @@ async def test_a_passphrase_is_asked_for_when_the_server_wants_the_key(home: Pat
     await log_in(Recording(key=ECDSA_KEY), key_filename=named, passphrase=Asked("secret"))
 
 
-async def test_a_passphrase_is_asked_for_at_once_where_nothing_tells_which_key_it_is(tmp_path: Path) -> None:
-    USER_KEY.write_private_key_file(tmp_path / "key", "secret")
+async def test_a_locked_file_shows_its_public_half_without_another(home: Path) -> None:
+    USER_KEY.write_private_key_file(home / ".ssh" / "id_ed25519", "secret")
     asked = Asked("secret")
-    await log_in(Recording(key=USER_KEY), key_filename=tmp_path / "key", passphrase=asked)
+    await log_in(Recording(password="x"), passphrase=asked, password="x")
+    assert asked.times == 0
+    await log_in(Recording(key=USER_KEY), passphrase=asked)
+    assert asked.times == 1
+
+
+async def test_a_passphrase_is_asked_for_at_once_where_nothing_tells_which_key_it_is(tmp_path: Path) -> None:
+    """PEM shows nothing of what it holds."""
+    (tmp_path / "key").write_bytes(ECDSA_KEY.to_pem("secret"))
+    (tmp_path / "key").chmod(0o600)
+    asked = Asked("secret")
+    await log_in(Recording(key=ECDSA_KEY), key_filename=tmp_path / "key", passphrase=asked)
     assert asked.times == 1
     await expect_key_error("wrong passphrase", key_filename=tmp_path / "key", passphrase=Asked("terces"))
     await expect_key_error(
@@ -410,7 +421,7 @@ async def test_a_key_that_stays_locked_is_told_of_and_the_next_is_tried(
 async def test_a_locked_file_beside_another_s_public_key_does_not_sign(home: Path) -> None:
     locked_key(home / ".ssh" / "id_ed25519", ECDSA_KEY)
     (home / ".ssh" / "id_ed25519.pub").write_text(USER_KEY.public_key.to_openssh() + "\n")
-    with pytest.raises(trio_ssh.AuthenticationException, match=r"id_ed25519\.pub is of another key"):
+    with pytest.raises(trio_ssh.AuthenticationException, match="holds another key than the one that was shown"):
         await log_in(Recording(key=USER_KEY), passphrase=Asked("secret"))
 
 

@@ -27,8 +27,9 @@ from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.disk import read_key_file
 from trio_ssh.keys.files import load_private_key_file
+from trio_ssh.keys.formats import public_blob_in
 from trio_ssh.keys.private_key import PKey
-from trio_ssh.keys.public_key import PublicKey, load_public_key_line
+from trio_ssh.keys.public_key import PublicKey, load_public_key_line, parse_public_key
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.waiting import resolved
@@ -81,7 +82,7 @@ class LockedKey:
     """An encrypted key file whose passphrase is asked for when the server wants a signature by the key: a `Signer`.
 
     Attributes:
-        public_key: of the ``.pub`` file beside it.
+        public_key: of the ``.pub`` file beside it, or in front of it.
         comment: where the file is.
     """
 
@@ -121,7 +122,7 @@ class LockedKey:
         except (KeyFileException, PasswordRequiredException) as error:
             raise AgentException(str(error)) from error
         if key.public_key != self.public_key:
-            raise AgentException(f"{self._path}.pub is of another key")
+            raise AgentException(f"{self._path} holds another key than the one that was shown for it")
         return key.sign(data, algorithm)
 
     def __repr__(self) -> str:
@@ -393,14 +394,20 @@ def note_on(source: str, problem: SSHException) -> str:
 
 
 def _public_key(name: str | Path) -> PublicKey | None:
-    """Return the public key in a file, or in the one of that name and ``.pub``, as ssh looks for it."""
-    for path in (Path(name).expanduser(), Path(f"{name}.pub").expanduser()):
+    """Return the public key in a file, in the one of that name and ``.pub``, or in front of a private one."""
+    path = Path(name).expanduser()
+    for each in (path, Path(f"{path}.pub")):
         try:
-            data, _ = read_key_file(path)
+            data, _ = read_key_file(each)
             return load_public_key_line(data.decode("utf-8", "replace"))[0]
         except KeyFileException:
             continue
-    return None
+    try:
+        data, _ = read_key_file(path)
+        blob = public_blob_in(data, str(path))
+        return None if blob is None else parse_public_key(blob)
+    except (KeyFileException, RemoteProtocolError):
+        return None
 
 
 def certified_blob(key: AgentKey) -> bytes:

@@ -119,6 +119,18 @@ def open_container(body: bytes, passphrase: bytes | None, name: str) -> PrivateP
         PasswordRequiredException: the key is encrypted, and there is no passphrase.
         KeyFileException: the passphrase is wrong, or the container is.
     """
+    container = _read_container(body, name)
+    with reading(name):
+        unsealed = _unseal(container, passphrase, name)
+        if len(unsealed) < 8 or unsealed[:4] != unsealed[4:8]:
+            if container.cipher != "none":
+                raise wrong_passphrase(name)
+            raise RemoteProtocolError("its check numbers differ")
+        opened = OpenedPart.decode(unsealed, 8)
+        return PrivatePart(opened.key_type, opened.fields, container.public_blob)
+
+
+def _read_container(body: bytes, name: str) -> Container:
     try:
         data = binascii.a2b_base64(b"".join(body.split()), strict_mode=True)
     except binascii.Error as error:
@@ -129,13 +141,16 @@ def open_container(body: bytes, passphrase: bytes | None, name: str) -> PrivateP
         container = Container.decode(data, len(_MAGIC))
         if container.key_count != 1:
             raise RemoteProtocolError(f"it claims to hold {container.key_count} keys")
-        unsealed = _unseal(container, passphrase, name)
-        if len(unsealed) < 8 or unsealed[:4] != unsealed[4:8]:
-            if container.cipher != "none":
-                raise wrong_passphrase(name)
-            raise RemoteProtocolError("its check numbers differ")
-        opened = OpenedPart.decode(unsealed, 8)
-        return PrivatePart(opened.key_type, opened.fields, container.public_blob)
+        return container
+
+
+def read_public_blob(body: bytes, name: str) -> bytes:
+    """Return the public key, which is in the clear, as it is on the wire; whether the private one fits isn't known.
+
+    Raises:
+        KeyFileException: the container is damaged.
+    """
+    return _read_container(body, name).public_blob
 
 
 def wrong_passphrase(name: str) -> KeyFileException:

@@ -19,7 +19,14 @@ from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, rsa
 
 from trio_ssh.errors import KeyFileException
-from trio_ssh.keys.container import LABEL, PrivatePart, open_container, passphrase_required, wrong_passphrase
+from trio_ssh.keys.container import (
+    LABEL,
+    PrivatePart,
+    open_container,
+    passphrase_required,
+    read_public_blob,
+    wrong_passphrase,
+)
 from trio_ssh.keys.disk import (
     KEY_FILE_BYTES,
     FilePath,
@@ -121,6 +128,16 @@ def open_private_key_file(
     if check_permissions:
         refuse_open_permissions(name, status)
     return _open(label, body, passphrase, name)
+
+
+def public_blob_in(data: bytes, name: str) -> bytes | None:
+    """Return the public key that a private one's file shows without its passphrase; None where the format doesn't.
+
+    Raises:
+        KeyFileException: there is no private key, or it is damaged.
+    """
+    label, body = _find_private_key(data, name)
+    return read_public_blob(body, name) if label == LABEL else None
 
 
 def _open(label: bytes, body: bytes, passphrase: str | bytes | None, name: str) -> PrivatePart:
