@@ -9,6 +9,7 @@ import contextlib
 import functools
 import os
 import pwd
+import secrets
 import signal
 import socket
 import subprocess
@@ -154,8 +155,8 @@ class Account:
 
     @classmethod
     def create(cls) -> Self:
-        """Make a user; needs root.  The name holds our process id, for two runs at a time."""
-        name, password = f"triossh-{os.getpid()}", "correct horse battery staple"
+        """Make a user; needs root.  The name is ours alone, for two runs at a time, and for two who ask in one run."""
+        name, password = f"triossh-{os.getpid()}-{secrets.token_hex(3)}", "correct horse battery staple"
         change_users("useradd", "-m", "-s", "/bin/bash", name)
         change_users("chpasswd", stdin=f"{name}:{password}")
         return cls(name, pwd.getpwnam(name).pw_uid, password)
