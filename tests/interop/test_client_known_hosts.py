@@ -190,6 +190,28 @@ async def test_what_is_revoked_is_refused_whoever_certifies_it(
         await connects(certified_sshd, known, host_key_algorithms=["ssh-ed25519"], policy=trio_ssh.AutoAddPolicy)
 
 
+@pytest.mark.parametrize("marker", ["@revoked ", ""])
+async def test_a_certificate_on_record_says_of_its_key_what_it_says_to_ssh(
+    ssh: Ssh, authority: trio_ssh.Ed25519Key, marker: str
+) -> None:
+    key = ssh.host_keys.load("ed25519")
+    async with trio.open_nursery() as nursery:
+        await ssh.serve(nursery, host_keys=[key])
+        name = f"[127.0.0.1]:{ssh.port}"
+        text = f"{marker}{name} {certificate(authority, key.public_key).to_openssh()}\n"
+        if marker:
+            text += f"{name} {key.public_key.to_openssh()}\n"
+        await trio.Path(ssh.known_hosts).write_text(text)
+        warning = b"REVOKED HOST KEY" if marker else b"IDENTIFICATION HAS CHANGED"
+        assert warning in (await ssh.run("server", "true")).stderr
+        with pytest.raises(trio_ssh.BadHostKeyException, match="REVOKED" if marker else "a certificate of SHA256"):
+            async with trio_ssh.connect(
+                "127.0.0.1", ssh.port, config=None, known_hosts=ssh.known_hosts, policy=trio_ssh.AutoAddPolicy
+            ):
+                raise AssertionError("it was believed")
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("kind", ["ed25519", "ecdsa384", "rsa"])
 async def test_ssh_believes_our_certificate(ssh: Ssh, authority: trio_ssh.Ed25519Key, kind: str) -> None:
     key = ssh.host_keys.load(kind)

@@ -25,6 +25,9 @@ ECDSA = load("ecdsa256.openssh").public_key
 RSA = load("rsa2048.openssh").public_key
 SHORT_RSA = load("rsa1024.openssh").public_key
 A, B, C, R = (key.to_openssh() for key in (ED25519, OTHER_ED25519, ECDSA, RSA))
+CERTIFIED_A = Certificate.issue_for_host(
+    load("ecdsa256.openssh"), ED25519, key_id="a", principals=["host"], valid_before=Certificate.FOREVER
+).to_openssh()
 FOREIGN = "ssh-xmss AAAACHNzaC14bXNzAAAA"
 SALT = bytes(range(20))
 
@@ -130,6 +133,12 @@ def test_entries_come_in_the_order_of_their_lines_with_their_places() -> None:
         ([f"@revoked host {A}", f"host {A}"], REVOKED),
         ([f"@revoked host {A}", f"host {B}"], REVOKED),
         ([f"@revoked *,!host {A}", f"host {A}"], KNOWN),
+        ([f"host {A}", f"@revoked * {CERTIFIED_A}"], REVOKED),
+        ([f"host {B}", f"@revoked * {CERTIFIED_A}"], REVOKED),
+        ([f"host {CERTIFIED_A}"], CHANGED),
+        ([f"host {A}", f"host {CERTIFIED_A}"], KNOWN),
+        ([f"other {CERTIFIED_A}"], UNKNOWN),
+        ([f"@cert-authority host {CERTIFIED_A}"], UNKNOWN),
     ],
 )
 def test_a_key_is_known_changed_or_revoked_as_for_openssh(lines: list[str], expected: HostKeyStatus) -> None:
@@ -150,6 +159,14 @@ def test_a_key_is_known_changed_or_revoked_as_for_openssh(lines: list[str], expe
 )
 def test_a_host_on_another_port_is_known_by_its_key_for_port_22(lines: list[str], expected: HostKeyStatus) -> None:
     assert known(*lines).check("[host]:2222", ED25519) is expected
+
+
+def test_a_certificate_on_record_is_no_authority_no_key_type_and_not_a_host_s_own_line() -> None:
+    keys = known(f"@cert-authority host {CERTIFIED_A}", f"host {CERTIFIED_A}")
+    assert keys.authorities("host") == keys.key_types("host") == keys.plain_records("host") == ()
+    assert not keys.problems
+    damaged = known(f"host {CERTIFIED_A[:-8]}", f"host ssh-rsa-cert-v01@openssh.com {CERTIFIED_A.split()[1]}")
+    assert len(damaged.problems) == 2
 
 
 def test_a_short_rsa_key_can_be_revoked() -> None:

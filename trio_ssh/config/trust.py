@@ -185,7 +185,11 @@ class HostCheck:
             case HostKeyStatus.REVOKED:
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
             case HostKeyStatus.CHANGED:
-                expected = [f"{entry.key.fingerprint()} ({entry.source})" for entry in self.known.lookup(self.name)]
+                expected = [
+                    f"{'a certificate of ' * (entry.marker is not None)}{entry.key.fingerprint()} ({entry.source})"
+                    for entry in self.known.lookup(self.name)
+                    if entry.marker in (None, "certificate")
+                ]
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
             case HostKeyStatus.UNKNOWN:
                 await decide(self.policy, self.client, self.name, key)

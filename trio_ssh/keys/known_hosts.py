@@ -133,10 +133,10 @@ class HostKeys:
         known = self.lookup(hostname)
         if any(entry.marker == "revoked" and entry.key == key for entry in known):
             return HostKeyStatus.REVOKED
-        own = [entry.key for entry in known if entry.marker is None]
-        if key in own:
+        if any(entry.marker is None and entry.key == key for entry in known):
             return HostKeyStatus.KNOWN
-        return HostKeyStatus.CHANGED if own else HostKeyStatus.UNKNOWN
+        is_on_record = any(entry.marker in (None, "certificate") for entry in known)
+        return HostKeyStatus.CHANGED if is_on_record else HostKeyStatus.UNKNOWN
 
     def key_types(self, hostname: str) -> tuple[str, ...]:
         """Return the types of the host's own keys on record, each once; a client asks for them first."""

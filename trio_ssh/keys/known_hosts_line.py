@@ -16,12 +16,14 @@ import attrs
 
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys import patterns
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import is_certificate_type
 from trio_ssh.keys.public_key import PublicKey, decode_blob, decode_public_key, is_known_type
 from trio_ssh.keys.rsa import SMALLEST_BITS
 from trio_ssh.wire.fields import STRING
 from trio_ssh.wire.text import printable
 
-Marker = Literal["cert-authority", "revoked"]
+Marker = Literal["cert-authority", "revoked", "certificate"]
 
 _MARKERS: Final[dict[str, Marker]] = {"@cert-authority": "cert-authority", "@revoked": "revoked"}
 _BLANKS: Final = re.compile("[ \t]+")
@@ -38,7 +40,8 @@ class KnownKey:
 
     Attributes:
         key: the key of the host, or of the authority that certifies hosts.
-        marker: None for a host's own key; ``"cert-authority"`` or ``"revoked"``.
+        marker: None for a host's own key; ``"cert-authority"`` or ``"revoked"``; ``"certificate"`` where a certificate
+            stands in the key's place, which shows the key to be nobody's.
         source: where it stands: ``file:line``.
     """
 
@@ -83,7 +86,8 @@ class Line:
     @property
     def is_plain(self) -> bool:
         """Whether it says nothing but one host's key."""
-        return not self.is_marked and (self.hashed is not None or len(self.names) == 1)
+        is_key = self.known is None or self.known.marker is None
+        return not self.is_marked and is_key and (self.hashed is not None or len(self.names) == 1)
 
     def with_hashed_names(self) -> list[Line]:
         """Return what takes the line's place where names shall not be shown: a line per name, each as good as before.
@@ -165,6 +169,8 @@ def parse_line(text: str, source: str) -> Line:
         # is shown.
         key = decode_public_key(key_type, encoded, minimum_rsa_bits=SMALLEST_BITS)
         line.known = KnownKey(key, marker, source)
+    elif is_certificate_type(key_type) and marker != "cert-authority":
+        line.known = KnownKey(_certified_key(key_type, encoded), marker or "certificate", source)
     else:
         _check_foreign_key(key_type, encoded)
     return line
@@ -201,6 +207,14 @@ def parse_hashed(names: str) -> tuple[bytes, bytes]:
 
 def _digest(salt: bytes, hostname: str) -> bytes:
     return hmac.digest(salt, hostname.encode("utf-8", "surrogatepass"), "sha1")
+
+
+def _certified_key(key_type: str, encoded: str) -> PublicKey:
+    """Return the key of a certificate.  A line that revokes it revokes the key, as for ssh."""
+    certificate = Certificate.from_blob(decode_blob(encoded), minimum_rsa_bits=SMALLEST_BITS)
+    if certificate.key_type != key_type:
+        raise KeyFileException(f"the line says {printable(key_type, 64)}, but the key is of another type")
+    return certificate.public_key
 
 
 def _check_foreign_key(key_type: str, encoded: str) -> None:
