@@ -5,7 +5,7 @@
 ``half-table``       `NEXT` as a table
 ``limits-table``     the fields of `Limits`, with their defaults and their comments
 ``algorithm-table``  what is offered of one kind, best first
-``message-table``    every declared message: its number and its fields
+``message-table``    every declared message, or with the argument ``sftp`` every packet: its number and its fields
 ``module-table``     the modules of a package, as its docstring lists them
 """
 
@@ -35,7 +35,8 @@ from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.wire.fields import DeclaredMessage
 
-MESSAGE_MODULES: Final = ("transport", "exchange", "userauth", "connection")
+MESSAGE_MODULES: Final = tuple(f"trio_ssh.wire.{name}" for name in ("transport", "exchange", "userauth", "connection"))
+PACKET_MODULES: Final = ("trio_ssh.sftp.messages",)
 
 SIGNS: Final = {Verdict.REFUSE: "", Verdict.ADMIT: "●", Verdict.UNKNOWN: "?", Verdict.IGNORE: "○"}
 
@@ -45,13 +46,15 @@ Cell: TypeAlias = nodes.Node | str
 # -- reading the code
 
 
-def declared_messages() -> dict[int, list[type[DeclaredMessage]]]:
+def declared_messages(modules: Sequence[str] = MESSAGE_MODULES) -> dict[int, list[type[DeclaredMessage]]]:
     """Return every declared message by its number; several may share one."""
     found: dict[int, list[type[DeclaredMessage]]] = {}
-    for name in MESSAGE_MODULES:
-        module: ModuleType = importlib.import_module(f"trio_ssh.wire.{name}")
+    for name in modules:
+        module: ModuleType = importlib.import_module(name)
         for value in vars(module).values():
-            if inspect.isclass(value) and issubclass(value, DeclaredMessage) and value.__module__ == module.__name__:
+            if not (inspect.isclass(value) and issubclass(value, DeclaredMessage) and value.__module__ == name):
+                continue
+            if "NUMBER" in vars(value):  # what others are derived from has none of its own
                 found.setdefault(value.NUMBER, []).append(value)
     return dict(sorted(found.items()))
 
@@ -251,12 +254,15 @@ class AlgorithmTable(Directive):
 
 
 class MessageTable(Directive):
-    """Every declared message."""
+    """Every declared message, or every packet of SFTP."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         """Draw it."""
         rows: list[list[Cell | None]] = []
-        for number, classes in declared_messages().items():
+        modules = PACKET_MODULES if self.arguments == ["sftp"] else MESSAGE_MODULES
+        for number, classes in declared_messages(modules).items():
             for index, cls in enumerate(classes):
                 fields = ", ".join(name for name, _ in cls.FIELDS) or "none"
                 source = (cls.__doc__ or "").split(":", 1)[0]
