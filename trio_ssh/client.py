@@ -272,6 +272,7 @@ class SSHClient(HostTrust):
                     self._policy_for(known_hosts, options),
                     await load_revoked(options),
                     authority_algorithms(options),
+                    applied.smallest_rsa_bits,
                 )
                 if sock is not None:
                     stream = sock

@@ -176,6 +176,7 @@ class Credentials:
         has_looked_for_keys: ``~/.ssh`` was searched.
         methods: what is tried, in this order; None for everything.
         accepts_algorithm: whether a key may sign by this algorithm; None for all.
+        smallest_rsa_bits: below which RSA keys are not tried.
     """
 
     keys: Sequence[tuple[Signer, str]] = ()
@@ -195,6 +196,7 @@ class Credentials:
     has_looked_for_keys: bool = False
     methods: Sequence[str] | None = None
     accepts_algorithm: Callable[[str], bool] | None = None
+    smallest_rsa_bits: int = 0
 
 
 async def load_credentials(
@@ -269,6 +271,7 @@ async def load_credentials(
         has_looked_for_keys=look_for_keys,
         methods=applied.methods,
         accepts_algorithm=applied.accepts_algorithm,
+        smallest_rsa_bits=applied.smallest_rsa_bits,
     )
 
 

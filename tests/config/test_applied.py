@@ -14,6 +14,7 @@ import trio.testing
 
 import trio_ssh
 from tests.conftest import load_default
+from tests.keys.samples import load
 from trio_ssh.config import SSHOptions, ssh_config, trust
 from trio_ssh.config.applied import Applied, apply, apply_limits
 from trio_ssh.config.trust import AcceptNewPolicy, load_known_hosts, load_revoked, name_on_record, policy_of
@@ -160,7 +161,54 @@ async def test_a_mistake_closes_the_stream_that_was_given() -> None:
             await client.connect("x", config="/no/such/file")
 
 
+async def test_a_host_that_the_configuration_refuses_is_not_connected_to() -> None:
+    config = await trio_ssh.SSHConfig.from_text('RefuseConnection "gone since\x07May"\n' + COMMON)
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio_ssh.SSHClient() as client:
+        with pytest.raises(trio_ssh.ConfigParseError, match=r"RefuseConnection \(ssh_config:1\): .*gone since\\x07May"):
+            await client.connect("alias", sock=ours, config=config)
+        assert await theirs.receive_some() == b""
+
+
+@pytest.mark.parametrize("is_certified", [False, True])
+async def test_a_host_s_rsa_key_that_is_shorter_than_required_is_not_believed(is_certified: bool) -> None:
+    key = load("rsa2048.openssh").public_key
+    known = trio_ssh.HostKeys()
+    known.add("host", None, key)
+    applied = apply(SSHOptions(hostname="host", original_hostname="host", required_rsa_size=2049))
+    for bits, is_believed in ((applied.smallest_rsa_bits, False), (2048, True), (0, True)):
+        check = trust.HostCheck(
+            trio_ssh.SSHClient(), known, "host", trio_ssh.RejectPolicy(), None, smallest_rsa_bits=bits
+        )
+        refusal = (
+            contextlib.nullcontext()
+            if is_believed
+            else pytest.raises(trio_ssh.HostKeyException, match="RSA key of 2048 bits, and RequiredRSASize wants 2049")
+        )
+        with refusal:
+            if is_certified:
+                certificate = trio_ssh.Certificate.issue_for_host(
+                    HOST_KEY, key, key_id="", principals=["host"], valid_before=trio_ssh.Certificate.FOREVER
+                )
+                await check.check_certificate(certificate)
+            else:
+                await check(key)
+
+
 # -- logging in
+
+
+async def test_an_rsa_key_that_is_shorter_than_required_is_not_tried() -> None:
+    server = Server()
+    config = await trio_ssh.SSHConfig.from_text("RequiredRSASize 3072\nPasswordAuthentication no\n" + COMMON)
+    key = load("rsa2048.openssh")
+    async with serving(server) as stream:
+        with pytest.raises(trio_ssh.AuthenticationException, match="was not tried: RequiredRSASize wants 3072 bits"):
+            async with trio_ssh.connect(
+                "alias", pkey=key, sock=stream, config=config, look_for_keys=False, allow_agent=False
+            ):
+                raise AssertionError("somebody was let in")
+    assert not server.told
 
 
 async def test_files_that_are_not_there_are_passed_over() -> None:

@@ -25,6 +25,7 @@ from trio_ssh.keys import patterns
 from trio_ssh.keys.certification import certificate_name
 from trio_ssh.keys.known_hosts import HostKeys
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
+from trio_ssh.wire.text import printable
 
 Config = SSHConfig | ConfigSource | str | Path
 
@@ -66,6 +67,7 @@ class Applied:
         method_notes: why some methods are not among them, and some keys not tried.
         pubkeys: what changes the algorithms of users' signatures.
         accepts_algorithm: whether a key may sign by this algorithm.
+        smallest_rsa_bits: below which RSA keys are neither believed nor tried; 0 for the usual.
         connect_timeout: seconds for a connection, and again for the first key exchange.
         environment: variables for sessions.
     """
@@ -86,6 +88,7 @@ class Applied:
     method_notes: Sequence[str] = ()
     pubkeys: AlgorithmList | None = None
     accepts_algorithm: Callable[[str], bool] | None = None
+    smallest_rsa_bits: int = 0
     connect_timeout: float = math.inf
     environment: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
 
@@ -94,10 +97,12 @@ def apply(options: SSHOptions | None) -> Applied:
     """Return what the options make of a connection.
 
     Raises:
-        ConfigParseError: all algorithms of some kind that they name are unknown here.
+        ConfigParseError: all algorithms of some kind that they name are unknown here; or they refuse the host.
     """
     if options is None:
         return Applied()
+    if options.refuse_connection is not None:
+        raise ConfigParseError(f"{options.place('refuse_connection')}: {printable(options.refuse_connection, 1024)}")
     methods, notes = _methods(options)
     host_keys = options.host_key_algorithms
     return Applied(
@@ -122,6 +127,7 @@ def apply(options: SSHOptions | None) -> Applied:
         method_notes=[*notes, *_key_notes(options)],
         pubkeys=options.pubkey_accepted_algorithms,
         accepts_algorithm=_accepted(options.pubkey_accepted_algorithms),
+        smallest_rsa_bits=options.required_rsa_size or 0,
         connect_timeout=options.connect_timeout or math.inf,
         environment=_environment(options),
     )

@@ -131,6 +131,7 @@ class HostCheck:
         policy: decides about a host of which nothing is on record.
         revoked: keys that nobody may show.
         authority_algorithms: with what an authority may have signed a host's certificate.
+        smallest_rsa_bits: below which no RSA key is believed, whatever is on record.
     """
 
     client: KnowsHosts
@@ -139,6 +140,7 @@ class HostCheck:
     policy: MissingHostKeyPolicy
     revoked: KeyRevocationList | None
     authority_algorithms: Collection[str] = AUTHORITY_ALGORITHMS
+    smallest_rsa_bits: int = 0
 
     async def check_certificate(self, certificate: Certificate) -> None:
         """Return if the certificate shows its key to be the host's, or else if the bare key is the host's, as for ssh.
@@ -146,6 +148,7 @@ class HostCheck:
         Raises:
             As for a bare key, with a note that tells what is wrong with the certificate.
         """
+        self._check_size(certificate.public_key)
         is_revoked = self.known.is_revoked(self.name, certificate)
         if is_revoked or (self.revoked is not None and self.revoked.is_revoked(certificate)):
             key = certificate.public_key
@@ -175,6 +178,7 @@ class HostCheck:
             BadHostKeyException: it has another key, or a revoked one.
             Whatever the policy raises.
         """
+        self._check_size(key)
         status = self.known.check(self.name, key)
         if self.revoked is not None and self.revoked.is_revoked(key):
             status = HostKeyStatus.REVOKED
@@ -193,6 +197,13 @@ class HostCheck:
                 raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
             case HostKeyStatus.UNKNOWN:
                 await decide(self.policy, self.client, self.name, key)
+
+    def _check_size(self, key: PublicKey) -> None:
+        if key.key_type == "ssh-rsa" and key.bits < self.smallest_rsa_bits:
+            raise HostKeyException(
+                f"the host key of {printable(self.name)} is an RSA key of {key.bits} bits, and RequiredRSASize wants "
+                f"{self.smallest_rsa_bits}. Ask the host's owner for a longer one, or for an Ed25519 key."
+            )
 
 
 def host_key_updates(
