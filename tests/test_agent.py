@@ -18,7 +18,7 @@ import trio_ssh
 from trio_ssh.agent import RawFile, checked_destinations, default_path, open_named_pipe
 from trio_ssh.agent_server import listening_socket
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.testing import memory_pair
+from trio_ssh.testing import memory_pair, open_memory_client
 
 KEY: Final = trio_ssh.Ed25519Key(bytes(32), "first")
 RSA_KEY: Final = trio_ssh.RSAKey.generate(2048, "second")
@@ -415,6 +415,47 @@ async def test_a_request_that_was_cancelled_costs_its_connection_and_no_more(pat
                     scope.cancel()
             assert [key.comment for key in await agent.get_keys()] == ["first"]
             assert connections == 2
+            nursery.cancel_scope.cancel()
+
+
+class LetsAnyoneIn(trio_ssh.ServerInterface):
+    def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL
+
+
+@pytest.mark.parametrize("hangs_up", [True, False])
+async def test_an_agent_that_hangs_up_when_it_is_told_the_server_is_not_asked_anew_without(
+    path: Path, hangs_up: bool
+) -> None:
+    """A new connection would pass for one of a local program, and see the keys that are for other servers."""
+    connections = 0
+
+    async def serve(stream: trio.abc.Stream) -> None:
+        nonlocal connections
+        connections += 1
+        await stream.receive_some()
+        if not hangs_up:
+            await stream.send_all(FAILURE)
+            await trio_ssh.AgentServer([KEY]).serve_stream(stream)
+        await stream.aclose()
+
+    with listening_socket(path) as listener:
+        async with (
+            open_memory_client(LetsAnyoneIn()) as client,
+            trio.open_nursery() as nursery,
+            trio_ssh.Agent(path) as agent,
+        ):
+            await nursery.start(trio.serve_listeners, serve, [listener])
+            transport = client.get_transport()
+            assert transport is not None
+            with pytest.raises(trio_ssh.AgentException, match="hung up" if hangs_up else "refuses"):
+                await agent.bind_session(transport)
+            if hangs_up:
+                with pytest.raises(trio_ssh.AgentException, match="another would not be the same"):
+                    await agent.get_keys()
+            else:
+                assert [key.comment for key in await agent.get_keys()] == ["first"]
+            assert connections == 1
             nursery.cancel_scope.cancel()
 
 

@@ -200,6 +200,7 @@ class Agent(trio.abc.AsyncResource):
         self._stream = stream
         #: No other connection would be the same: the stream was given, or it was bound to a session.
         self._is_only_one = stream is not None
+        self._connections_lost = 0
         self._is_closed = False
         self._turns = trio.StrictFIFOLock()
 
@@ -337,7 +338,14 @@ class Agent(trio.abc.AsyncResource):
         details = protocol.SessionBind(
             keying.host_key_shown, keying.session_id, keying.session_signature, is_forwarding
         )
-        await self.request_extension(protocol.SESSION_BIND, details.encode())
+        lost = self._connections_lost
+        try:
+            await self.request_extension(protocol.SESSION_BIND, details.encode())
+        except BaseException:
+            # Refused, it goes on as it was.  But another connection than this one would pass for a local program's, and
+            # be shown the keys that are not for this server.
+            self._is_only_one |= self._connections_lost != lost
+            raise
         self._is_only_one = True
 
     # -- one request
@@ -396,6 +404,7 @@ class Agent(trio.abc.AsyncResource):
             raise
         finally:
             if not is_well:
+                self._connections_lost += 1
                 self._stream = None
                 await trio.aclose_forcefully(stream)
 
