@@ -147,6 +147,77 @@ def test_a_write_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path, m
     assert os.listdir(tmp_path) == ["old"]
 
 
+@pytest.fixture
+def belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[Path, int]:
+    """To whom files and directories belong, for `disk`; what is not in it is root's, and so is what runs."""
+    owners: dict[Path, int] = {}
+
+    def owned(path: Path, status: os.stat_result) -> os.stat_result:
+        return os.stat_result((*status[:4], owners.get(path, 0), *status[5:]))
+
+    real = os.stat
+    monkeypatch.setattr(disk.os, "stat", lambda path: owned(Path(path), real(path)))
+    monkeypatch.setattr(
+        disk.os, "fstat", lambda descriptor: owned(tmp_path / "home" / ".ssh" / "keys", real(descriptor))
+    )
+    monkeypatch.setattr(disk.os, "getuid", lambda: owners.get(Path("me"), 0))
+    monkeypatch.setattr(disk, "_home_of", lambda user_id: str(tmp_path / "home") if user_id else "")
+    return owners
+
+
+ALICE, MALLORY = 1234, 1235
+
+
+@pytest.mark.parametrize(
+    ("me", "home", "folder", "file", "problem"),
+    [
+        (0, 0, 0, 0, None),
+        (0, ALICE, ALICE, ALICE, None),
+        (0, ALICE, ALICE, 0, None),
+        (0, 0, 0, ALICE, None),
+        (ALICE, ALICE, ALICE, ALICE, None),
+        (ALICE, 0, ALICE, 0, None),
+        (0, ALICE, ALICE, MALLORY, "home/.ssh: it belongs to the user 1234"),
+        (0, MALLORY, ALICE, ALICE, "home: it belongs to the user 1235"),
+        (0, MALLORY, ALICE, 0, "home: it belongs to the user 1235"),
+        (ALICE, ALICE, ALICE, MALLORY, "keys: it belongs to the user 1235"),
+        (ALICE, ALICE, MALLORY, ALICE, "ssh: it belongs to the user 1235"),
+        (ALICE, MALLORY, 0, 0, "home: it belongs to the user 1235"),
+    ],
+)
+def test_a_list_that_another_user_could_replace_is_refused_where_it_matters(
+    tmp_path: Path, belongs: dict[Path, int], me: int, home: int, folder: int, file: int, problem: str | None
+) -> None:
+    path = tmp_path / "home" / ".ssh" / "keys"
+    path.parent.mkdir(parents=True)
+    path.write_text("line\n")
+    belongs.update({Path("me"): me, path.parent.parent: home, path.parent: folder, path: file})
+    if problem is None:
+        assert read_list_file(path, check_permissions=True) == "line\n"
+        return
+    with pytest.raises(KeyFileException, match=problem):
+        read_list_file(path, check_permissions=True)
+    assert read_list_file(path) == "line\n"
+
+
+@pytest.mark.parametrize(("mode", "is_refused"), [(0o755, False), (0o775, True), (0o707, True), (0o1777, False)])
+def test_a_list_in_a_directory_that_others_may_write_to_is_refused_where_it_matters(
+    tmp_path: Path, mode: int, is_refused: bool
+) -> None:
+    path = tmp_path / "folder" / "keys"
+    path.parent.mkdir()
+    path.write_text("line\n")
+    path.parent.chmod(mode)
+    link = tmp_path / "link"
+    link.symlink_to(path)
+    for name in (path, link):
+        if is_refused:
+            with pytest.raises(KeyFileException, match=rf"folder: permissions 0{mode:o} are too open"):
+                read_list_file(name, check_permissions=True)
+        else:
+            assert read_list_file(name, check_permissions=True) == "line\n"
+
+
 def test_a_list_that_others_may_change_is_refused_where_it_matters(tmp_path: Path) -> None:
     path = tmp_path / "authorized_keys"
     path.write_bytes(b"\xff line\n")

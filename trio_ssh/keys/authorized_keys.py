@@ -151,13 +151,14 @@ class AuthorizedKeys:
 
         Args:
             path: the file.
-            check_permissions: whether a file that others than its owner may write to is refused, as sshd
-                refuses it.
+            check_permissions: whether a file is refused that others than its owner and root may write to, or put
+                another in the place of, as sshd refuses it.  The owner is the user who runs this program, unless that
+                is root.
             authorities, revoked: as for the class.
 
         Raises:
             OSError: there is no such file, or it can't be read.
-            KeyFileException: it has more than 64 MiB, or others may write to it.
+            KeyFileException: it has more than 64 MiB, or is in the hands of others.
         """
         text = read_list_file(path, check_permissions=check_permissions)
         return cls.from_text(text, shown_path(path), authorities=authorities, revoked=revoked)

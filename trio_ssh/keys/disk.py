@@ -153,19 +153,57 @@ def read_list_file(path: FilePath, *, check_permissions: bool = False) -> str:
 
     Args:
         path: the file.
-        check_permissions: whether a file that others may write to is refused, as sshd refuses it
-            (``StrictModes``).
+        check_permissions: whether a file that others may write to, or put another in the place of, is refused, as sshd
+            refuses it (``StrictModes``).
 
     Raises:
         OSError: it can't be read.
-        KeyFileException: it is far too long, or others may write to it.
+        KeyFileException: it is far too long, or in the hands of others.
     """
     data, status = read_file(path, LIST_FILE_BYTES)
+    if check_permissions and sys.platform != "win32":
+        _refuse_in_hands_of_others(path, status)
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _refuse_in_hands_of_others(path: FilePath, status: os.stat_result) -> None:
+    """Refuse a file that others than its owner and root can change, by a way through its directories perhaps.
+
+    The owner is us.  Root reads everybody's files: then it is the one user who has anything of the way.
+    """
+    owner = os.getuid() or status.st_uid
+    _refuse_others(shown_path(path), status, owner)
+    place = os.path.realpath(path)
+    # What lies above a user's home is the system's, as for sshd.
+    while place not in (_home_of(owner), os.path.dirname(place)):
+        place = os.path.dirname(place)
+        status = os.stat(place)
+        owner = owner or status.st_uid
+        _refuse_others(shown_path(place), status, owner)
+
+
+def _refuse_others(name: str, status: os.stat_result, owner: int) -> None:
     mode = stat.S_IMODE(status.st_mode)
-    if check_permissions and sys.platform != "win32" and mode & 0o022:
-        name = shown_path(path)
+    if status.st_uid not in (0, owner):
+        raise KeyFileException(
+            f"{name}: it belongs to the user {status.st_uid}, who can change who may log in. Give it to the user "
+            "whose keys they are, or to root; or read the file with check_permissions=False."
+        )
+    # In a directory like /tmp nobody can put a thing in the place of another's.
+    is_shared = stat.S_ISDIR(status.st_mode) and mode & stat.S_ISVTX
+    if mode & 0o022 and not is_shared:
         raise KeyFileException(
             f"{name}: permissions {mode:04o} are too open: others than you can change who may log in. "
             f"Run `chmod go-w {shlex.quote(name)}`."
         )
-    return data.decode("utf-8", "surrogateescape")
+
+
+def _home_of(user_id: int) -> str:
+    if sys.platform == "win32" or not user_id:
+        return ""
+    import pwd  # noqa: PLC0415 -- it is not everywhere
+
+    try:
+        return os.path.realpath(pwd.getpwuid(user_id).pw_dir)
+    except KeyError:
+        return ""
