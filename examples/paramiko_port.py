@@ -4,7 +4,7 @@ Each comment is the line as it was.  The rest of the difference: a client's task
 there are no timeouts to pass, as `trio.fail_after` goes around anything.
 """
 
-# ruff: noqa: ERA001
+# ruff: noqa: ERA001 -- the comments are code, and have to be
 
 from __future__ import annotations
 

@@ -311,7 +311,7 @@ class Names(trio.abc.HostnameResolver):
         self.asked: list[str] = []
         self._names = {name.replace("_", "."): canonical for name, canonical in names.items()}
 
-    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def] # noqa: A002
+    async def getaddrinfo(self, host, port, family=0, type=0, proto=0, flags=0):  # type: ignore[no-untyped-def] # noqa: A002 -- trio's
         await trio.lowlevel.checkpoint()
         name = host.decode() if isinstance(host, bytes) else host
         self.asked.append(name)

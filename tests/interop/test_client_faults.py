@@ -45,8 +45,9 @@ async def test_whoever_waits_hears_that_sshd_was_killed(own_sshd: Sshd) -> None:
             while True:
                 await uploading.stdin.send_all(bytes(1_000_000))
 
-        # run_process calls it started.
-        async def run(task_status: trio.TaskStatus[trio_ssh.Process]) -> None:  # noqa: ASYNC114, ASYNC128
+        async def run(  # noqa: ASYNC114, ASYNC128 -- run_process calls it started
+            task_status: trio.TaskStatus[trio_ssh.Process],
+        ) -> None:
             await hears("run", functools.partial(client.run_process, "sleep 3600", task_status=task_status))
 
         async with trio.open_nursery() as nursery:

@@ -81,7 +81,7 @@ def test_a_line_may_be_for_some_time() -> None:
 
 def test_a_time_without_a_zone_is_local() -> None:
     read = signers(f'alice valid-after="203001011200" {A}')
-    assert read.signers[0].valid_after == datetime(2030, 1, 1, 12).timestamp()  # noqa: DTZ001
+    assert read.signers[0].valid_after == datetime(2030, 1, 1, 12).timestamp()  # noqa: DTZ001 -- local is meant
 
 
 def test_a_later_line_may_let_what_an_earlier_one_does_not() -> None:

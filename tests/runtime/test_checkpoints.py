@@ -315,7 +315,7 @@ async def test_accepting_what_is_there_is_a_checkpoint() -> None:
         def _handles_sessions(self) -> bool:
             return False
 
-        subsystems = {}  # noqa: RUF012
+        subsystems = {}  # noqa: RUF012 -- a test's class is not shared
 
     server = Accepting()
     async with open_memory_client(server, host_key=HOST_KEY) as client:

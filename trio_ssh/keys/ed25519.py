@@ -106,6 +106,7 @@ class Ed25519Key(PKey):
         return sodium.crypto_sign(data, self._secret)[:64]
 
     def _library_key(self) -> ed25519.Ed25519PrivateKey:
+        # It is wanted where a key is written as PEM, and nowhere else.
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
         return Ed25519PrivateKey.from_private_bytes(self._secret[:32])

@@ -293,7 +293,7 @@ def write_pem(key: PrivateKeyTypes, passphrase: bytes | None, *, is_pkcs8: bool)
     Raises:
         ValueError: the kind has no older format, or the passphrase is too long for one.
     """
-    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import (  # noqa: PLC0415 -- see _load_pem
         BestAvailableEncryption,
         Encoding,
         NoEncryption,
