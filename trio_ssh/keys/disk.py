@@ -173,7 +173,7 @@ def _refuse_in_hands_of_others(path: FilePath, status: os.stat_result) -> None:
     """
     owner = os.getuid() or status.st_uid
     _refuse_others(shown_path(path), status, owner)
-    place = os.path.realpath(path)
+    place = os.path.realpath(os.fsdecode(path))
     # What lies above a user's home is the system's, as for sshd.
     while place not in (_home_of(owner), os.path.dirname(place)):
         place = os.path.dirname(place)
