@@ -161,7 +161,7 @@ def belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[Path, int]:
         disk.os, "fstat", lambda descriptor: owned(tmp_path / "home" / ".ssh" / "keys", real(descriptor))
     )
     monkeypatch.setattr(disk.os, "getuid", lambda: owners.get(Path("me"), 0))
-    monkeypatch.setattr(disk, "_home_of", lambda user_id: str(tmp_path / "home") if user_id else "")
+    monkeypatch.setattr(disk, "_home_of", lambda user_id: tmp_path / "home" if user_id else None)
     return owners
 
 

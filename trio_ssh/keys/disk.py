@@ -11,6 +11,7 @@ import os
 import shlex
 import stat
 import sys
+from pathlib import Path
 from typing import Final
 
 from trio_ssh.errors import KeyFileException
@@ -173,13 +174,14 @@ def _refuse_in_hands_of_others(path: FilePath, status: os.stat_result) -> None:
     """
     owner = os.getuid() or status.st_uid
     _refuse_others(shown_path(path), status, owner)
-    place = os.path.realpath(os.fsdecode(path))
-    # What lies above a user's home is the system's, as for sshd.
-    while place not in (_home_of(owner), os.path.dirname(place)):
-        place = os.path.dirname(place)
-        status = os.stat(place)
-        owner = owner or status.st_uid
-        _refuse_others(shown_path(place), status, owner)
+    home = _home_of(owner)
+    for directory in Path(os.path.realpath(path)).parents:
+        status = os.stat(directory)
+        if not owner and status.st_uid:
+            owner, home = status.st_uid, _home_of(status.st_uid)
+        _refuse_others(shown_path(directory), status, owner)
+        if directory == home:
+            return  # what lies above is the system's, as for sshd
 
 
 def _refuse_others(name: str, status: os.stat_result, owner: int) -> None:
@@ -198,12 +200,12 @@ def _refuse_others(name: str, status: os.stat_result, owner: int) -> None:
         )
 
 
-def _home_of(user_id: int) -> str:
+def _home_of(user_id: int) -> Path | None:
     if sys.platform == "win32" or not user_id:
-        return ""
+        return None
     import pwd  # noqa: PLC0415 -- it is not everywhere
 
     try:
-        return os.path.realpath(pwd.getpwuid(user_id).pw_dir)
+        return Path(os.path.realpath(pwd.getpwuid(user_id).pw_dir))
     except KeyError:
-        return ""
+        return None
