@@ -36,6 +36,7 @@ from trio_ssh.sftp.messages import (
     Extended,
     ExtendedReply,
     Lstat,
+    Mkdir,
     Name,
     Opendir,
     Readdir,
@@ -703,3 +704,28 @@ async def test_every_call_is_a_checkpoint() -> None:
         ):
             with trio.testing.assert_checkpoints():
                 await call()
+
+
+async def test_directories_are_made_however_many_are_missing() -> None:
+    deep = "/" + "/".join("a" * 1500)
+    async with using(MemorySFTPServer()) as sftp:  # type: ignore[arg-type]
+        await sftp.makedirs(deep)
+        assert (await sftp.stat(deep)).is_dir()
+        with pytest.raises(trio_ssh.SFTPFileExists):
+            await sftp.makedirs(deep)
+        await sftp.makedirs(deep, exist_ok=True)
+
+
+async def test_a_server_that_misses_every_parent_is_not_asked_for_ever() -> None:
+    class Forgetful(ScriptedServer):
+        def answer(self, request: AnyRequest) -> Reply:
+            if isinstance(request, Mkdir):
+                is_deep = request.path.count(b"/") > 1
+                return Status(StatusCode.NO_SUCH_FILE, "", "") if is_deep else OK
+            return super().answer(request)
+
+    server = Forgetful()
+    async with using(server) as sftp:
+        with pytest.raises(trio_ssh.SFTPNoSuchFile, match="'/a/b'"):
+            await sftp.makedirs("/a/b/c")
+    assert len(server.asked(Mkdir)) == 4

@@ -781,3 +781,11 @@ async def test_every_call_is_a_checkpoint() -> None:
         for call in calls:
             with trio.testing.assert_checkpoints():
                 await call()
+
+
+async def test_pieces_that_were_read_are_not_remembered() -> None:
+    async with using(ScriptedServer({"f": bytes(100)})) as sftp, await sftp.open("f") as file:
+        for _ in range(100):
+            assert [piece async for piece in file.readv([(0, 10), (95, 10)])] == [bytes(10), bytes(5)]
+        assert len(file._scattered) <= 2
+        assert sftp._link.used_bytes == 0

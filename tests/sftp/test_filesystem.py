@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 import trio_ssh
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, encoded, serving
@@ -22,6 +23,7 @@ from trio_ssh.sftp.messages import (
     Attrs,
     CheckFile,
     CheckFileReply,
+    Close,
     CopyData,
     Data,
     Extended,
@@ -675,3 +677,59 @@ async def test_handles_are_capped(root: Path) -> None:
 
 def test_hidden_names_are_like_no_others() -> None:
     assert directory.HIDDEN.startswith(b".")
+
+
+@pytest.mark.parametrize("offset", [0, 7])
+@pytest.mark.parametrize("is_appending", [True, False])
+@pytest.mark.parametrize("alias", ["file", "soft", "hard"])
+async def test_a_file_is_not_copied_to_its_own_end_for_ever(
+    alias: str, is_appending: bool, offset: int, root: Path
+) -> None:
+    (root / "soft").symlink_to("file")
+    (root / "hard").hardlink_to(root / "file")
+    flags = OpenFlags.WRITE | (OpenFlags.APPEND if is_appending else 0)
+    for length in (0, 2**62):
+        (root / "file").write_bytes(b"content")
+        async with serving(trio_ssh.LocalSFTPServer(root)) as hand:
+            reading, writing = await hand.open("/file", R), await hand.open(f"/{alias}", flags)
+            # It is refused, or ends where the file ended.
+            details = CopyData(reading, 0, length, writing, offset).encode()
+            await hand.reply(await hand.start(Extended("copy-data", details)))
+            await hand.close(writing)
+        assert (root / "file").stat().st_size <= 14
+
+
+async def test_the_default_copy_ends_where_the_file_ended(autojump_clock: trio.testing.MockClock) -> None:
+    server = MemorySFTPServer({"/file": b"content"})
+    async with serving(server) as hand:
+        await hand.do(xattr("hardlink@openssh.com", "/file", "/alias"))
+        reading, writing = await hand.open("/file", R), await hand.open("/alias", OpenFlags.WRITE | OpenFlags.APPEND)
+        await hand.do(Extended("copy-data", CopyData(reading, 0, 0, writing, 0).encode()))
+    assert server.read_bytes("/file") == b"contentcontent"
+
+
+@pytest.mark.parametrize("by", ["write", "copy", "close"])
+async def test_an_upload_of_which_something_is_missing_does_not_appear(
+    by: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    async with serving(trio_ssh.LocalSFTPServer(root, atomic_uploads=True)) as hand:
+        source = await hand.open("/file", R)
+        for path in ("/file", "/new"):
+            handle = await hand.open(path, W)
+            await hand.do(Write(handle, 0, b"the beginning"))
+            with monkeypatch.context() as patch:
+                if by == "write":
+                    patch.setattr(os, "pwritev", fail)
+                    await hand.refusal(Write(handle, 13, b", and the rest"))
+                elif by == "copy":
+                    patch.setattr(directory, "copy_range", fail)
+                    await hand.refusal(Extended("copy-data", CopyData(source, 0, 0, handle, 13).encode()))
+                else:
+                    patch.setattr(os, "replace", fail)
+                    await hand.refusal(Close(handle))
+            await hand.refusal(Close(handle))
+        assert os.listdir(root) == ["file"]
+    assert (root / "file").read_bytes() == b"content"

@@ -129,3 +129,23 @@ async def test_handles_of_any_length_are_given_back_as_they_came(size: int) -> N
         await file.write(bytes(300 * KIB))
     assert not server.handles
     assert len(server.asked(Open)) == 1
+
+
+async def test_a_server_that_goes_on_logging_to_stderr_does_not_stop_itself() -> None:
+    class Loud(ScriptedServer):
+        async def handle(self, process: trio_ssh.ServerProcess) -> int:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.log, process)
+                status = await super().handle(process)
+                nursery.cancel_scope.cancel()
+            return status
+
+        async def log(self, process: trio_ssh.ServerProcess) -> None:
+            while True:
+                await process.stderr.write(b"debug\n" * 5000)
+
+    with trio.fail_after(60):
+        async with using(Loud({"f": bytes(KIB)})) as sftp:
+            window = sftp.get_channel().core.inbound_window.left
+            for _ in range(3 * window // 30_000):
+                assert (await sftp.stat("f")).st_size == KIB

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio_ssh.core.channel import Batch
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.messages import (
     CheckFile,
@@ -32,6 +33,7 @@ from trio_ssh.sftp.messages import (
 )
 from trio_ssh.sftp.order import Job, Parts, Queue, cut
 from trio_ssh.sftp.protocol import OpenFlags
+from trio_ssh.sftp.session import WriteParts
 
 NONE = SFTPAttributes()
 OPENED: dict[bytes, Parts] = {b"h": (b"a", b"b"), b"k": (b"c",)}
@@ -153,3 +155,23 @@ def test_everything_is_served_once_and_what_conflicts_in_order(requests: list[Pa
     for earlier, later in itertools.combinations(range(len(requests)), 2):
         if at_once(requests[earlier], requests[later]) == [0]:
             assert started.index(earlier) < started.index(later)
+
+
+def test_what_is_being_closed_is_remembered_by_its_path() -> None:
+    opened = dict(OPENED)
+    queue = Queue(opened.get)
+    queue.add(Job(0, Close(b"h"), 0))
+    assert queue.take() is not None
+    del opened[b"h"]  # nobody knows the handle any more, and its file is still being closed
+    queue.add(Job(1, Stat(b"a/b"), 0))
+    assert queue.take() is None
+
+
+def test_one_file_by_two_handles_keeps_its_order() -> None:
+    opened: dict[bytes, Parts] = {b"h": (b"a",), b"k": (b"a",), b"other": (b"a", b"b")}
+    queue = Queue(opened.get)
+    for number, request in enumerate(
+        (WriteParts(b"h", 0, Batch()), Read(b"k", 0, 1), Read(b"other", 0, 1), Read(b"k", 1, 1))
+    ):
+        queue.add(Job(number, request, 0))
+    assert [job.number for job in iter(queue.take, None)] == [0, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -13,8 +14,8 @@ import trio.testing
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, door, serving, session
-from trio_ssh.sftp.messages import Attrs, Close, Data, Handle, Open, Opendir, Read, Remove, Stat, Status, Write
-from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits, StatusCode
+from trio_ssh.sftp.messages import Attrs, Close, Data, Handle, Lstat, Open, Opendir, Read, Remove, Stat, Status, Write
+from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags, SFTPLimits, StatusCode
 from trio_ssh.sftp.server import ServerLink
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
@@ -331,3 +332,46 @@ async def test_nothing_is_written_while_the_reader_or_the_writer_is_at_it(monkey
         await hand.write("/g", bytes(MIB))
     assert {is_within for is_within, _ in flushes} == {True, False}
     assert (True, True) not in flushes
+
+
+@pytest.mark.parametrize("limits", [SFTPLimits(requests=1), SFTPLimits(reply_bytes=1)])
+async def test_what_is_answered_at_once_makes_room_for_what_waits(limits: SFTPLimits, tmp_path: Path) -> None:
+    for server in (trio_ssh.LocalSFTPServer(tmp_path, limits=limits), MemorySFTPServer(limits=limits)):
+        async with serving(server) as hand:
+            for _ in range(20):
+                await hand.send(b"".join(bytes(Stat(b"/").frame(number)) for number in range(5)))
+                assert sorted(await order(hand, 5)) == list(range(5))
+
+
+async def test_a_path_is_not_looked_at_while_it_is_being_closed(autojump_clock: trio.testing.MockClock) -> None:
+    server = MemorySFTPServer()
+    server.delay_on("/f", 5, operation="close")
+    async with serving(server) as hand:
+        closing = await hand.start(Close(await hand.open("/f", W)))
+        await trio.testing.wait_all_tasks_blocked()
+        looking = await hand.start(Stat(b"/f"))
+        assert await order(hand, 2) == [closing, looking]
+
+
+async def test_a_file_that_is_opened_twice_is_one_file(autojump_clock: trio.testing.MockClock) -> None:
+    server = MemorySFTPServer({"/f": b"old"})
+    server.delay_on("/f", 5, operation="write")
+    async with serving(server) as hand:
+        one, other = await hand.open("/f", OpenFlags.WRITE), await hand.open("/f", R)
+        writing = await hand.start(Write(one, 0, b"new"))
+        reading = await hand.start(Read(other, 0, 3))
+        assert await hand.next() == (writing, Status(StatusCode.OK, "Success", ""))
+        assert await hand.next() == (reading, Data(b"new"))
+
+
+async def test_an_error_whose_text_is_no_text_is_told_all_the_same() -> None:
+    class Odd(trio_ssh.SFTPServerInterface):
+        async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+            raise OSError(f"{path} \ud83d")
+
+        async def lstat(self, path: str) -> trio_ssh.SFTPAttributes:
+            raise trio_ssh.SFTPError(StatusCode.FAILURE, "\ud83d \udcff")
+
+    async with serving(trio_ssh.SFTPServer(Odd)) as hand:
+        assert (await hand.refusal(Stat(b"\xff"))).text == "\\udcff \\ud83d"
+        assert (await hand.refusal(Lstat(b"x"))).text == "\\ud83d \\udcff"

@@ -6,16 +6,18 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 import trio_ssh
 from tests.sftp.connected import connected, noise
 from tests.sftp.test_local import largest_file, part_of
+from trio_ssh.sftp.local import LocalReader
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
 from trio_ssh.sftp.session import ClientSession, Waiter
 from trio_ssh.sftp.transfer import OVERLAP_BYTES
@@ -662,3 +664,58 @@ async def test_a_small_file_costs_few_requests(tmp_path: Path, monkeypatch: pyte
         asked = 0
         await sftp.put(tmp_path / "file", "/back")
         assert asked == 6, "LSTAT, OPEN; WRITE; CLOSE, STAT; RENAME"
+
+
+async def test_small_pieces_between_holes_stay_what_they_are_until_they_are_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pieces, step, size = 200, 512 * KIB, 360 * KIB
+    local = tmp_path / "file"
+    with local.open("wb") as file:
+        for number in range(pieces):
+            file.seek(number * step)
+            # Some of them are small enough to be copied, some aren't.
+            file.write(bytes([number + 1]) * (size if number % 3 else 64 * KIB))
+    fills = 0
+    fill = LocalReader.fill
+
+    def counted(reader: LocalReader, views: Sequence[memoryview], offset: int) -> tuple[int, int]:
+        nonlocal fills
+        fills += 1
+        return fill(reader, views, offset)
+
+    monkeypatch.setattr(LocalReader, "fill", counted)
+    server = MemorySFTPServer(limits=SFTPLimits(requests=4))
+    happen = server._happen
+    gate = trio.Event()
+
+    async def wait(operation: str, path: str) -> None:
+        await happen(operation, path)
+        if operation == "write":
+            await gate.wait()
+
+    monkeypatch.setattr(server, "_happen", wait)
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(sftp.put, local, "/file")
+        seen = -1
+        # As much is read as ever will be before something is written.
+        while fills != seen:
+            seen = fills
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        assert fills < pieces
+        gate.set()
+    assert server.read_bytes("/file") == local.read_bytes()
+
+
+@pytest.mark.parametrize("operation", ["open", "write", "close"])
+async def test_what_a_file_object_gave_leaves_no_part_wherever_it_is_cancelled(
+    operation: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    server = MemorySFTPServer({"/f": b"old"})
+    server.delay_on("/.f.part", 5, operation=operation)
+    async with connected(server) as sftp:
+        with trio.move_on_after(1) as scope:
+            await sftp.putfo(io.BytesIO(b"x"), "/f")
+        assert scope.cancelled_caught
+        await trio.sleep(10)
+    assert server.files == {"/f": b"old"}

@@ -350,15 +350,25 @@ class LocalFiles(SFTPServerInterface):
         self, source: SFTPHandle, source_offset: int, length: int, target: SFTPHandle, target_offset: int
     ) -> None:
         """Copy in the kernel where it can."""
-        if target.flags & os.O_APPEND:
-            await super().copy_data(source, source_offset, length, target, target_offset)
-            return
         reading, writing = cast("LocalFile", source).descriptor, cast("LocalFile", target).descriptor
         left = length or math.inf
+        status = os.fstat(reading)
+        if os.path.samestat(status, os.fstat(writing)):
+            # What is copied to its end would be copied again, until the disk is full.
+            left = min(left, max(0, status.st_size - source_offset))
         while left:
             self._check_wanted()
             step = int(min(left, STEP_BYTES))
-            copied = copy_range(reading, writing, step, source_offset, target_offset)
+            try:
+                if target.flags & os.O_APPEND:
+                    data = await source.read(source_offset, step)
+                    await target.write(target_offset, data)
+                    copied = len(data)
+                else:
+                    copied = copy_range(reading, writing, step, source_offset, target_offset)
+            except OSError:
+                cast("LocalFile", target).has_failed = True
+                raise
             if not copied:
                 return
             source_offset += copied

@@ -7,6 +7,7 @@ interface whose methods may wait.  A thread runs it for one whose methods never 
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import struct
 import threading
@@ -173,7 +174,8 @@ class Dispatcher:
         self._limits = limits
         self._handles: dict[bytes, _OpenFile | _OpenFolder] = {}
         self._free_handles = threading.BoundedSemaphore(limits.handles)
-        self._last_handle = 0
+        #: Threads take from it.
+        self._numbers = itertools.count(1)
         self._block_bytes = min(limits.block_bytes, limits.packet_bytes - KIB)
         self.extensions: dict[bytes, bytes] = offered_extensions(interface)
         self.buffers: Buffers = Buffers(self._block_bytes)
@@ -253,8 +255,7 @@ class Dispatcher:
         except BaseException:
             self._free_handles.release()
             raise
-        self._last_handle += 1
-        number = self._last_handle.to_bytes(8, "big")
+        number = next(self._numbers).to_bytes(8, "big")
         self._handles[number] = entry
         return Handle(number)
 

@@ -330,7 +330,7 @@ class SFTPFile(trio.abc.AsyncResource):
             for offset, size in chunks
         ]
         scatter = Scatter(self._link, self._handle, pieces, self._name)
-        self._scattered = [other for other in self._scattered if not other.is_closed]
+        self._scattered = [other for other in self._scattered if not other.is_over]
         self._scattered.append(scatter)
         return scatter
 

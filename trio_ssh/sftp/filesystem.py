@@ -202,7 +202,8 @@ class LocalSFTPServer(SFTPServer):
         umask: permissions that nothing gets that is made, such as ``0o077``; None for the process' own.
         follow_symlinks: whether links are followed at all.
         atomic_uploads: whether a file that is written anew appears under its name only when it is closed, whole; until
-            then it has a name that clients don't see. What is broken off leaves nothing behind.
+            then it has a name that clients don't see. What is broken off leaves nothing behind, and where a write has
+            failed, closing does, too.
         max_handles: files and directories that are open at once, of each session; None for ``limits.handles``.
         limits: what one session may make us hold.
 
@@ -248,7 +249,7 @@ class LocalSFTPServer(SFTPServer):
         """
         files = self._make_files(process)
         dispatcher = Dispatcher(files, self._limits)
-        await trio.to_thread.run_sync(run_at_once, files.session_started())
+        await trio.to_thread.run_sync(lambda: run_at_once(files.session_started()))
         link = ThreadLink(process.channel, dispatcher, self._limits, files)
         files.is_over = link.over.is_set
         try:

@@ -6,6 +6,7 @@ refused, and an extension that isn't overridden isn't advertised.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import math
@@ -210,6 +211,11 @@ class SFTPServerInterface:
             length: bytes; 0 for all there are.
         """
         left = length or math.inf
+        with contextlib.suppress(OSError):
+            size = (await source.stat()).st_size
+            if size is not None and size > source_offset:
+                # Two handles may be of one file: what is copied to its end would be copied again, without an end.
+                left = min(left, size - source_offset)
         while left:
             data = await source.read(source_offset, int(min(left, _STEP_BYTES)))
             if not data:

@@ -37,6 +37,9 @@ class LocalFile(SFTPHandle):
         descriptor: its own from now on.
         place, hidden: where it is to appear on closing, and its name until then; None for a file that is there already.
         on_close: told that it is closed.
+
+    Attributes:
+        has_failed: something could not be written.
     """
 
     def __init__(
@@ -55,22 +58,29 @@ class LocalFile(SFTPHandle):
         self._place = place
         self._hidden = hidden
         self._is_read_only = is_read_only
+        self.has_failed: bool = False
 
     async def close(self) -> None:
-        """Close it; an upload appears under its name."""
+        """Close it; an upload appears under its name, unless something of it is missing."""
         descriptor = self.descriptor
         self.descriptor = -1
-        place, self._place = self._place, None
         self._on_close(self)
         try:
             os.close(descriptor)
-        finally:
-            if place is not None:
-                with place:
-                    os.replace(self._hidden, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+            if self._place is not None:
+                if self.has_failed:
+                    raise OSError(errno.EIO, "a write has failed: what had the name before is kept")
+                place = self._place
+                os.replace(self._hidden, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
+        except OSError:
+            self.abandon()
+            raise
+        if self._place is not None:
+            os.close(self._place.folder)
+            self._place = None
 
     def abandon(self) -> None:
-        """The session ends without closing it: an upload was broken off, and its file isn't wanted."""
+        """An upload was broken off, or something of it is missing: its file isn't wanted."""
         place, self._place = self._place, None
         if place is not None:
             with place, contextlib.suppress(OSError):
@@ -91,14 +101,18 @@ class LocalFile(SFTPHandle):
     async def writev(self, offset: int, parts: Sequence[bytearray | memoryview]) -> None:
         """Write all `parts`, as pwritev(2) does until the disk is full."""
         left = [memoryview(part) for part in parts]
-        checked(offset, sum(map(len, left)))
-        while left:
-            written = os.pwritev(self.descriptor, left[:_PARTS], offset)
-            offset += written
-            while left and written >= len(left[0]):
-                written -= len(left.pop(0))
-            if written:
-                left[0] = left[0][written:]
+        try:
+            checked(offset, sum(map(len, left)))
+            while left:
+                written = os.pwritev(self.descriptor, left[:_PARTS], offset)
+                offset += written
+                while left and written >= len(left[0]):
+                    written -= len(left.pop(0))
+                if written:
+                    left[0] = left[0][written:]
+        except OSError:
+            self.has_failed = True
+            raise
 
     async def stat(self) -> SFTPAttributes:
         """Return the file's attributes, as fstat(2)."""

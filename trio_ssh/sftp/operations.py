@@ -349,21 +349,32 @@ class Operations:
         Raises:
             SFTPFileExists: the name is taken.
         """
+        missing: list[RemotePath] = [path]
+        while not await self._is_made(missing[-1], mode, exist_ok=exist_ok or len(missing) > 1):
+            parent = PureSFTPPath(missing[-1]).parent
+            if parent == PureSFTPPath(missing[-1]):
+                break
+            missing.append(parent)
+        else:
+            missing.pop()
+        # Whatever is still missing now, behind its parent, is so for another reason.
+        for number, one in enumerate(reversed(missing), start=1):
+            if not await self._is_made(one, mode, exist_ok=exist_ok or number < len(missing)):
+                raise SFTPNoSuchFile(StatusCode.NO_SUCH_FILE, "its parent is there, and it can't be made", shown(one))
+
+    async def _is_made(self, path: RemotePath, mode: int, *, exist_ok: bool) -> bool:
+        """Make a directory; tell whether it is there now, which it isn't if its parent is missing."""
         try:
             await self.mkdir(path, mode)
-        except (SFTPFileExists, SFTPNoSuchFile) as error:
+        except SFTPNoSuchFile:
+            return False
+        except SFTPFileExists as error:
             failure = error
         else:
-            return
-        if isinstance(failure, SFTPFileExists):
-            if not exist_ok or not (await self.stat(path)).is_dir():
-                raise failure
-            return
-        parent = PureSFTPPath(path).parent
-        if parent == PureSFTPPath(path):
+            return True
+        if not exist_ok or not (await self.stat(path)).is_dir():
             raise failure
-        await self.makedirs(parent, mode, exist_ok=True)
-        await self.makedirs(path, mode, exist_ok=exist_ok)
+        return True
 
     async def rmdir(self, path: RemotePath) -> None:
         """Remove an empty directory.

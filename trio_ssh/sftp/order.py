@@ -16,6 +16,7 @@ import attrs
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.sftp.messages import (
     CheckFile,
+    Close,
     CopyData,
     Extended,
     Fstat,
@@ -97,6 +98,8 @@ class Trail:
             _are_related(self.paths, later.paths)
             or _are_related(self.opened, later.paths)
             or _are_related(self.paths, later.opened)
+            # filexfer-02 s6.1 wants requests on one file in order, also where it was opened twice.
+            or not set(self.opened).isdisjoint(later.opened)
         )
 
 
@@ -183,6 +186,8 @@ class Queue:
             return None
         if not self._running:
             job = self._waiting.popleft()
+            if isinstance(job.request, Close):
+                self._touched(job)  # while it closes, nobody knows any more what it closes
             self._running.append(job)
             return job
         # Sixty reads of one file are one handle and one trail, whatever their number.

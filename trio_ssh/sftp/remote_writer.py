@@ -110,6 +110,8 @@ class RemoteWriter:
         # A link to a link leads where REALPATH says; another round would only meet a server that says otherwise.
         for _ in range(2):
             self.written = remote_part(self.path)
+            # Whoever is cancelled here has asked for a part, and doesn't know whether it is there.
+            self._has_part = True
             round_ = Round(self._link)
             look = round_.add(Lstat(self.path), Attrs)
             opening = round_.add(self._open_request(self.written), Handle)
@@ -122,6 +124,7 @@ class RemoteWriter:
                     self._replaced_mode = attributes.st_mode & 0o777
                 await self._open_at(self.written, handle)
                 return
+            self._has_part = False
             if handle is not None:
                 request_later(self._link, Close(handle.handle), Remove(self.written))
             if attributes.is_dir():

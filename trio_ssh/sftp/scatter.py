@@ -36,6 +36,11 @@ class Scatter(AsyncIterator[bytes]):
         self._conflict = OneAtATime("another task is iterating over these pieces")
         self.is_closed: bool = False
 
+    @property
+    def is_over(self) -> bool:
+        """Tell whether nothing is held, and nothing will be."""
+        return self.is_closed or not (self._blocks or self._unasked)
+
     def _fill(self) -> None:
         has_asked = False
         while self._unasked and not self.is_closed and self._link.failure is None:

@@ -98,6 +98,10 @@ class ServerLink(ABC):
             self._send()
             self._read()
             self._send()
+            # What was answered at once, and sent, leaves room that nobody else will notice.
+            while self._session.arrived and not self._reserved and not self._session.outgoing:
+                self._read()
+                self._send()
         except RemoteProtocolError as error:
             self.failure = error
             self.stop()

@@ -45,7 +45,7 @@ def status_of(error: OSError | EOFError) -> Status:
     if isinstance(error, EOFError):
         return END_OF_FILE
     if isinstance(error, SFTPError):
-        return Status(error.code, error.text[:_TEXT_BYTES], "")
+        return Status(error.code, _spelled(error.text[:_TEXT_BYTES]), "")
     code = CODES.get(error.errno or 0, StatusCode.FAILURE)
     if error.errno is None:
         # Raised with a text alone, as `OSError("quota exceeded")`, or with its type alone.
@@ -53,7 +53,16 @@ def status_of(error: OSError | EOFError) -> Status:
         text = str(error)
     else:
         text = error.strerror or os.strerror(error.errno)
-    return Status(code, text[:_TEXT_BYTES] or "Failure", "")
+    return Status(code, _spelled(text[:_TEXT_BYTES]) or "Failure", "")
+
+
+def _spelled(text: str) -> str:
+    """Return a text that UTF-8 can spell: an interface's exception may say anything, and is to be heard."""
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text
 
 
 _KINDS: Final = (

@@ -14,6 +14,7 @@ import errno
 import hashlib
 import inspect
 import os
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
 
@@ -325,25 +326,35 @@ class _Ring:
         self.step: int = head + block
         self.blocks: int = max(1, min(_BUFFER_BYTES, size + 1) // block)
         self.bytes: int = self.blocks * block
-        self._buffers: list[memoryview] = []
-        self._next = 0
+        #: Buffers, the one that was used longest ago first; and how many bytes had been written when each was used up.
+        self._used: deque[tuple[memoryview, int]] = deque()
+        self._free: memoryview | None = None
+        self._written = 0
 
-    def take(self) -> memoryview:
-        """Return the buffer that was used longest ago."""
-        if len(self._buffers) < _BUFFERS:
-            self._buffers.append(memoryview(bytearray(self.blocks * self.step)))
-            return self._buffers[-1]
-        self._next = (self._next + 1) % _BUFFERS
-        return self._buffers[self._next - 1]
+    def take(self) -> tuple[memoryview, int]:
+        """Return a buffer, and how many bytes may be unacknowledged when it is filled.
 
-    @property
-    def under_way(self) -> int:
-        """Bytes that may be unacknowledged when a buffer is used again.
-
-        WRITEs are sent in order, and so a buffer's worth of acknowledged bytes is proof that the oldest buffer, or what
-        was sent after it, has been sent.
+        WRITEs are sent in order, whatever the order of their replies, and so as many acknowledged bytes as had been
+        written when the buffer was used up are proof that all of it has been sent.  A buffer may hold little: a file of
+        many holes comes in small pieces, and six of them are used up long before the first has left.
         """
-        return self.bytes * (_BUFFERS - 1)
+        if self._free is not None or len(self._used) < _BUFFERS:
+            buffer, self._free = self._free or memoryview(bytearray(self.blocks * self.step)), None
+            return buffer, self.bytes * _BUFFERS
+        buffer, mark = self._used.popleft()
+        return buffer, self._written - mark
+
+    def used(self, buffer: memoryview, size: int, *, is_free: bool) -> None:
+        """So many bytes of a buffer were written.
+
+        Args:
+            is_free: they were copied, and so it can be used again at once.
+        """
+        self._written += size
+        if is_free:
+            self._free = buffer
+        else:
+            self._used.append((buffer, self._written))
 
     def spaces(self, buffer: memoryview) -> list[memoryview]:
         """Return where the data goes."""
@@ -365,12 +376,15 @@ async def send(
     ring = _Ring(writer.head_size, link.write_bytes, max(0, size - offset))
     try:
         while True:
-            buffer = ring.take()
-            await writer.wait_below(ring.under_way)
+            buffer, under_way = ring.take()
+            await writer.wait_below(under_way)
             offset, got = await trio.to_thread.run_sync(source.fill, ring.spaces(buffer), offset)
             if not got:
                 break
-            await _send_buffer(writer, ring, buffer, offset, got)
+            # Small pieces are worth a copy: else six of them, with little in them, would be all that is under way.
+            is_copied = got < ring.bytes // _BUFFERS
+            await _send_buffer(writer, ring, buffer, offset, got, is_copied=is_copied)
+            ring.used(buffer, got, is_free=is_copied)
             offset += got
             if offset > writer.under_way:
                 await progress.tell(offset - writer.under_way, size)
@@ -382,11 +396,14 @@ async def send(
     return offset
 
 
-async def _send_buffer(writer: WritePipeline, ring: _Ring, buffer: memoryview, offset: int, got: int) -> None:
+async def _send_buffer(
+    writer: WritePipeline, ring: _Ring, buffer: memoryview, offset: int, got: int, *, is_copied: bool
+) -> None:
     for start in range(0, len(buffer), ring.step):
         part = min(got, ring.block)
         await writer.wait_room(part)
-        writer.write(buffer[start : start + ring.head + part], offset)
+        packet = buffer[start : start + ring.head + part]
+        writer.write(memoryview(bytearray(packet)) if is_copied else packet, offset)
         offset += part
         got -= part
         if not got:
