@@ -101,6 +101,7 @@ def test_an_option_says_what_a_login_may_do(options: str, expected: dict[str, An
         'from="a",from="b"',
         'principals="a",principals="b"',
         'from="10.0.0.1/8"',
+        'from="10.0.0.1,"',
         'from="10.0.0.0/33"',
         'from="!10.0.0.1/8"',
         f'from="{"x" * 1024}"',

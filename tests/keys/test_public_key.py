@@ -155,6 +155,7 @@ def test_a_comment_stays_on_its_line() -> None:
         (LINE[:-3], "not base64"),
         ("ssh-ed25519 Ä", "not base64"),
         ("ssh-ed25519 AAA=AAAA", "not base64"),
+        (LINE + "=", "not base64"),
         (LINE.replace("ssh-ed25519", "ssh-rsa"), "the line says ssh-rsa, but the key is of the type ssh-ed25519"),
         (LINE.replace("ssh-ed25519", "\x1b[31m"), r"the line says \\x1b\[31m, but"),
         ("-----BEGIN OPENSSH PRIVATE KEY-----", "this is a private key"),

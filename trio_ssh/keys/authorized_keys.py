@@ -304,6 +304,8 @@ class _Read:
     def read_from(self, value: str) -> None:
         entries = tuple(value.split(","))
         for entry in entries:
+            if not entry.removeprefix("!"):
+                raise KeyFileException("from has a comma too many")  # sshd lets nobody in by it either
             if len(entry) > LONGEST:
                 raise KeyFileException(f"an entry of from has more than {LONGEST} characters")
             try:

@@ -212,9 +212,12 @@ def decode_blob(encoded: str) -> bytes:
         RemoteProtocolError: it is not base64.
     """
     try:
-        return binascii.a2b_base64(encoded, strict_mode=True)
+        blob = binascii.a2b_base64(encoded, strict_mode=True)
     except ValueError:  # binascii.Error, or text that isn't ASCII
         raise RemoteProtocolError("it is not base64") from None
+    if len(encoded) % 4:  # padding that nothing wants, which the library passes over
+        raise RemoteProtocolError("it is not base64")
+    return blob
 
 
 def load_public_key_line(text: str) -> tuple[PublicKey, str]:
