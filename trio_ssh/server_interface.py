@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Final
+from typing import Final, cast
 
 import trio
 
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
-from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer
+from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, Subsystem
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.server_authentication import ServerAuthentication
 from trio_ssh.server_restrictions import (
@@ -184,6 +184,10 @@ class ServerInterface(ServerAuthentication):
     async def handle_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
         """Serve a channel that is no session; `destination` is that of a ``direct-tcpip`` channel."""
         await channel.aclose()
+
+    def add_subsystem(self, name: str, make: Callable[[], Subsystem]) -> None:
+        """Add to `subsystems`, of this connection alone: see `Transport.set_subsystem_handler`."""
+        self.subsystems = {**self.subsystems, name: cast("Callable[[], SubsystemHandler]", make)}
 
     def handler_failed(self, error: Exception) -> None:
         """Take note that one of the handlers above raised `error`, which was logged and ended its channel alone."""

@@ -12,12 +12,13 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY
+from tests.runtime.helpers import HOST_KEY, OpenDoor
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, door, serving, session
+from trio_ssh.errors import LocalProtocolError
 from trio_ssh.sftp.messages import Attrs, Close, Data, Handle, Lstat, Open, Opendir, Read, Remove, Stat, Status, Write
 from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags, SFTPLimits, StatusCode
 from trio_ssh.sftp.server import ServerLink
-from trio_ssh.testing import MemorySFTPServer, open_memory_client
+from trio_ssh.testing import MemorySFTPServer, memory_pair, open_memory_client
 
 
 class Slow(trio_ssh.SFTPServerInterface):
@@ -375,3 +376,26 @@ async def test_an_error_whose_text_is_no_text_is_told_all_the_same() -> None:
     async with serving(trio_ssh.SFTPServer(Odd)) as hand:
         assert (await hand.refusal(Stat(b"\xff"))).text == "\\udcff \\ud83d"
         assert (await hand.refusal(Lstat(b"x"))).text == "\\ud83d \\udcff"
+
+
+async def test_a_transport_serves_what_it_is_told_to() -> None:
+    ours, theirs = memory_pair()
+    server = MemorySFTPServer({"/f": b"content"})
+    async with trio_ssh.Transport(ours) as client, trio_ssh.Transport(theirs) as transport:
+        transport.add_server_key(HOST_KEY)
+        transport.set_subsystem_handler("sftp", lambda: server)
+        interface = OpenDoor()
+        interface.transport = transport
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(transport.start_server, interface)
+            await client.start_client(check_host_key=lambda key: None)
+        await client.auth_none("alice")
+        async with await trio_ssh.SFTPClient.from_transport(client) as sftp:
+            assert (await sftp.stat("/f")).st_size == 7
+        with pytest.raises(trio_ssh.RequestRefused):
+            await (await client.open_session()).invoke_subsystem("later")
+        transport.set_subsystem_handler("later", MemorySFTPServer)
+        await (await client.open_session()).invoke_subsystem("later")
+        assert not OpenDoor.subsystems
+        with pytest.raises(LocalProtocolError):
+            client.set_subsystem_handler("sftp", MemorySFTPServer)

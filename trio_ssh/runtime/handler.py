@@ -7,10 +7,12 @@ do; a server's is `ServerInterface`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
 
 import attrs
 
 from trio_ssh.core.questions import Question
+from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.waiting import MaybeAwaitable
 from trio_ssh.wire.numbers import OpenFailureReason
@@ -37,6 +39,14 @@ REFUSED = Answer(False)
 GRANTED = Answer(True)
 
 
+class Subsystem(Protocol):
+    """Serves one subsystem of one session: a `SubsystemHandler`, or anything like it."""
+
+    async def handle(self, process: Any) -> int | None:
+        """Serve it, and return the exit status."""
+        ...
+
+
 class PeerHandler:
     """Refuses whatever the peer asks.
 
@@ -61,6 +71,10 @@ class PeerHandler:
     def global_requested(self, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Decide about a request that concerns no channel."""
         return REFUSED
+
+    def add_subsystem(self, name: str, make: Callable[[], Subsystem]) -> None:
+        """Server: serve a subsystem, besides those that are served anyway."""
+        raise LocalProtocolError("only a server that is a ServerInterface serves subsystems")
 
     def logged_in(self) -> None:
         """Server: a user is logged in, and the client is about to hear it.  Mustn't raise."""

@@ -62,7 +62,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.explain import Explanation, explain
-from trio_ssh.runtime.handler import PeerHandler
+from trio_ssh.runtime.handler import PeerHandler, Subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
@@ -140,6 +140,7 @@ class Transport(ClientAuthentication):
         self._host_keys: list[PKey] = []
         self._certificates: list[Certificate] = []
         self._handler: PeerHandler = PeerHandler()
+        self._subsystems: dict[str, Callable[[], Subsystem]] = {}
         self._block = Block()
         self._nursery = nursery
         self._running: Engine | None = None
@@ -296,6 +297,19 @@ class Transport(ClientAuthentication):
         """Seal a global request that wants no reply; it leaves with whatever is said next."""
         self._engine.core.mux.global_request(name, details, wants_reply=False)
 
+    def set_subsystem_handler(self, name: str, make: Callable[[], Subsystem]) -> None:
+        """Serve a subsystem on this connection, besides those in ``ServerInterface.subsystems``.
+
+        Args:
+            make: called for each session that asks for it: a `SubsystemHandler` subclass, or any function that returns
+                a handler, such as ``lambda: LocalSFTPServer("/srv")``.
+
+        Call it before `start_server`, or sessions that came first don't have it.
+        """
+        self._subsystems[name] = make
+        if self._running is not None:
+            self._handler.add_subsystem(name, make)
+
     async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
         """Read a server's groups for group exchange, or else the system's; return whether there are any.
 
@@ -340,7 +354,7 @@ class Transport(ClientAuthentication):
 
         Args:
             check_host_key: called with the server's key, once it has proven to own it; sync or async.  It raises to
-                refuse.
+                refuse; to return anything but None refuses too.
             handler: what to do when the server opens channels or makes requests; the default refuses.
 
         Raises:
@@ -372,6 +386,8 @@ class Transport(ClientAuthentication):
             As `start_client`.
         """
         self._handler = server
+        for name, make in self._subsystems.items():
+            server.add_subsystem(name, make)
         self._start(Role.SERVER)
         try:
             await self._handshake.converse(self._engine, _is_first_exchange)
