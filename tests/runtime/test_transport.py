@@ -157,6 +157,24 @@ async def test_what_a_host_key_check_raises_comes_out_and_is_not_taken_for_our_b
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("decision", [False, True, 0])
+async def test_a_check_of_the_host_key_that_returns_what_it_found_has_refused(is_async: bool, decision: object) -> None:
+    async def compare_slowly(key: trio_ssh.PublicKey) -> object:
+        await trio.lowlevel.checkpoint()
+        return decision
+
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, trio_ssh.ServerInterface(), host_keys=[HOST_KEY]))
+        async with trio_ssh.Transport(ours) as transport:
+            with pytest.raises(TypeError, match=f"returned {decision}: the key is refused"):
+                await transport.start_client(
+                    check_host_key=compare_slowly if is_async else lambda key: decision  # type: ignore[arg-type, return-value]
+                )
+            assert not transport.is_active()
+
+
 async def test_what_a_prompt_handler_raises_comes_out() -> None:
     def fail(title: str, instructions: str, prompts: object) -> list[str]:
         raise Mine

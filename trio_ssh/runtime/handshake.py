@@ -108,9 +108,15 @@ async def _answer(
                 raise LocalProtocolError("a host key came where none was due")
             check: object = check_host_key
             if certificate is not None and isinstance(check, ChecksCertificates):
-                await resolved(check.check_certificate(certificate))
+                decision: object = await resolved(check.check_certificate(certificate))
             else:
-                await resolved(check_host_key(key))
+                decision = await resolved(check_host_key(key))
+            # A check that compares, and returns what came of it, would let everybody through.
+            if decision is not None:
+                raise TypeError(
+                    f"the check of the host key returned {decision!r}: the key is refused. To accept it return "
+                    "nothing, to refuse it raise."
+                )
             return None
         case SignatureWanted(key, data, algorithm):
             try:
