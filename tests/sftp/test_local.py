@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from trio_ssh.sftp import local
 from trio_ssh.sftp.local import Finish, LocalReader, LocalWriter, is_zero, part_name, write_parts
 from trio_ssh.sftp.local_tree import LocalScan, LocalTree, NewFile
+from trio_ssh.sftp.protocol import KIB, MIB
 
 
 def writer(path: Path, *, atomic: bool = True, resume: bool = False, mode: int = 0o666) -> LocalWriter:
@@ -435,3 +436,18 @@ def test_a_scan_that_follows_links_tells_of_those_that_lead_nowhere(tmp_path: Pa
     [entry] = scan.next_entries(100) or []
     scan.close()
     assert isinstance(entry.error, FileNotFoundError)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_holes_are_passed_over_only_where_asked(wanted: bool, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with path.open("wb") as file:
+        file.truncate(2 * MIB)
+    reader = LocalReader(os.fsencode(path), sparse=wanted)
+    reader.open()
+    try:
+        assert reader.has_holes is wanted
+        at, got = reader.fill([memoryview(bytearray(KIB))], 0)
+        assert (at, got) == ((2 * MIB, 0) if wanted else (0, KIB))
+    finally:
+        reader.close()

@@ -375,8 +375,9 @@ class LocalReader:
                 raise OSError(errno.EISDIR, "Is a directory, which recurse=True puts as a whole")
             self._is_regular = stat.S_ISREG(status.st_mode)
             # Fewer blocks than bytes: there are holes, or it is compressed, which costs two calls for nothing.
-            self._sparse = self._sparse and self._is_regular and 0 < status.st_blocks * 512 < status.st_size
-            self._sparse |= self._is_regular and status.st_blocks == 0 and status.st_size >= MIB
+            # None at all: a hole, unless it is so small that some file systems keep it beside its name.
+            has_holes = status.st_blocks * 512 < status.st_size and (status.st_blocks > 0 or status.st_size >= MIB)
+            self._sparse = self._sparse and self._is_regular and has_holes
 
     def fill(self, views: Sequence[memoryview], offset: int) -> tuple[int, int]:
         """Read the next bytes into `views`, one behind the other.
