@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from pathlib import Path
 from typing import Final
@@ -12,7 +13,7 @@ from tests.keys.samples import load, string
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.ed25519 import Ed25519Key
-from trio_ssh.keys.krl import KRL_BYTES, KeyRevocationList
+from trio_ssh.keys.krl import KRL_BYTES, KeyRevocationList, _Serials
 from trio_ssh.wire.message import Message
 
 AUTHORITY: Final = Ed25519Key(bytes(range(32)))
@@ -25,6 +26,9 @@ def certified(serial: int = 0, key_id: str = "laptop", authority: Ed25519Key = A
     return Certificate.issue_for_user(
         authority, KEY, key_id=key_id, principals=["alice"], valid_before=Certificate.FOREVER, serial=serial
     )
+
+
+certified_once = functools.cache(certified)
 
 
 def again(revoked: KeyRevocationList) -> KeyRevocationList:
@@ -127,6 +131,19 @@ def test_ranges_in_any_order_revoke_what_they_hold(ranges: list[list[int]]) -> N
     held = {serial for first, last in ranges for serial in range(first, last + 1)}
     read = again(revoked)._certified
     assert {serial for serial in range(42) if read and serial in read[b""].serials} == held
+
+
+@given(strategies.lists(small, max_size=12))
+def test_numbers_in_any_order_are_those_that_they_are(serials: list[int]) -> None:
+    read = KeyRevocationList.from_bytes(krl(about(section(0x20, numbers(*serials)))))
+    assert {serial for serial in range(42) if read.is_revoked(certified_once(serial))} == set(serials)
+
+
+def test_a_list_is_put_in_order_by_who_reads_it_and_not_by_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes seconds where there are millions of numbers, and who asks may be an event loop."""
+    read = KeyRevocationList.from_bytes(krl(about(section(0x20, numbers(7, 3, 5)))))
+    monkeypatch.setattr(_Serials, "settle", lambda self: pytest.fail("it was not in order"))
+    assert [read.is_revoked(certified_once(serial)) for serial in (3, 4, 5, 6, 7)] == [True, False, True, False, True]
 
 
 def test_the_largest_numbers_are_numbers() -> None:
