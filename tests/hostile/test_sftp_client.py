@@ -30,6 +30,7 @@ from trio_ssh.sftp.messages import (
     Handle,
     Lstat,
     Name,
+    NamedFile,
     Packet,
     Read,
     Readdir,
@@ -210,6 +211,22 @@ async def test_a_listing_without_end_ends() -> None:
         await pause()
         assert not server.handles
         assert len(server.asked(Readdir)) < 1000 // 64 + 8
+
+
+@pytest.mark.parametrize("where", ["filename", "longname", "extended"])
+async def test_a_listing_of_much_about_little_ends(where: str) -> None:
+    attributes = trio_ssh.SFTPAttributes()
+    if where == "extended":
+        attributes.extended = {b"%d" % number: b"" for number in range(1000)}
+    long = b"x" * 4000
+    name = NamedFile(long if where == "filename" else b"x", long if where == "longname" else b"", attributes)
+    server = Answering(Readdir, Name((name,) * 10))
+    async with using(server, limits=SFTPLimits(listing_bytes=1_000_000)) as sftp:
+        with pytest.raises(RemoteProtocolError, match="1000000 bytes"):
+            await sftp.listdir("/")
+        await pause()
+        assert not server.handles
+    assert len(server.asked(Readdir)) < 40
 
 
 @pytest.mark.parametrize("names", [(), (b".", b".."), (b".",)])

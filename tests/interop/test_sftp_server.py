@@ -325,6 +325,36 @@ async def test_psftp_works_by_a_batch(site: Site) -> None:
     assert (site.served / "d" / "b").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(not os.access("/dev/fuse", os.R_OK | os.W_OK), reason="this machine mounts nothing by FUSE")
+async def test_sshfs_is_a_file_system(site: Site) -> None:
+    tree, mounted = site.local / "tree", site.local / "mounted"
+    tree.mkdir()
+    mounted.mkdir()
+    fill(tree)
+    command = " ".join(site.ssh.command())
+    await site.run("sshfs", "-o", f"ssh_command={command},dir_cache=no", "alice@server:/", str(mounted))
+    try:
+        await site.run("cp", "-a", "tree", "mounted/there")
+        assert digests(site.served / "there") == digests(tree)
+        await site.run("diff", "-r", "tree", "mounted/there")
+        # Random access, appending, cutting, replacing by a rename, and links.
+        await site.run("dd", "if=/dev/zero", "of=mounted/there/size 1", "bs=1", "count=3", "seek=70000", "conv=notrunc")
+        assert (site.served / "there" / "size 1").stat().st_size == 70_003
+        await site.run("sh", "-c", "printf more >> 'mounted/there/size 0'; truncate -s 10 'mounted/there/size 1'")
+        assert (site.served / "there" / "size 0").read_bytes() == b"more"
+        assert (site.served / "there" / "size 1").stat().st_size == 10
+        await site.run("mv", "mounted/there/size 0", "mounted/there/size 1")
+        assert (site.served / "there" / "size 1").read_bytes() == b"more"
+        await site.run("ln", "-s", "there/size 1", "mounted/link")
+        assert os.readlink(site.served / "link") == "there/size 1"
+        await site.run("cat", "mounted/link")
+        await site.run("rm", "-r", "mounted/there", "mounted/link")
+        assert os.listdir(site.served) == []
+    finally:
+        with trio.CancelScope(shield=True):
+            await site.run("fusermount3", "-u", str(mounted))
+
+
 async def test_paramiko_does_all_that_it_can(site: Site) -> None:
     content = os.urandom(1_000_000)
     (site.local / "a").write_bytes(content)

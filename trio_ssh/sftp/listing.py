@@ -26,6 +26,9 @@ _MOST_AHEAD: Final = 4
 #: Replies without a name that one listing may bring.
 _EMPTY_REPLIES: Final = 64
 
+#: What a pair of extended attributes costs besides its text.
+_PAIR_BYTES: Final = 100
+
 E = TypeVar("E")
 
 
@@ -40,6 +43,15 @@ def checked_name(name: bytes, longest: int) -> bytes:
     if len(name) > longest:
         raise RemoteProtocolError(f"the server lists a file whose name has {len(name)} bytes")
     return name
+
+
+def _size(entry: NamedFile) -> int:
+    """Return about how many bytes an entry holds."""
+    size = len(entry.filename) + len(entry.longname)
+    if entry.attributes.extended:
+        # Eight bytes of a reply become a hundred in a dictionary.
+        size += sum(_PAIR_BYTES + len(name) + len(data) for name, data in entry.attributes.extended.items())
+    return size
 
 
 def as_attributes(entry: NamedFile) -> SFTPAttributes:
@@ -67,6 +79,7 @@ class DirectoryReader:
         self._ahead = _FIRST_AHEAD
         self._under_way = 0
         self._names_left = link.limits.listing_names
+        self._bytes_left = link.limits.listing_bytes
         self._empty_left = _EMPTY_REPLIES
         self._is_ended = False
         self._is_closed = False
@@ -151,8 +164,11 @@ class DirectoryReader:
         # Neither a reply without names nor one that repeats what was listed brings the end nearer.
         self._empty_left -= not names
         self._names_left -= len(names)
+        self._bytes_left -= sum(map(_size, names))
         if self._names_left < 0 or self._empty_left < 0:
             raise RemoteProtocolError(f"a listing that does not end: more than {limits.listing_names} names, or none")
+        if self._bytes_left < 0:
+            raise RemoteProtocolError(f"a listing that does not end: more than {limits.listing_bytes} bytes of names")
         return [
             entry
             for entry in names

@@ -115,8 +115,9 @@ class SFTPLimits:
     #: Extensions in a VERSION, and entries in one NAME.
     extension_count: int = 256
     name_count: int = 16 * KIB
-    #: Names in one listing, and directories below each other in a tree.
+    #: Names in one listing, and bytes of all that is said of them; and directories below each other in a tree.
     listing_names: int = 4 * MIB
+    listing_bytes: int = 1024 * MIB
     depth: int = 64
 
     #: Server: open handles, requests under way, and replies, in bytes, that the client has not taken.
