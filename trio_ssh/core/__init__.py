@@ -13,6 +13,7 @@
 ``phases``          which message may arrive when
 ``auth_client``     authentication, asking
 ``gssapi``          authentication by GSS-API, both sides
+``gss_exchange``    the key exchange in which GSS-API signs
 ``auth_server``     authentication, deciding
 ``window``          flow control
 ``channel``         one channel: its two halves and its two windows

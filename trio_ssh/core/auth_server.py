@@ -18,7 +18,7 @@ from trio_ssh.core.auth_client import (
     signed_data,
 )
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
-from trio_ssh.core.gssapi import gssapi_as_server
+from trio_ssh.core.gssapi import GssContext, gssapi_as_server, keyex_as_server
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import (
     AllowedAuths,
@@ -96,16 +96,22 @@ class _Session:
     algorithms: tuple[str, ...]
     limits: Limits
     host_key: bytes
+    gss_context: GssContext | None
 
 
 def authenticate_as_server(
-    session_id: bytes, algorithms: tuple[str, ...], limits: Limits, host_key: bytes = b""
+    session_id: bytes,
+    algorithms: tuple[str, ...],
+    limits: Limits,
+    host_key: bytes = b"",
+    gss_context: GssContext | None = None,
 ) -> Dialog[str]:
     """Run authentication to its success.
 
     Args:
         algorithms: public-key signature algorithms that are accepted, of certified keys too.
         host_key: the key that we have shown, for signatures that are bound to it.
+        gss_context: of the first key exchange, if that was by GSS-API.
 
     Returns:
         The user's name.
@@ -120,7 +126,7 @@ def authenticate_as_server(
             DisconnectReason.SERVICE_NOT_AVAILABLE,
         )
     yield from send(ServiceAccept(USERAUTH))
-    session = _Session(session_id, algorithms, limits, host_key)
+    session = _Session(session_id, algorithms, limits, host_key, gss_context)
     username: str | None = None
     failures = 0
     pending: UserauthRequest | None = None
@@ -183,6 +189,8 @@ def _attempt(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
         case "gssapi-with-mic":
             ended = yield from gssapi_as_server(request, session.session_id)
             return _Outcome(ended.result, next_request=ended.next_request)
+        case "gssapi-keyex":
+            return _Outcome((yield from keyex_as_server(request, session.session_id, session.gss_context)))
         case _:
             return _Outcome(FAILED)
 

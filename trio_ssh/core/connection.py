@@ -28,6 +28,7 @@ from trio_ssh.core.events import (
     LoggedIn,
     PongArrived,
 )
+from trio_ssh.core.gssapi import GssContext
 from trio_ssh.core.identification import Identification, our_version_line
 from trio_ssh.core.inbound import Inbound
 from trio_ssh.core.keying import Keying
@@ -76,6 +77,7 @@ class Options:
         certificates: of some of them.
         moduli: a server's groups for the key exchange of RFC 4419.
         signature_algorithms: public-key algorithms that a server accepts from users.
+        new_gss_context: makes a context for each key exchange by GSS-API; None to offer none.
     """
 
     random_bytes: Callable[[int], bytes]
@@ -87,6 +89,7 @@ class Options:
     certificates: tuple[Certificate, ...] = ()
     moduli: Moduli = NO_MODULI
     signature_algorithms: tuple[str, ...] = _ALGORITHMS.pubkeys
+    new_gss_context: Callable[[], GssContext] | None = None
 
 
 class Connection:
@@ -117,6 +120,7 @@ class Connection:
             host_keys=options.host_keys,
             certificates=options.certificates,
             moduli=options.moduli,
+            new_gss_context=options.new_gss_context,
             limits=options.limits,
             random_bytes=options.random_bytes,
             inbound=self._inbound,
@@ -393,6 +397,7 @@ class Connection:
                     self.options.signature_algorithms,
                     self.options.limits,
                     self.keying.host_key_shown,
+                    self.keying.gss_context,
                 )
                 self._auth = Conversation(dialog, self._send, self._ask_auth, self._logged_in)
                 self._auth.start()

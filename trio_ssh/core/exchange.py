@@ -100,20 +100,23 @@ class SharedSecret:
     """What an exchange yields: K as it is hashed, H, the hash's name, the host key that signed H, and how it did.
 
     Attributes:
+        host_key: None where the server showed none, and GSS-API vouches for it.
+        signature: empty where GSS-API signed.
         certificate: what was shown of the host key, and hashed in its place.
     """
 
     encoded: bytes = attrs.field(repr=False)
     digest: bytes = attrs.field(repr=False)
     hash_name: str
-    host_key: PublicKey
+    host_key: PublicKey | None
     signature: bytes = attrs.field(default=b"", repr=False)
     certificate: Certificate | None = None
 
     @property
     def shown(self) -> bytes:
         """What the server has shown: the blob of its certificate, or else of its key."""
-        return self.host_key.blob if self.certificate is None else self.certificate.blob
+        shown = self.host_key if self.certificate is None else self.certificate
+        return b"" if shown is None else shown.blob
 
 
 @attrs.frozen
@@ -191,11 +194,11 @@ def agree_as_client(
     agreement = algorithm.new_client()
     yield from send(KexEcdhInit(agreement.our_share))
     reply = yield from expect(KexEcdhReply)
-    host_key, certificate = _read_host_key(reply.host_key, negotiated)
+    host_key, certificate = read_host_key(reply.host_key, negotiated)
     encoded_secret = agreement.finish(reply.share)
     digest = transcript.digest(algorithm.hash_name, reply.host_key, agreement.our_share, reply.share, encoded_secret)
     secret = SharedSecret(encoded_secret, digest, algorithm.hash_name, host_key, reply.signature, certificate)
-    yield from _believe(secret, negotiated, known_key)
+    yield from _believe(secret, host_key, negotiated, known_key)
     return secret
 
 
@@ -237,13 +240,13 @@ def _agree_in_their_group(
     agreement = new_agreement(group)
     yield from send(KexDhGexInit(agreement.our_value))
     reply = yield from expect(KexDhGexReply)
-    host_key, certificate = _read_host_key(reply.host_key, negotiated)
+    host_key, certificate = read_host_key(reply.host_key, negotiated)
     encoded_secret = agreement.secret(reply.f)
     digest = transcript.digest_in_group(
         hash_name, reply.host_key, request, offered, agreement.our_value, reply.f, encoded_secret
     )
     secret = SharedSecret(encoded_secret, digest, hash_name, host_key, reply.signature, certificate)
-    yield from _believe(secret, negotiated, known_key)
+    yield from _believe(secret, host_key, negotiated, known_key)
     return secret
 
 
@@ -265,7 +268,7 @@ def _agree_in_our_group(
     return identity.secret(encoded_secret, digest, hash_name, signature)
 
 
-def _read_host_key(blob: bytes, negotiated: Negotiated) -> tuple[PublicKey, Certificate | None]:
+def read_host_key(blob: bytes, negotiated: Negotiated) -> tuple[PublicKey, Certificate | None]:
     """Read a host's key, which can do what was agreed on, and its certificate, if that is what was."""
     if is_certificate_algorithm(negotiated.host_key_algorithm):
         certificate = Certificate.from_blob(blob)
@@ -280,13 +283,15 @@ def _read_host_key(blob: bytes, negotiated: Negotiated) -> tuple[PublicKey, Cert
     return host_key, None
 
 
-def _believe(secret: SharedSecret, negotiated: Negotiated, known_key: PublicKey | None) -> Dialog[None]:
+def _believe(
+    secret: SharedSecret, host_key: PublicKey, negotiated: Negotiated, known_key: PublicKey | None
+) -> Dialog[None]:
     """Go on if the host's key has signed this exchange, and is the host's."""
     # Verify before asking.  A policy that stores first-seen keys must never see a key whose owner has not signed.
-    secret.host_key.verify(secret.digest, secret.signature, plain_algorithm(negotiated.host_key_algorithm))
+    host_key.verify(secret.digest, secret.signature, plain_algorithm(negotiated.host_key_algorithm))
     if known_key is None:
-        yield from ask(HostKeyOffered(secret.host_key, secret.certificate))
-    elif secret.host_key != known_key:
+        yield from ask(HostKeyOffered(host_key, secret.certificate))
+    elif host_key != known_key:
         raise RemoteProtocolError(
             "the host key changed during the connection", DisconnectReason.HOST_KEY_NOT_VERIFIABLE
         )

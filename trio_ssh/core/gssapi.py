@@ -1,4 +1,7 @@
-"""RFC 4462 s3: ``gssapi-with-mic``, both sides.  What GSS-API does is asked for; only its tokens are seen here."""
+"""RFC 4462 s3 and s4: ``gssapi-with-mic`` and ``gssapi-keyex``, both sides.
+
+What GSS-API does is asked for; only its tokens are seen here.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
 from trio_ssh.wire.userauth import (
     GssapiDetails,
+    GssapiKeyexDetails,
     UserauthFailure,
     UserauthGssapiError,
     UserauthGssapiErrtok,
@@ -26,10 +30,12 @@ from trio_ssh.wire.userauth import (
     UserauthRequest,
     UserauthSuccess,
 )
+from trio_ssh.wire.values import Value, value
 
 _log = logging.getLogger("trio_ssh.auth")
 
 WITH_MIC: Final = "gssapi-with-mic"
+KEYEX: Final = "gssapi-keyex"
 
 #: Mechanisms that a client may name, and bytes of each.
 MAX_MECHANISMS: Final = 32
@@ -39,23 +45,25 @@ MAX_MECHANISM_BYTES: Final = 64
 MAX_TOKENS: Final = 16
 
 
-@attrs.frozen
-class GssStep:
+@value
+class GssStep(Value):
     """What GSS-API has made of a token.
 
     Attributes:
         token: what the other side shall have; empty for nothing.
         is_complete: the context is there.
         has_integrity: it can sign.
+        is_mutual: each side has authenticated the other.
     """
 
     token: bytes = attrs.field(repr=False)
     is_complete: bool
     has_integrity: bool = True
+    is_mutual: bool = False
 
 
-@attrs.frozen
-class GssRefused:
+@value
+class GssRefused(Value):
     """The answer where GSS-API wouldn't: there are no credentials, or the other side's token is no good."""
 
     reason: str
@@ -77,8 +85,12 @@ class GssContext(Protocol):
         """Return a MIC of `data`."""
         ...
 
+    def verifies(self, data: bytes, mic: bytes) -> bool:
+        """Tell whether `mic` is the other side's of `data`."""
+        ...
 
-@attrs.frozen
+
+@value
 class GssStepWanted(Question):
     """Take a step of this context.  Answer: a `GssStep`, or `GssRefused`."""
 
@@ -86,7 +98,7 @@ class GssStepWanted(Question):
     token: bytes | None = attrs.field(repr=False)
 
 
-@attrs.frozen
+@value
 class GssMicWanted(Question):
     """Client: sign `data` by this context.  Answer: the MIC."""
 
@@ -94,7 +106,7 @@ class GssMicWanted(Question):
     data: bytes = attrs.field(repr=False)
 
 
-@attrs.frozen
+@value
 class GssBegins(Question):
     """Server: begin a context of one of these mechanisms.  Answer: a `GssContext`, or None where none will do."""
 
@@ -102,7 +114,7 @@ class GssBegins(Question):
     mechanisms: tuple[bytes, ...]
 
 
-@attrs.frozen
+@value
 class CheckGssapi(Question):
     """Server: is `mic` a signature of `data` by this context's other side, and may it be this user?
 
@@ -113,6 +125,58 @@ class CheckGssapi(Question):
     context: GssContext
     data: bytes = attrs.field(repr=False)
     mic: bytes = attrs.field(repr=False)
+
+
+@value
+class CheckGssapiKeyex(CheckGssapi):
+    """As `CheckGssapi`, of the key exchange's own context."""
+
+
+class GssExchangeQuestion(Question):
+    """A key exchange wants something of GSS-API, at any time of the connection.  Whoever is asked awaits `answered`."""
+
+    __slots__ = ()
+
+    async def answered(self) -> object:
+        """Return the answer."""
+        raise NotImplementedError
+
+
+@value
+class GssExchangeStep(GssExchangeQuestion):
+    """Take a step of this context.  Answer: a `GssStep`, or `GssRefused`."""
+
+    context: GssContext
+    token: bytes | None = attrs.field(repr=False)
+
+    async def answered(self) -> object:
+        """Return what the context makes of the token."""
+        return await self.context.step(self.token)
+
+
+@value
+class GssExchangeMic(GssExchangeQuestion):
+    """Server: sign the exchange hash by this context.  Answer: the MIC."""
+
+    context: GssContext
+    digest: bytes = attrs.field(repr=False)
+
+    async def answered(self) -> object:
+        """Return the MIC."""
+        return self.context.sign(self.digest)
+
+
+@value
+class GssExchangeProof(GssExchangeQuestion):
+    """Client: is `mic` the server's signature of the exchange hash by this context?  Answer: True if it is."""
+
+    context: GssContext
+    digest: bytes = attrs.field(repr=False)
+    mic: bytes = attrs.field(repr=False)
+
+    async def answered(self) -> object:
+        """Return whether it is."""
+        return self.context.verifies(self.digest, self.mic)
 
 
 def signed_by_context(session_id: bytes, username: str, method: str = WITH_MIC, service: str = CONNECTION) -> bytes:
@@ -192,8 +256,8 @@ def _as_answer(reply: object, remark: str) -> AuthAnswer:
     return AuthAnswer(True)
 
 
-@attrs.frozen
-class GssOutcome:
+@value
+class GssOutcome(Value):
     """How an attempt ended at the server; `next_request` is what interrupted it."""
 
     result: AuthResult
@@ -257,3 +321,26 @@ def _read_mechanisms(request: UserauthRequest) -> tuple[bytes, ...]:
     if content.get_remainder():
         return ()
     return tuple(each for each in found if len(each) <= MAX_MECHANISM_BYTES)
+
+
+def keyex_as_client(username: str, context: GssContext, session_id: bytes) -> Dialog[AuthAnswer]:
+    """RFC 4462 s4: sign the session by the context of its first key exchange."""
+    mic: bytes = yield from ask(GssMicWanted(context, signed_by_context(session_id, username, KEYEX)))
+    yield from send(UserauthRequest(username, CONNECTION, KEYEX, GssapiKeyexDetails(mic).encode()))
+    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)), "")
+
+
+def keyex_as_server(request: UserauthRequest, session_id: bytes, context: GssContext | None) -> Dialog[AuthResult]:
+    """RFC 4462 s4: take the signature of this session by the context of its first key exchange, if that had one."""
+    try:
+        details = GssapiKeyexDetails.decode(request.details)
+    except RemoteProtocolError:
+        return AuthResult.FAILED  # few servers know the method, and whoever doesn't can't tell
+    if context is None:
+        return AuthResult.FAILED
+    data = signed_by_context(session_id, request.username, KEYEX, request.service)
+    answer: object = yield from ask(CheckGssapiKeyex(request.username, context, data, details.mic))
+    if isinstance(answer, AuthResult) and answer is not AuthResult.PASSWORD_EXPIRED:
+        return answer
+    _log.error("gssapi-keyex was answered with %r: refused", type(answer).__name__)
+    return AuthResult.FAILED

@@ -11,20 +11,31 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.core.dialog import Conversation
+from trio_ssh.core.dialog import Conversation, Dialog
 from trio_ssh.core.exchange import (
     Keys,
     SharedSecret,
     Transcript,
     agree_as_client,
     agree_as_server,
+    choose_identity,
     compression,
     exchange,
     offered_algorithms,
 )
+from trio_ssh.core.gssapi import GssContext
 from trio_ssh.core.inbound import Inbound
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.negotiation import EXT_INFO_CLIENT, Algorithms, Negotiated, is_strict, kexinit, negotiate
+from trio_ssh.core.negotiation import (
+    EXT_INFO_CLIENT,
+    GSS_PREFIX,
+    NULL_HOST_KEY,
+    Algorithms,
+    Negotiated,
+    is_strict,
+    kexinit,
+    negotiate,
+)
 from trio_ssh.core.outbound import Outbound
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
@@ -56,6 +67,7 @@ class Keying:
     Args:
         certificates: of a server's host keys.
         moduli: a server's groups for RFC 4419's exchange.
+        new_gss_context: makes a context for each exchange by GSS-API; None to offer none.
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
         on_started: called when an exchange other than the first begins.
         on_finished: called when both directions use new keys.
@@ -70,6 +82,7 @@ class Keying:
         "_inbound",
         "_limits",
         "_moduli",
+        "_new_gss_context",
         "_on_ask",
         "_on_finished",
         "_on_outbound_keys",
@@ -79,6 +92,7 @@ class Keying:
         "_outbound",
         "_random_bytes",
         "_role",
+        "gss_context",
         "host_key",
         "host_key_shown",
         "is_strict",
@@ -99,6 +113,7 @@ class Keying:
         host_keys: Sequence[PKey],
         certificates: Sequence[Certificate],
         moduli: Moduli,
+        new_gss_context: Callable[[], GssContext] | None,
         limits: Limits,
         random_bytes: Callable[[int], bytes],
         inbound: Inbound,
@@ -115,6 +130,9 @@ class Keying:
         self._host_keys = host_keys
         self._certificates = certificates
         self._moduli = moduli
+        self._new_gss_context = new_gss_context
+        if new_gss_context is not None:
+            self._offer_gss(new_gss_context().mechanism)
         self._limits = limits
         self._random_bytes = random_bytes
         self._inbound = inbound
@@ -140,6 +158,8 @@ class Keying:
         #: What was hashed as the host's key: the key, or its certificate.
         self.host_key_shown: bytes = b""
         self.negotiated: Negotiated | None = None
+        #: Of the first exchange, if it was by GSS-API: who is at the other side.
+        self.gss_context: GssContext | None = None
         #: True behind authentication, when zlib@openssh.com begins.
         self.wants_delayed_compression: bool = False
 
@@ -209,13 +229,41 @@ class Keying:
         negotiated = negotiate(self._role, self._ours, theirs)
         if self._role is Role.CLIENT:
             transcript = Transcript(self.our_version, self.their_version, self._our_payload, payload)
-            agree = agree_as_client(negotiated, transcript, self.host_key)
         else:
             transcript = Transcript(self.their_version, self.our_version, payload, self._our_payload)
+        if negotiated.kex.startswith(GSS_PREFIX):
+            agree = self._agree_by_gss(negotiated, transcript)
+        elif self._role is Role.CLIENT:
+            agree = agree_as_client(negotiated, transcript, self.host_key)
+        else:
             agree = agree_as_server(negotiated, transcript, self._host_keys, self._choose_group, self._certificates)
         conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
         self._conversation = conversation
         conversation.start()
+
+    def _offer_gss(self, mechanism: bytes) -> None:
+        from trio_ssh.core.gss_exchange import with_gss  # noqa: PLC0415 -- most never need it
+
+        is_without_keys = self._role is Role.SERVER and not self._host_keys
+        # RFC 4462 s5 has a server name it only where it has nothing else.
+        offers_null = self._role is Role.CLIENT or is_without_keys
+        self._algorithms = with_gss(self._algorithms, mechanism, offers_null=offers_null, is_only=is_without_keys)
+
+    def _agree_by_gss(self, negotiated: Negotiated, transcript: Transcript) -> Dialog[SharedSecret]:
+        from trio_ssh.core.gss_exchange import gss_agree_as_client, gss_agree_as_server  # noqa: PLC0415 -- as above
+
+        assert self._new_gss_context is not None, "nothing is agreed on that was not offered"
+        context = self._new_gss_context()
+        # RFC 4462 s4: users are authenticated by the first one, to which the session id belongs.
+        if self.is_first_exchange:
+            self.gss_context = context
+        if self._role is Role.CLIENT:
+            return gss_agree_as_client(negotiated, transcript, self.host_key, context)
+        algorithm = negotiated.host_key_algorithm
+        identity = (
+            None if algorithm == NULL_HOST_KEY else choose_identity(self._host_keys, self._certificates, algorithm)
+        )
+        return gss_agree_as_server(negotiated, transcript, identity, context)
 
     def receive(self, payload: bytes) -> None:
         """One of the exchange's own messages."""
@@ -254,17 +302,27 @@ class Keying:
         sender = Role.SERVER if self._role is Role.CLIENT else Role.CLIENT
         decompressor = compression(negotiated, sender).new_decompressor() if self.wants_delayed_compression else None
         self._inbound.use(keys.opener(sender), decompressor, reset_sequence=self.is_strict)
-        if self.host_key is None:
+        if self.is_first_exchange:
             self.host_key_shown = secret.shown
-        self.host_key = secret.host_key
+        if secret.host_key is not None:
+            self.host_key = secret.host_key
         self._agreed = negotiated
 
     def _finish(self, result: None) -> None:
         was_first = self.is_first_exchange
         self.negotiated = self._agreed
+        if was_first and self._new_gss_context is not None and self._role is Role.CLIENT:
+            self._keep_to_first_method()
         self._ours = None
         self._conversation = None
         self._on_finished(was_first)
+
+    def _keep_to_first_method(self) -> None:
+        """Client: nobody who vouches for the server otherwise may slip in behind the first exchange."""
+        from trio_ssh.core.gss_exchange import as_in_first_exchange  # noqa: PLC0415 -- as above
+
+        assert self.negotiated is not None, "the first exchange has finished"
+        self._algorithms = as_in_first_exchange(self._algorithms, self.negotiated.kex)
 
     def begin_delayed_compression(self) -> None:
         """Authentication is complete: both directions compress from here on, if that was agreed."""

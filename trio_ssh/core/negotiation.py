@@ -25,6 +25,10 @@ EXT_INFO_SERVER: Final = "ext-info-s"
 #: longer names.
 _NAMES_KEPT: Final = 16
 _NAME_BYTES: Final = 64
+#: RFC 4462 s5: the host key algorithm of a server that shows no host key, because GSS-API vouches for it.
+NULL_HOST_KEY: Final = "null"
+#: How the names of key exchange methods begin in which GSS-API signs: RFC 4462 s2.
+GSS_PREFIX: Final = "gss-"
 _MARKERS: Final = frozenset((STRICT_CLIENT, STRICT_SERVER, EXT_INFO_CLIENT, EXT_INFO_SERVER))
 
 
@@ -142,6 +146,9 @@ def negotiate(role: Role, ours: KexInit, theirs: KexInit) -> Negotiated:
     host_key = pick(
         "host key", "host_key_algorithms", client.server_host_key_algorithms, server.server_host_key_algorithms
     )
+    if host_key == NULL_HOST_KEY and not kex.startswith(GSS_PREFIX):
+        # Nobody would sign: RFC 4462 s5 has it for GSS-API alone.
+        raise IncompatiblePeer("host key", [NULL_HOST_KEY], [NULL_HOST_KEY], "host_key_algorithms")
     guess_was_right = (
         theirs.kex_algorithms[:1] == ours.kex_algorithms[:1]
         and theirs.server_host_key_algorithms[:1] == ours.server_host_key_algorithms[:1]

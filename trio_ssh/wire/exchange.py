@@ -2,12 +2,15 @@
 
 RFC 5656 section 4, RFC 8731 and the hybrids built like them send one string each way and differ only in what the
 strings hold.  So does RFC 4253 section 8: its values are mpints, which are strings of the shortest two's complement.
-RFC 4419 lets the server choose a group first, in messages of its own.
+RFC 4419 lets the server choose a group first, in messages of its own.  RFC 4462 section 2 and RFC 8732 have GSS-API in
+the place of the host key's signature; their shares are strings as well.
 """
 
 from __future__ import annotations
 
-from trio_ssh.wire.fields import DeclaredMessage, MPInt, String, UInt32, message
+import attrs
+
+from trio_ssh.wire.fields import Boolean, DeclaredMessage, MPInt, Rest, String, Text, UInt32, message
 
 
 @message(30)
@@ -57,3 +60,45 @@ class KexDhGexReply(DeclaredMessage):
     host_key: String
     f: MPInt
     signature: String
+
+
+@message(30)
+class KexGssInit(DeclaredMessage):
+    """RFC 4462 s2.1: the client's first token, and its share."""
+
+    token: String = attrs.field(repr=False)
+    share: String
+
+
+@message(31)
+class KexGssContinue(DeclaredMessage):
+    """RFC 4462 s2.1: a token of either side, while the context is not there yet."""
+
+    token: String = attrs.field(repr=False)
+
+
+@message(32)
+class KexGssComplete(DeclaredMessage):
+    """RFC 4462 s2.1: the server's share, its context's MIC of the exchange hash, and perhaps its last token."""
+
+    share: String
+    mic: String
+    has_token: Boolean
+    last_token: Rest = attrs.field(repr=False)
+
+
+@message(33)
+class KexGssHostkey(DeclaredMessage):
+    """RFC 4462 s2.1: the server's host key, which is hashed, and signs nothing."""
+
+    host_key: String
+
+
+@message(34)
+class KexGssError(DeclaredMessage):
+    """RFC 4462 s2.1: what went wrong at the server, for a person."""
+
+    major_status: UInt32
+    minor_status: UInt32
+    text: Text
+    language: Text
