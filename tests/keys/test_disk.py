@@ -147,6 +147,27 @@ def test_a_write_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path, m
     assert os.listdir(tmp_path) == ["old"]
 
 
+def test_a_device_is_written_to_and_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "replace", lambda *paths: pytest.fail("the machine would need a new one"))
+    link = tmp_path / "known_hosts"
+    link.symlink_to(os.devnull)
+    before = os.stat(os.devnull)
+    for path in (Path(os.devnull), link):
+        write_atomically(path, b"a line", mode=0o600)
+        after = os.stat(os.devnull)
+        assert (after.st_ino, after.st_rdev, after.st_mode) == (before.st_ino, before.st_rdev, before.st_mode)
+    assert link.is_symlink()
+    assert os.listdir(tmp_path) == ["known_hosts"]
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="no file that can be written anew"):
+        write_atomically(path, b"a line")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+
+
 @pytest.fixture
 def belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[Path, int]:
     """To whom files and directories belong, for `disk`; what is not in it is root's, and so is what runs."""

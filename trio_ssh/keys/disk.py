@@ -7,6 +7,7 @@ What is in the files is not known here.  Everything that can go wrong while a ke
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import stat
@@ -104,7 +105,8 @@ def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) ->
     """Replace the content of `path`, or create it, in one step.
 
     Args:
-        path: the file.  Where it is a symbolic link, what it points to is replaced, and the link stays.
+        path: the file.  Where it is a symbolic link, what it points to is replaced, and the link stays.  A device, such
+            as ``/dev/null``, is written to, and stays what it is.
         data: the whole content.
         mode: permissions of the result.  None keeps permissions and owner of the file that was there; a new
             file gets 0600.
@@ -113,6 +115,11 @@ def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) ->
         OSError: nothing has changed, and nothing is left behind.
     """
     target = os.path.realpath(path)
+    if _is_device(target):
+        # ``UserKnownHostsFile /dev/null`` is in many configurations, and root could put a file in its place.
+        with open(target, "r+b", buffering=0) as device:
+            device.write(data)
+        return
     # Beside the target, since only within one file system is a rename one step.  O_EXCL follows no link that
     # lies in wait.
     temporary = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.tmp")
@@ -129,6 +136,21 @@ def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) ->
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+def _is_device(target: str) -> bool:
+    """Tell whether this is a device.
+
+    Raises:
+        OSError: it is nothing that has a content, such as a pipe.
+    """
+    try:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "this is no file that can be written anew", target)
+    return stat.S_ISCHR(mode)
 
 
 def _set_permissions(descriptor: int, target: str, mode: int | None) -> None:
