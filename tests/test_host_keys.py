@@ -340,6 +340,14 @@ async def test_accept_new_adds_what_is_unknown_and_refuses_what_has_changed(tmp_
     assert path.read_text() == line("example.com", OTHER_KEY)
 
 
+async def test_accept_new_into_the_null_device_accepts_and_leaves_it_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with ``UserKnownHostsFile /dev/null``, which is in many configurations."""
+    monkeypatch.setattr(os, "replace", lambda *paths: pytest.fail("the machine would need a new one"))
+    async with trio_ssh.SSHClient() as client:
+        client.set_missing_host_key_policy(trio_ssh.AcceptNewPolicy(os.devnull))
+        await connect(client, known_hosts=[])
+
+
 # -- pinned fingerprints
 
 
