@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import random
@@ -282,7 +283,7 @@ async def test_a_server_that_is_killed(sshd: Sshd, own_sshd: Sshd, place: Path) 
             with pytest.raises(trio_ssh.ConnectionLost):
                 while True:
                     await file.write(BYTES)
-            with pytest.raises(trio_ssh.ConnectionLost):
+            with contextlib.suppress(trio_ssh.ConnectionLost):  # unless all that was sent happened to be acknowledged
                 await file.aclose()
             with pytest.raises(trio_ssh.ConnectionLost):
                 await sftp.stat("/")
