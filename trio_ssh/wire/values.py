@@ -109,5 +109,6 @@ def _first_init(self: Value, *values: object, **named: object) -> None:
 
 def written(name: str, arguments: str, lines: list[str], names: dict[str, Any]) -> Callable[..., Any]:
     """Compile a function.  Nothing of a peer's goes into its text: it is made of declarations' field names."""
+    names["__name__"] = __name__  # else what is made belongs to no module
     exec("\n    ".join([f"def {name}({arguments}):", *lines]), names)
     return cast("Callable[..., Any]", names[name])
