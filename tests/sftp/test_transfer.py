@@ -719,3 +719,54 @@ async def test_what_a_file_object_gave_leaves_no_part_wherever_it_is_cancelled(
         assert scope.cancelled_caught
         await trio.sleep(10)
     assert server.files == {"/f": b"old"}
+
+
+@pytest.mark.parametrize("without", [(), (b"posix-rename@openssh.com",)])
+async def test_two_transfers_to_one_file_there_do_not_mix(
+    without: tuple[bytes, ...], tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    contents = noise(2 * MIB, 1), noise(4 * MIB, 2)
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    server = MemorySFTPServer({"/file": b"old"})
+    server.delay_on("/.file.part", 0.1, operation="write")
+    outcomes: list[object] = []
+
+    async def put(number: int) -> None:
+        try:
+            outcomes.append(await sftp.put(tmp_path / str(number), "/file", confirm=False))
+        except OSError as error:
+            outcomes.append(error.errno)
+
+    async with connected(server, without=without) as sftp:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(put, 0)
+            nursery.start_soon(put, 1)
+        assert errno.ETXTBSY in outcomes
+        assert server.files["/file"] in contents
+        outcomes.clear()
+        await put(1)
+        assert outcomes != [errno.ETXTBSY]
+        # What the one that was refused is to leave alone.
+        with pytest.raises(trio_ssh.SFTPError):
+            await sftp.putfo(io.BytesIO(b"x"), "/missing/file")
+        assert not sftp._link.parts
+    assert server.files == {"/file": contents[1]}
+
+
+async def test_a_target_is_not_removed_for_a_part_that_is_gone(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    async with connected(server, without=(b"posix-rename@openssh.com",)) as sftp:
+
+        async def remove(done: int, total: int) -> None:
+            await sftp.remove("/.file.part")
+
+        with pytest.raises(trio_ssh.SFTPNoSuchFile):
+            await sftp.putfo(io.BytesIO(b"new"), "/file", callback=remove, confirm=False)
+    assert server.files == {"/file": b"old"}
+
+
+async def test_a_text_file_is_not_taken_for_bytes() -> None:
+    async with connected(MemorySFTPServer()) as sftp:
+        with pytest.raises(TypeError, match="gives str: open it as binary"):
+            await sftp.putfo(io.StringIO("text"), "/file")

@@ -141,6 +141,7 @@ class Link:
         session: what is pending.
         limits: what is held at the most.
         used_bytes: of `SFTPLimits.session_bytes`.
+        parts: paths of what transfers are writing.
         read_bytes, write_bytes: what one READ and one WRITE carry.
         failure: why the session has ended, or None.
     """
@@ -150,6 +151,7 @@ class Link:
         self.limits = limits
         self.session: ClientSession = ClientSession(limits)
         self.used_bytes: int = 0
+        self.parts: set[bytes] = set()
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes
         self.failure: Exception | None = None

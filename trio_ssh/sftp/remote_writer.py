@@ -84,6 +84,7 @@ class RemoteWriter:
         self._resume = resume
         self._replaced_mode: int | None = None
         self._has_part = False
+        self._claimed = b""
         self.path: bytes = path
         self.written: bytes = path
         self.handle: bytes = b""
@@ -110,6 +111,7 @@ class RemoteWriter:
         # A link to a link leads where REALPATH says; another round would only meet a server that says otherwise.
         for _ in range(2):
             self.written = remote_part(self.path)
+            self._claim()
             # Whoever is cancelled here has asked for a part, and doesn't know whether it is there.
             self._has_part = True
             round_ = Round(self._link)
@@ -141,6 +143,22 @@ class RemoteWriter:
         # What has no parts, such as a device, is written as it is.
         self.written = self.path
         await self._open_at(self.path)
+
+    def _claim(self) -> None:
+        """Let no other transfer of this session write the same part: the first to end would rename half of the other's.
+
+        Raises:
+            OSError: another one does.
+        """
+        self._release()
+        if self.written in self._link.parts:
+            raise OSError(errno.ETXTBSY, "another transfer is writing it", decoded(self.path))
+        self._link.parts.add(self.written)
+        self._claimed = self.written
+
+    def _release(self) -> None:
+        self._link.parts.discard(self._claimed)
+        self._claimed = b""
 
     def _open_request(self, path: bytes) -> Open:
         flags = _KEEPING if self._resume else _OVER if path == self.path else _NEW
@@ -254,7 +272,8 @@ class RemoteWriter:
         if renaming.is_ok:
             return
         assert isinstance(renaming.reply, Status), "a RENAME is answered by a status"
-        if renaming.reply.code == StatusCode.PERMISSION_DENIED:
+        if renaming.reply.code in (StatusCode.PERMISSION_DENIED, StatusCode.NO_SUCH_FILE):
+            # Without a part to take its place, the target mustn't go.
             raise as_error(renaming.reply, *names)
         # Version 3 replaces nothing by RENAME.  Between these two the target is missing, and the part is whole.
         with trio.CancelScope(shield=True):
@@ -272,3 +291,4 @@ class RemoteWriter:
         if remove and self._has_part:
             self._has_part = False
             request_later(self._link, Remove(self.written))
+        self._release()

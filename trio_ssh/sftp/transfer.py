@@ -535,7 +535,7 @@ async def put_object(
                 data = await read(_BUFFER_BYTES) if is_async else await trio.to_thread.run_sync(read, _BUFFER_BYTES)
                 if not data:
                     break
-                for part in _cut(memoryview(data).cast("B"), link.write_bytes):
+                for part in _cut(_bytes_of(data), link.write_bytes):
                     await writer.wait_room(len(part))
                     writer.write(_packet(head, part), offset)
                     offset += len(part)
@@ -550,6 +550,14 @@ async def put_object(
     finally:
         # Nobody can resume what a file object gave.
         remote.abandon(remove=True)
+
+
+def _bytes_of(data: Any) -> memoryview:
+    try:
+        return memoryview(data).cast("B")
+    except TypeError:
+        text = f"a file object is to give bytes, and this one gives {type(data).__name__}: open it as binary, by 'rb'"
+        raise TypeError(text) from None
 
 
 def _cut(data: memoryview, size: int) -> list[memoryview]:
