@@ -12,7 +12,7 @@ import trio_ssh
 from tests.runtime.helpers import KNOWN_HOST, OpenDoor, serving
 from trio_ssh.core.gssapi import GssRefused, GssStep
 from trio_ssh.errors import AuthOutcome
-from trio_ssh.gss import GssAcceptor, GssIdentity, GssInitiator
+from trio_ssh.runtime.gss import GssAcceptor, GssIdentity, GssInitiator
 
 
 @pytest.fixture
@@ -97,8 +97,8 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 async def test_a_context_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_ssh.client.GssInitiator", lambda *a, **k: Stand(GssStep(b"token", True)))
-    monkeypatch.setattr("trio_ssh.client.can_load", lambda: True)
+    monkeypatch.setattr("trio_ssh.gss.GssInitiator", lambda *a, **k: Stand(GssStep(b"token", True)))
+    monkeypatch.setattr("trio_ssh.gss.can_load", lambda: True)
     server = Kerberized()
     await log_in(server, gss_auth=True)
     assert server.principals == ["alice@EXAMPLE.COM"]
@@ -106,12 +106,12 @@ async def test_a_context_logs_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 async def test_a_context_that_is_refused_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trio_ssh.client.can_load", lambda: True)
+    monkeypatch.setattr("trio_ssh.gss.can_load", lambda: True)
     for step, outcome in (
         (GssStep(b"wrong", True), AuthOutcome.REFUSED),
         (GssRefused("no ticket"), AuthOutcome.GIVEN_UP),
     ):
-        monkeypatch.setattr("trio_ssh.client.GssInitiator", lambda *a, step=step, **k: Stand(step))
+        monkeypatch.setattr("trio_ssh.gss.GssInitiator", lambda *a, step=step, **k: Stand(step))
         server = Kerberized()
         async with serving(server) as stream, trio_ssh.SSHClient() as client:
             with pytest.raises(trio_ssh.AuthenticationException) as raised:
@@ -133,8 +133,8 @@ async def test_a_context_that_is_refused_is_told_of(monkeypatch: pytest.MonkeyPa
 async def test_a_server_without_the_package_refuses(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("trio_ssh.client.GssInitiator", lambda *a, **k: Stand(GssStep(b"token", True)))
-    monkeypatch.setattr("trio_ssh.client.can_load", lambda: True)
+    monkeypatch.setattr("trio_ssh.gss.GssInitiator", lambda *a, **k: Stand(GssStep(b"token", True)))
+    monkeypatch.setattr("trio_ssh.gss.can_load", lambda: True)
     server = Kerberized()
     async with serving(server) as stream, trio_ssh.SSHClient() as client:
         with pytest.raises(trio_ssh.AuthenticationException):

@@ -57,7 +57,6 @@ from trio_ssh.errors import (
     SSHException,
     UnknownHostKeyException,
 )
-from trio_ssh.gss import GssIdentity
 from trio_ssh.host_keys import (
     AcceptNewPolicy,
     AutoAddPolicy,
@@ -97,6 +96,7 @@ from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
 from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.gss import GssIdentity
 from trio_ssh.runtime.security_options import SecurityOptions
 from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.runtime.transport import Transport

@@ -333,8 +333,12 @@ class Agent(trio.abc.AsyncResource):
         Source: OpenSSH PROTOCOL.agent s1.
         """
         keying = transport._engine.core.keying
-        if keying.host_key is None:
+        if keying.is_first_exchange:
             raise LocalProtocolError("a session has its proof after the key exchange: start the transport first")
+        if not keying.session_signature:
+            raise AgentException(
+                "there is no proof for an agent: GSS-API vouches for the server, and no host key has signed"
+            )
         details = protocol.SessionBind(
             keying.host_key_shown, keying.session_id, keying.session_signature, is_forwarding
         )

@@ -44,6 +44,11 @@ def forwarded_agent(path: str | os.PathLike[str] | None = None) -> Callable[[Cha
     async def serve(channel: Channel) -> None:
         transport = channel.get_transport()
         assert isinstance(transport, Transport), "there is no other link"
+        if transport.gss_kex_used:
+            # Its host key has signed nothing, so no agent can be told which host it is: it would take the server's
+            # programs for local ones, and let them use keys that are not for that host.
+            _log.warning("the agent was not forwarded: a key exchange by GSS-API proves nothing to it")
+            return
         async with Agent(path) as agent:
             try:
                 # An agent that knows nothing of it has no keys for some destinations either.

@@ -17,7 +17,7 @@ from trio_ssh.core.auth_client import (
     password_as_client,
 )
 from trio_ssh.core.dialog import Dialog
-from trio_ssh.core.gssapi import WITH_MIC
+from trio_ssh.core.gssapi import KEYEX, WITH_MIC
 from trio_ssh.core.questions import Prompt
 from trio_ssh.credentials import Credentials, LockedKey, Secret, certified_blob, certified_forms
 from trio_ssh.errors import (
@@ -125,6 +125,8 @@ def _attempts(
 ) -> list[_Attempt | _AskAgent]:
     """Return everything that can be tried, in order: keys, answers to prompts, the password."""
     attempts: list[_Attempt | _AskAgent] = []
+    if transport.gss_kex_used:
+        attempts.append(_Attempt(KEYEX, KEYEX, partial(transport.gssapi_keyex_dialog, username)))
     if credentials.gss is not None:
         attempts.append(_Attempt(WITH_MIC, WITH_MIC, partial(transport.gssapi_dialog, username, credentials.gss)))
     attempts += [_host_attempt(transport, username, key, credentials) for key in credentials.host_keys]

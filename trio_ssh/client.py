@@ -37,7 +37,7 @@ from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
-from trio_ssh.gss import GssInitiator, can_load, load
+from trio_ssh.gss import GssPlan, plan_gss
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import MissingHostKeyPolicy
 from trio_ssh.host_trust import HostTrust
@@ -147,6 +147,7 @@ class SSHClient(HostTrust):
         client_host: str | None = None,
         client_username: str | None = None,
         gss_auth: bool | None = None,
+        gss_kex: bool | None = None,
         gss_deleg_creds: bool | None = None,
         gss_host: str | None = None,
         known_hosts: KnownHosts | None = None,
@@ -190,6 +191,8 @@ class SSHClient(HostTrust):
             client_host_keys: this host's keys, for servers that take its word for who its users are (``hostbased``).
             client_host, client_username: what this host and the user are called here; None to ask the system.
             gss_auth: log in by GSS-API, which is Kerberos; needs the extra ``gssapi``.  None for the configuration's.
+            gss_kex: exchange keys by it as well, where the server does: then it is the realm that vouches for the
+                server, no record of host keys is looked at, and the same ticket logs in.  None for the configuration's.
             gss_deleg_creds: let the server use the user's credentials elsewhere.  None for the configuration's.
             gss_host: the server's name, as the realm knows it; None for `hostname`.
             known_hosts: `HostKeys` or files to look the host up in, instead of those loaded; without any, those of the
@@ -248,6 +251,14 @@ class SSHClient(HostTrust):
                 if host_key_algorithms is None and not applied.keeps_host_key_order:
                     algorithms = prefer_known(algorithms, known, name)
                 algorithms = offer_certificates(algorithms, known, name)
+                gss = plan_gss(
+                    options,
+                    logs_in=gss_auth,
+                    exchanges_keys=gss_kex,
+                    delegates=gss_deleg_creds,
+                    host=gss_host,
+                    target=target,
+                )
                 opener = Secret.of(passphrase)
                 credentials = await load_credentials(
                     pkey=pkey,
@@ -262,7 +273,7 @@ class SSHClient(HostTrust):
                     client_host_keys=client_host_keys,
                     client_host=client_host,
                     client_username=client_username,
-                    gss=_gss(options, gss_auth, gss_deleg_creds, gss_host, target),
+                    gss=None if gss is None or not gss.logs_in else gss.initiator(),
                     applied=applied,
                 )
                 check_host_key = HostCheck(
@@ -314,7 +325,7 @@ class SSHClient(HostTrust):
             )
             try:
                 with trio.move_on_after(limits.login_seconds) as login:
-                    await self._exchange_keys(transport, check_host_key, updates, applied.connect_timeout)
+                    await self._exchange_keys(transport, gss, check_host_key, updates, applied.connect_timeout)
                     await log_in(transport, username, credentials)
                 if login.cancelled_caught:
                     raise ConnectionLost(
@@ -335,8 +346,15 @@ class SSHClient(HostTrust):
                 transport.set_keepalive(keepalive, applied.keepalive_count)
 
     async def _exchange_keys(
-        self, transport: Transport, check: HostCheck, updates: HostKeyUpdates | None, seconds: float
+        self,
+        transport: Transport,
+        gss: GssPlan | None,
+        check: HostCheck,
+        updates: HostKeyUpdates | None,
+        seconds: float,
     ) -> None:
+        if gss is not None:
+            await gss.prepare(transport)
         # No limit, no scope: most have none, and a scope costs 20 us.
         with trio.move_on_after(seconds) if seconds < math.inf else contextlib.nullcontext():
             try:
@@ -547,22 +565,6 @@ class SSHClient(HostTrust):
         )
 
 
-def _gss(
-    options: SSHOptions | None, wanted: bool | None, delegates: bool | None, host: str | None, target: str
-) -> GssInitiator | None:
-    """Return what logs in by GSS-API, if that is wanted; a configuration that wants what isn't there is no mistake."""
-    if wanted is None:
-        wanted = options is not None and bool(options.gssapi_authentication) and can_load()
-    if not wanted:
-        return None
-    if not can_load():
-        load()  # says what to do
-    if options is not None:
-        host = host or options.gssapi_server_identity
-        delegates = options.gssapi_delegate_credentials if delegates is None else delegates
-    return GssInitiator(host or target, delegates=bool(delegates))
-
-
 class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
@@ -589,6 +591,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         client_host: str | None = None,
         client_username: str | None = None,
         gss_auth: bool | None = None,
+        gss_kex: bool | None = None,
         gss_deleg_creds: bool | None = None,
         gss_host: str | None = None,
         known_hosts: KnownHosts | None = None,
@@ -630,6 +633,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 client_host=client_host,
                 client_username=client_username,
                 gss_auth=gss_auth,
+                gss_kex=gss_kex,
                 gss_deleg_creds=gss_deleg_creds,
                 gss_host=gss_host,
                 known_hosts=known_hosts,

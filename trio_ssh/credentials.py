@@ -22,7 +22,6 @@ from trio_ssh.errors import (
     RemoteProtocolError,
     SSHException,
 )
-from trio_ssh.gss import GssInitiator
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.disk import read_key_file
@@ -31,6 +30,7 @@ from trio_ssh.keys.formats import public_blob_in
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, load_public_key_line, parse_public_key
 from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.gss import GssInitiator
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.waiting import resolved
 

@@ -1,139 +1,74 @@
-"""GSS-API, which is Kerberos nearly everywhere: contexts of the ``gssapi`` package, made where they are needed.
-
-The package is an extra: ``pip install 'trio_ssh[gssapi]'``.  It is imported by the first login that wants it, and what
-may wait for a network is done in a thread.
-"""
+"""What a client wants of GSS-API: by the arguments of `connect`, or by a configuration."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-from typing import Any, Final
+import logging
 
-import attrs
-import trio
+from trio_ssh.config.options import SSHOptions
+from trio_ssh.core.gssapi import GssRefused
+from trio_ssh.runtime.gss import GssInitiator, can_load, load
+from trio_ssh.runtime.transport import Transport
+from trio_ssh.wire.values import Value, value
 
-from trio_ssh.core.gssapi import GssRefused, GssStep
-from trio_ssh.wire.text import printable
-
-#: Kerberos V5, RFC 4121, in DER.
-KERBEROS: Final = bytes.fromhex("06092a864886f712010202")
+_log = logging.getLogger("trio_ssh.client")
 
 
-def load() -> Any:
-    """Import the package.
-
-    Raises:
-        ImportError: it isn't there; the text says what to do.
-    """
-    try:
-        return importlib.import_module("gssapi")
-    except ImportError as error:
-        raise ImportError(
-            f"logging in by GSS-API needs the package gssapi: `pip install 'trio_ssh[gssapi]'` ({error})"
-        ) from error
-
-
-def can_load() -> bool:
-    """Tell whether the package is there."""
-    return importlib.util.find_spec("gssapi") is not None
-
-
-@attrs.frozen
-class GssIdentity:
-    """Who has logged in by GSS-API.
+@value
+class GssPlan(Value):
+    """What is wanted.
 
     Attributes:
-        principal: the name that was authenticated, such as ``alice@EXAMPLE.COM``.  Which users it may be is for the
-            server to say.
-        credentials: what the client has delegated, a ``gssapi.Credentials``; None if it hasn't.
-    """
-
-    principal: str
-    credentials: object | None = attrs.field(default=None, repr=False)
-
-
-class _Context:
-    """What is alike for both sides."""
-
-    def __init__(self) -> None:
-        self._gssapi: Any = None
-        self._context: Any = None
-
-    @property
-    def mechanism(self) -> bytes:
-        """Kerberos."""
-        return KERBEROS
-
-    def _open(self) -> Any:
-        raise NotImplementedError
-
-    async def step(self, token: bytes | None) -> GssStep | GssRefused:
-        """Take a token, in a thread: there may be a file to read, or a key distribution centre to ask."""
-        return await trio.to_thread.run_sync(self._step, token)
-
-    def _step(self, token: bytes | None) -> GssStep | GssRefused:
-        if self._gssapi is None:
-            self._gssapi = load()
-        try:
-            if self._context is None:
-                self._context = self._open()
-            answer: bytes | None = self._context.step(token)
-            is_complete = bool(self._context.complete)
-            has_integrity = self._gssapi.RequirementFlag.integrity in self._context.actual_flags
-        except self._gssapi.exceptions.GSSError as error:
-            return GssRefused(printable(str(error), 400))
-        return GssStep(answer or b"", is_complete, has_integrity)
-
-    def sign(self, data: bytes) -> bytes:
-        """Return a MIC of `data`."""
-        mic: bytes = self._context.get_signature(data)
-        return mic
-
-    def verifies(self, data: bytes, mic: bytes) -> bool:
-        """Tell whether `mic` is the other side's of `data`."""
-        try:
-            self._context.verify_signature(data, mic)
-        except self._gssapi.exceptions.GSSError:
-            return False
-        return True
-
-
-class GssInitiator(_Context):
-    """A client's context.
-
-    Args:
         host: the server's name, as the realm knows it.
-        delegates: whether the server gets the user's credentials, to use elsewhere in their name.
+        delegates: the server gets the user's credentials.
+        logs_in: ``gssapi-with-mic`` is tried.
+        exchanges_keys: keys are exchanged by it, where the server does.
     """
 
-    def __init__(self, host: str, *, delegates: bool = False) -> None:
-        super().__init__()
-        self._host = host
-        self._delegates = delegates
+    host: str
+    delegates: bool
+    logs_in: bool
+    exchanges_keys: bool
 
-    def _open(self) -> Any:
-        gssapi = self._gssapi
-        flags = gssapi.RequirementFlag.mutual_authentication | gssapi.RequirementFlag.integrity
-        if self._delegates:
-            flags |= gssapi.RequirementFlag.delegate_to_peer
-        name = gssapi.Name(f"host@{self._host}", gssapi.NameType.hostbased_service)
-        return gssapi.SecurityContext(name=name, mech=gssapi.MechType.kerberos, usage="initiate", flags=flags)
+    def initiator(self) -> GssInitiator:
+        """Make a context."""
+        return GssInitiator(self.host, delegates=self.delegates)
 
-    def __repr__(self) -> str:
-        return f"<GssInitiator for host@{printable(self._host, 64)}>"
+    async def prepare(self, transport: Transport) -> None:
+        """Have keys exchanged by GSS-API if that is wanted, and the user has credentials for the server.
+
+        Without them another method will do, and the record of host keys decides.
+        """
+        if not self.exchanges_keys:
+            return
+        step = await self.initiator().step(None)
+        if isinstance(step, GssRefused):
+            _log.info("keys are not exchanged by GSS-API: %s", step.reason)
+        else:
+            transport._use_gss(self.host, delegates=self.delegates)
 
 
-class GssAcceptor(_Context):
-    """A server's context, by the keys of the system's keytab (``$KRB5_KTNAME``)."""
+def plan_gss(
+    options: SSHOptions | None,
+    *,
+    logs_in: bool | None,
+    exchanges_keys: bool | None,
+    delegates: bool | None,
+    host: str | None,
+    target: str,
+) -> GssPlan | None:
+    """Return what is wanted; None for nothing.  A configuration that wants what isn't there is no mistake.
 
-    def _open(self) -> Any:
-        return self._gssapi.SecurityContext(creds=self._gssapi.Credentials(usage="accept"), usage="accept")
-
-    @property
-    def identity(self) -> GssIdentity:
-        """Who is at the other side, once the context is there."""
-        return GssIdentity(str(self._context.initiator_name), self._context.delegated_creds)
-
-    def __repr__(self) -> str:
-        return "<GssAcceptor>"
+    Raises:
+        ImportError: the caller wants it, and the package isn't there.
+    """
+    if logs_in or exchanges_keys:
+        if not can_load():
+            load()  # says what to do
+    elif options is None or not (options.gssapi_authentication or options.gssapi_key_exchange) or not can_load():
+        return None
+    if options is not None:
+        host = host or options.gssapi_server_identity
+        delegates = options.gssapi_delegate_credentials if delegates is None else delegates
+        logs_in = options.gssapi_authentication if logs_in is None else logs_in
+        exchanges_keys = options.gssapi_key_exchange if exchanges_keys is None else exchanges_keys
+    return GssPlan(host or target, bool(delegates), bool(logs_in), bool(exchanges_keys))

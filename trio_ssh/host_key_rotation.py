@@ -154,6 +154,8 @@ class HostKeyUpdates(PeerHandler):
         if name != ANNOUNCE or self._is_told:
             return REFUSED
         self._is_told = True
+        if self._transport.gss_kex_used:
+            return REFUSED  # the host was trusted for another reason than what is on record
         blobs = _strings(details)
         if len(blobs) > MOST_KEYS:
             _log.info("the server announces more than %d host keys: ignored", MOST_KEYS)

@@ -23,6 +23,7 @@ from trio_ssh.errors import SSHException
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
+from trio_ssh.runtime.gss import check_acceptor
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport, private_key_of
@@ -87,6 +88,7 @@ async def serve_stream(
     macs: AlgorithmNames | None = None,
     compressions: AlgorithmNames | None = None,
     moduli: Moduli | str | Path | None = None,
+    gss_kex: bool = False,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
@@ -101,6 +103,8 @@ async def serve_stream(
         kex, host_key_algorithms, ciphers, macs, compressions: what to enable of one kind, best first, or a text as in
             ssh_config, such as ``"+diffie-hellman-group14-sha256"``; None for what `security` says.
         moduli: groups for ``diffie-hellman-group-exchange-*``, or the file that holds them; None for those of RFC 3526.
+        gss_kex: exchange keys by GSS-API with clients that can; needs the extra ``gssapi``, and a keytab with the
+            host's key.  Then `host_keys` may be empty, which turns all other clients away.
         login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
         limits: bounds on what the client may choose.
 
@@ -116,14 +120,25 @@ async def serve_stream(
         macs=macs,
         compressions=compressions,
     )
-    _check_host_keys(host_keys)
+    _check_host_keys(host_keys, gss_kex)
     try:
         groups = await given_moduli(moduli)
+        if gss_kex:
+            await check_acceptor()
     except BaseException:
         await trio.aclose_forcefully(stream)  # noqa: ASYNC102 -- it doesn't wait
         raise
     await _serve(
-        stream, server, host_keys, algorithms, groups, login_timeout, limits, lambda: None, lambda offence: None
+        stream,
+        server,
+        host_keys,
+        algorithms,
+        groups,
+        gss_kex,
+        login_timeout,
+        limits,
+        lambda: None,
+        lambda offence: None,
     )
 
 
@@ -133,12 +148,13 @@ async def _serve(
     host_keys: Sequence[PKey | CertifiedKey],
     algorithms: Algorithms,
     groups: Moduli,
+    gss_kex: bool,
     login_timeout: float | None,
     limits: Limits,
     on_login: Callable[[], None],
     blame: Callable[[Offence], None],
 ) -> None:
-    async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups) as transport:
+    async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups, gss_kex=gss_kex) as transport:
         for key in host_keys:
             transport.add_server_key(key)
         server.transport = transport
@@ -172,6 +188,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     macs: AlgorithmNames | None = None,
     compressions: AlgorithmNames | None = None,
     moduli: Moduli | str | Path | None = None,
+    gss_kex: bool = False,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     handler_nursery: trio.Nursery | None = None,
@@ -197,7 +214,9 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
         compressions=compressions,
     )
     groups = await given_moduli(moduli)
-    _check_host_keys(host_keys)
+    _check_host_keys(host_keys, gss_kex)
+    if gss_kex:
+        await check_acceptor()
     startups = _Startups(limits)
     penalties = Penalties(limits)
 
@@ -222,7 +241,16 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
             stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         try:
             await _serve(
-                stream, server_factory(), host_keys, algorithms, groups, login_timeout, limits, logged_in, blame
+                stream,
+                server_factory(),
+                host_keys,
+                algorithms,
+                groups,
+                gss_kex,
+                login_timeout,
+                limits,
+                logged_in,
+                blame,
             )
         except Exception:
             # A server's author can fail in a factory or a check; other clients must not notice.
@@ -246,6 +274,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     macs: AlgorithmNames | None = None,
     compressions: AlgorithmNames | None = None,
     moduli: Moduli | str | Path | None = None,
+    gss_kex: bool = False,
     login_timeout: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
     backlog: int | None = None,
@@ -261,7 +290,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
 
     The other arguments are those of `serve_listeners`.
     """
-    _check_host_keys(host_keys)
+    _check_host_keys(host_keys, gss_kex)
     moduli = await given_moduli(moduli)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await serve_listeners(
@@ -275,6 +304,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
         macs=macs,
         compressions=compressions,
         moduli=moduli,
+        gss_kex=gss_kex,
         login_timeout=login_timeout,
         limits=limits,
         handler_nursery=handler_nursery,
@@ -282,11 +312,11 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     )
 
 
-def _check_host_keys(host_keys: Sequence[PKey | CertifiedKey]) -> None:
+def _check_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) -> None:
     """Find the mistake before the first client does."""
     if isinstance(host_keys, PKey | CertifiedKey) or not all(isinstance(key, PKey | CertifiedKey) for key in host_keys):
         raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
-    if not host_keys:
+    if not host_keys and not gss_kex:
         raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")
     for key in host_keys:
         if isinstance(key, CertifiedKey):

@@ -12,7 +12,15 @@ from typing import Final, cast
 
 import attrs
 
-from trio_ssh.core.gssapi import WITH_MIC, CheckGssapi, GssBegins, GssContext, GssStepWanted
+from trio_ssh.core.gssapi import (
+    KEYEX,
+    WITH_MIC,
+    CheckGssapi,
+    CheckGssapiKeyex,
+    GssBegins,
+    GssContext,
+    GssStepWanted,
+)
 from trio_ssh.core.questions import (
     AllowedAuths,
     AuthResult,
@@ -31,11 +39,11 @@ from trio_ssh.core.questions import (
     Question,
 )
 from trio_ssh.errors import CertificateException
-from trio_ssh.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.key_restrictions import KeyRestrictions
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
@@ -78,8 +86,10 @@ class ServerAuthentication(PeerHandler):
             if name not in self.completed_auths
             and any(getattr(type(self), check.__name__) is not check for check in parts)
         ]
-        if self.enable_auth_gssapi() is True and WITH_MIC not in self.completed_auths:
-            found.insert(0, WITH_MIC)
+        if self.enable_auth_gssapi() is True:
+            has_context = hasattr(self, "transport") and self.transport.gss_kex_used
+            ours = (KEYEX, WITH_MIC) if has_context else (WITH_MIC,)
+            found[:0] = [method for method in ours if method not in self.completed_auths]
         return found
 
     def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:
@@ -144,6 +154,13 @@ class ServerAuthentication(PeerHandler):
     def check_auth_gssapi_with_mic(self, username: str, identity: GssIdentity) -> MaybeAwaitable[AuthResult]:
         """Decide whether this principal may be this user.  That it is the principal, GSS-API has checked."""
         return AuthResult.FAILED
+
+    def check_auth_gssapi_keyex(self, username: str, identity: GssIdentity) -> MaybeAwaitable[AuthResult]:
+        """Decide whether this principal, with whom keys were exchanged, may be this user; needs ``gss_kex=True``.
+
+        The default asks `check_auth_gssapi_with_mic`.
+        """
+        return self.check_auth_gssapi_with_mic(username, identity)
 
     def restrict(self, restrictions: KeyRestrictions) -> None:
         """Called in a check: if it lets the user in, then to do no more than this.
@@ -266,8 +283,15 @@ class ServerAuthentication(PeerHandler):
                 return GssAcceptor() if wanted else None
             case GssStepWanted(context, token):
                 return context.step(token)
+            case CheckGssapiKeyex(username, context, data, mic):
+                self._asked_auths += 1
+                if self.enable_auth_gssapi() is not True or not _is_signed_by(context, data, mic):
+                    return AuthResult.FAILED
+                return self.check_auth_gssapi_keyex(username, _identity(context))
             case CheckGssapi(username, context, data, mic):
-                return self._check_gssapi(username, context, data, mic)
+                if not _is_signed_by(context, data, mic):
+                    return AuthResult.FAILED
+                return self.check_auth_gssapi_with_mic(username, _identity(context))
             case BannerWanted():
                 return self.get_banner()
             case AllowedAuths(username, is_after_failure):
@@ -275,11 +299,6 @@ class ServerAuthentication(PeerHandler):
                 return after(self.get_allowed_auths(username), _method_names)
             case _:
                 return None
-
-    def _check_gssapi(self, username: str, context: GssContext, data: bytes, mic: bytes) -> MaybeAwaitable[AuthResult]:
-        if not isinstance(context, GssAcceptor) or not context.verifies(data, mic):
-            return AuthResult.FAILED
-        return self.check_auth_gssapi_with_mic(username, context.identity)
 
     def _check_certificate(self, username: str, certificate: Certificate) -> MaybeAwaitable[AuthResult]:
         """Ask the check about a certificate that is a user's and good now and from there, and hold it to what it says.
@@ -329,6 +348,15 @@ class ServerAuthentication(PeerHandler):
         return after(self._authorize(username, key), decide)
 
 
+def _is_signed_by(context: GssContext, data: bytes, mic: bytes) -> bool:
+    return isinstance(context, GssAcceptor) and context.verifies(data, mic) is True
+
+
+def _identity(context: GssContext) -> GssIdentity:
+    assert isinstance(context, GssAcceptor), "whose signature it is was looked at"
+    return context.identity
+
+
 _METHODS: Final[Mapping[type[Question], str]] = {
     CheckNone: "none",
     CheckPassword: "password",
@@ -337,6 +365,7 @@ _METHODS: Final[Mapping[type[Question], str]] = {
     CheckCertificate: "publickey",
     CheckHostbased: "hostbased",
     CheckGssapi: WITH_MIC,
+    CheckGssapiKeyex: KEYEX,
     CheckInteractive: "keyboard-interactive",
     CheckInteractiveResponse: "keyboard-interactive",
 }

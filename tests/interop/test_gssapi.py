@@ -16,7 +16,7 @@ import trio
 import trio_ssh
 from tests.interop.peers import PATIENCE, Account, KeyFolder, LetsAnyoneIn, Ssh, Sshd, free_port
 from trio_ssh.errors import AuthOutcome
-from trio_ssh.gss import GssIdentity
+from trio_ssh.runtime.gss import GssIdentity
 
 pytestmark = pytest.mark.interop
 

@@ -33,7 +33,7 @@ _KEYS: Final = (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
 #: In the order in which a client of ours tries them.
 _METHODS: Final = ("publickey", "keyboard-interactive", "password")
 #: In front of them, where somebody asks for them.
-_WHEN_GIVEN: Final = ("gssapi-with-mic", "hostbased")
+_WHEN_GIVEN: Final = ("gssapi-keyex", "gssapi-with-mic", "hostbased")
 
 
 async def read_config(config: Config | None) -> SSHConfig | None:

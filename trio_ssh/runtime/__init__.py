@@ -15,6 +15,7 @@
 ``security_options``       which algorithms are enabled
 ``explain``                what was agreed on, and why
 ``moduli``                 a server's groups, read in a thread
+``gss``                    contexts of GSS-API, in threads
 ``client_authentication``  logging in, one method at a time
 ``transport``              the public `Transport`: one connection
 """

@@ -17,16 +17,18 @@ from trio_ssh.core.auth_client import (
 )
 from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.events import AuthAnswered, Event
-from trio_ssh.core.gssapi import GssContext, gssapi_as_client
+from trio_ssh.core.gssapi import GssContext, gssapi_as_client, keyex_as_client
 from trio_ssh.core.limits import Limits
 from trio_ssh.errors import (
     AuthenticationException,
     BadAuthenticationType,
+    LocalProtocolError,
     PartialAuthentication,
     SSHException,
 )
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.engine import Engine
+from trio_ssh.runtime.gss import GssInitiator, load
 from trio_ssh.runtime.handshake import Handshake, NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.security_options import signature_algorithm
@@ -113,6 +115,36 @@ class ClientAuthentication(Link):
         dialog = self.hostbased_dialog(username, key, client_host, client_username)
         await self._authenticate(username, f"hostbased {key.fingerprint} ({client_host})", dialog)
 
+    async def auth_gssapi_with_mic(self, username: str, gss_host: str, gss_deleg_creds: bool = False) -> None:
+        """Log in by GSS-API, which is Kerberos: RFC 4462 s3.
+
+        Args:
+            gss_host: the server's name, as the realm knows it.
+            gss_deleg_creds: let the server use the user's credentials elsewhere.
+
+        Raises:
+            ImportError: the extra ``gssapi`` is not there.
+            As `auth_password`.
+        """
+        load()
+        dialog = self.gssapi_dialog(username, GssInitiator(gss_host, delegates=gss_deleg_creds))
+        await self._authenticate(username, "gssapi-with-mic", dialog)
+
+    async def auth_gssapi_keyex(self, username: str) -> None:
+        """Log in by the ticket with which the keys were exchanged: RFC 4462 s4.
+
+        Raises:
+            LocalProtocolError: they were not exchanged by GSS-API; see `gss_kex_used`.
+            As `auth_password`.
+        """
+        await self._authenticate(username, "gssapi-keyex", self.gssapi_keyex_dialog(username))
+
+    @property
+    def gss_kex_used(self) -> bool:
+        """Whether the first key exchange was by GSS-API, and has finished."""
+        keying = self._engine.core.keying
+        return keying.gss_context is not None and not keying.is_first_exchange
+
     def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
         """Make the dialog that logs in with `key`, for `try_authenticate`."""
         core = self._engine.core
@@ -142,6 +174,17 @@ class ClientAuthentication(Link):
     def gssapi_dialog(self, username: str, context: GssContext) -> Dialog[AuthAnswer]:
         """Make the dialog that logs in by GSS-API, for `try_authenticate`."""
         return gssapi_as_client(username, context, self._engine.core.keying.session_id)
+
+    def gssapi_keyex_dialog(self, username: str) -> Dialog[AuthAnswer]:
+        """Make the dialog that logs in by the key exchange's own context, for `try_authenticate`.
+
+        Raises:
+            LocalProtocolError: there is none.
+        """
+        keying = self._engine.core.keying
+        if keying.gss_context is None or keying.is_first_exchange:
+            raise LocalProtocolError("keys were not exchanged by GSS-API: use auth_gssapi_with_mic")
+        return keyex_as_client(username, keying.gss_context, keying.session_id)
 
     async def try_authenticate(
         self,

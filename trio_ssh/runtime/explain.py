@@ -11,6 +11,7 @@ from trio_ssh.core.negotiation import Negotiated, PassedOver
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.defaults import POST_QUANTUM
 from trio_ssh.errors import LocalProtocolError
+from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.security_options import remark
 from trio_ssh.wire.text import printable
 
@@ -55,7 +56,7 @@ class Explanation:
     Attributes:
         role: which side we are, ``"client"`` or ``"server"``.
         choices: the key exchange, the host key, and of each direction the cipher, the MAC and the compression.
-        host_key: the type, size and fingerprint of the key that the server showed.
+        host_key: the type, size and fingerprint of the key that the server showed; or that it showed none.
         is_post_quantum: what is recorded today will not be read by a quantum computer.
         openssh_would_warn: ssh of OpenSSH 10.1 and later would warn of this connection, unless it is told not to.
         is_strict: both sides do strict key exchange, which nobody in the middle can shorten (Terrapin).
@@ -95,7 +96,7 @@ def explain(core: Connection) -> Explanation:
     """
     keying = core.keying
     negotiated, host_key, role = keying.negotiated, keying.host_key, core.role
-    if negotiated is None or host_key is None:
+    if negotiated is None:
         raise LocalProtocolError("no key exchange has finished yet")
     choices = [
         _choice(role, negotiated, "key exchange", None, negotiated.kex),
@@ -112,11 +113,17 @@ def explain(core: Connection) -> Explanation:
     return Explanation(
         role.value,
         tuple(choices),
-        f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint()}",
+        _shown(host_key),
         is_post_quantum,
         not is_post_quantum,
         keying.is_strict,
     )
+
+
+def _shown(host_key: PublicKey | None) -> str:
+    if host_key is None:
+        return "none was shown, GSS-API vouches for the server"
+    return f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint()}"
 
 
 def _choice(role: Role, negotiated: Negotiated, kind: str, sender: Role | None, name: str) -> AlgorithmChoice:

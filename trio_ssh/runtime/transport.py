@@ -41,6 +41,7 @@ from trio_ssh.core.events import (
     WindowOpened,
 )
 from trio_ssh.core.exchange import offered_algorithms
+from trio_ssh.core.gssapi import GssContext, GssExchangeQuestion
 from trio_ssh.core.keying import signable
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
@@ -62,6 +63,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.explain import Explanation, explain
+from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
 from trio_ssh.runtime.handler import PeerHandler, Subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.moduli import load_moduli
@@ -111,6 +113,9 @@ class Transport(ClientAuthentication):
         algorithms: what to enable, best first, in either role; or else
         security: a profile, or `SecurityOptions`, which are copied; None for ``"modern"``.
         moduli: a server's groups for ``diffie-hellman-group-exchange-*``; see also `load_server_moduli`.
+        gss_kex: exchange keys by GSS-API where both can; needs the extra ``gssapi``.  A client calls `set_gss_host`
+            too.
+        gss_deleg_creds: a client lets the server use the user's credentials elsewhere, if keys are exchanged so.
         software: how to name ourselves in the version line.
         log_channel: the name of the logger to which it writes.
         nursery: where its tasks run, for an object that owns a transport and sees to it that `aclose` is called: the
@@ -125,6 +130,8 @@ class Transport(ClientAuthentication):
         algorithms: Algorithms | None = None,
         security: Security | None = None,
         moduli: Moduli = NO_MODULI,
+        gss_kex: bool = False,
+        gss_deleg_creds: bool = False,
         software: str = "trio_ssh",
         log_channel: str = "trio_ssh.transport",
         nursery: trio.Nursery | None = None,
@@ -136,6 +143,10 @@ class Transport(ClientAuthentication):
         self._chosen: Security | None = security
         self._options: SecurityOptions | None = None
         self._moduli = moduli
+        self._gss_kex = gss_kex
+        self._gss_deleg_creds = gss_deleg_creds
+        self._gss_host: str | None = None
+        self._gss_work: trio.CancelScope | None = None
         self._software = software
         self._host_keys: list[PKey] = []
         self._certificates: list[Certificate] = []
@@ -238,10 +249,12 @@ class Transport(ClientAuthentication):
         """Return the key that the server proved to own.
 
         Raises:
-            LocalProtocolError: there was no key exchange yet.
+            LocalProtocolError: there was no key exchange yet, or GSS-API vouches for the server instead of a key.
         """
         key = self._engine.core.keying.host_key
         if key is None:
+            if self.gss_kex_used:
+                raise LocalProtocolError("the server has shown no key: GSS-API vouches for it")
             raise LocalProtocolError("no key exchange has finished yet")
         return key
 
@@ -293,6 +306,28 @@ class Transport(ClientAuthentication):
         """Return a server's host keys, in the order in which they were added."""
         return tuple(self._host_keys)
 
+    def set_gss_host(self, gss_host: str) -> None:
+        """Say by which name the realm knows the server; whoever can't prove to be that is not talked to."""
+        self._gss_host = gss_host
+
+    def _use_gss(self, host: str, *, delegates: bool) -> None:
+        self._gss_kex, self._gss_host, self._gss_deleg_creds = True, host, delegates
+
+    def _gss_contexts(self, role: Role) -> Callable[[], GssContext]:
+        load()
+        if role is Role.SERVER:
+            return GssAcceptor
+        if self._gss_host is None:
+            raise LocalProtocolError("gss_kex=True needs the server's name: call set_gss_host first")
+        return functools.partial(GssInitiator, self._gss_host, delegates=self._gss_deleg_creds)
+
+    async def _answer_gss(self, question: GssExchangeQuestion) -> None:
+        # As the reader, it goes on until the connection is over.
+        with trio.CancelScope(shield=True) as self._gss_work:
+            answer = await question.answered()
+            self._engine.handle(self._engine.core.answer(answer))
+            self._engine.flush_now()
+
     def _notify(self, name: str, details: bytes) -> None:
         """Seal a global request that wants no reply; it leaves with whatever is said next."""
         self._engine.core.mux.global_request(name, details, wants_reply=False)
@@ -332,7 +367,7 @@ class Transport(ClientAuthentication):
         if role is Role.SERVER:
             able = offered_algorithms(self._host_keys, self._certificates)
             algorithms = signable(with_certificates(algorithms), able)
-            if not algorithms.host_keys:
+            if not algorithms.host_keys and not self._gss_kex:
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
             random_bytes=os.urandom,
@@ -344,6 +379,7 @@ class Transport(ClientAuthentication):
             certificates=tuple(self._certificates),
             moduli=self._moduli,
             signature_algorithms=algorithms.pubkeys,
+            new_gss_context=self._gss_contexts(role) if self._gss_kex else None,
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
         self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
@@ -354,7 +390,8 @@ class Transport(ClientAuthentication):
 
         Args:
             check_host_key: called with the server's key, once it has proven to own it; sync or async.  It raises to
-                refuse; to return anything but None refuses too.
+                refuse; to return anything but None refuses too.  Not called where GSS-API vouches for the server: see
+                `gss_kex_used`.
             handler: what to do when the server opens channels or makes requests; the default refuses.
 
         Raises:
@@ -595,6 +632,8 @@ class Transport(ClientAuthentication):
                 self._banner += text
             case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey) and key.can_sign():
                 self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
+            case Asked(GssExchangeQuestion() as question):
+                self._engine.spawn(functools.partial(self._answer_gss, question), name="trio_ssh GSS-API")
             case ExchangeStarted():
                 self._engine.exchanging()
             case ExchangeFinished():
@@ -638,6 +677,8 @@ class Transport(ClientAuthentication):
             channel._on_lost()
         if self._acceptance is not None:
             self._acceptance[0].close()
+        if self._gss_work is not None:
+            self._gss_work.cancel()
         self._handshake.put(event)
         self._engine.ended()
 
