@@ -69,6 +69,18 @@ async def test_an_answer_says_where_things_were_said() -> None:
     assert repr(options) == "<SSHOptions of host: hostname='host', port='3', user='x'>"
 
 
+async def test_commands_and_variables_are_not_shown() -> None:
+    secret = "hunter2"
+    options = await lookup(
+        f"SetEnv TOKEN={secret}\nProxyCommand nc -p {secret} %h\nRemoteCommand x {secret}\nLocalCommand y {secret}\n"
+        f"KnownHostsCommand z {secret}\nPort 3\n"
+    )
+    assert secret not in repr(options)
+    assert "proxycommand=..., " in repr(options)
+    assert "port='3'" in repr(options)
+    assert options.set_env == (("TOKEN", secret),)
+
+
 PARAMIKO_CASES = [
     "Host host\n HostName real\n User joe\n Port 2222\n IdentityFile a\n IdentityFile b\n",
     "Host *\n ProxyCommand nc %h %p\n ForwardAgent yes\n LocalForward 80 a:90\n",
@@ -160,6 +172,24 @@ async def test_the_user_s_must_be_the_user_s_alone(tmp_path: Path, monkeypatch: 
         await load_default()
 
 
+@pytest.mark.interop
+async def test_a_named_file_may_be_anybody_s_and_what_it_includes_may_not_as_for_ssh(tmp_path: Path) -> None:
+    open_to_all, including = tmp_path / "open", tmp_path / "including"
+    open_to_all.write_text("Port 4\n")
+    open_to_all.chmod(0o666)
+    including.write_text(f"Include {open_to_all}\n")
+    for path, is_read in ((open_to_all, True), (including, False)):
+        command = ["ssh", "-G", "-F", str(path), "host"]
+        done = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+        assert (b"port 4\n" in done.stdout) == is_read
+        if is_read:
+            config = await trio_ssh.SSHConfig.from_path(path)
+            assert (await config.lookup("host")).port == 4
+        else:
+            with pytest.raises(trio_ssh.ConfigParseError, match="could run commands as you"):
+                await trio_ssh.SSHConfig.from_path(path)
+
+
 async def test_an_included_block_does_not_go_on(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("Host other\nPort 3\n")
     options = await lookup(f"Include {tmp_path}/x\nUser joe\n")
@@ -198,6 +228,16 @@ async def test_sockets_and_hosts_of_forwardings_are_filled_in() -> None:
     options = await lookup("LocalForward ${HOME}/%h /%p\nRemoteForward %h:9 %h:80\nRemoteForward 3\n")
     assert [*map(str, options.local_forward)] == ["/home/joe/host /22"]
     assert [*map(str, options.remote_forward)] == ["[host]:9 [host]:80", "3"]
+
+
+@pytest.mark.parametrize("token", "hnkrj")
+async def test_no_name_reaches_the_server_s_shell_as_more_than_a_name(token: str) -> None:
+    lines = {"k": "HostKeyAlias web1;id\n", "j": "ProxyJump web1#id\n"}.get(token, "")
+    host, user = ("host", "joe;id") if token == "r" else ("host" if lines else "web1;id", "joe")
+    with pytest.raises(ValueError, match=rf"a shell interprets.* RemoteCommand .* leave %{token} out of that line"):
+        await lookup(f"{lines}RemoteCommand echo '%{token}'\n", host, user=user)
+    options = await lookup(f"{lines}RemoteCommand echo %%{token} %l %u %d %p %i\n", host, user=user)
+    assert options.remote_command == f"echo %{token} here.example joe /home/joe 22 1000"
 
 
 async def test_jump_hosts_are_filled_in() -> None:

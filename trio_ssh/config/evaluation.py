@@ -206,8 +206,6 @@ class Evaluation:
                     pass
                 case Expansion.PATH:
                     changes[attribute] = self._path(attribute, value, tokens, place)
-                case Expansion.TOKENS:
-                    changes[attribute] = expand(value, tokens, place)
                 case Expansion.FORWARDING:
                     changes[attribute] = tuple(self._forwarding(each, tokens, place) for each in value)
                 case Expansion.PROXY:
@@ -215,6 +213,9 @@ class Evaluation:
                 case Expansion.SHELL:
                     check_for_shell(names, place, value)
                     changes[attribute] = expand(value, proxy_tokens, place)
+                case Expansion.REMOTE_SHELL:
+                    check_for_shell(names, place, value)
+                    changes[attribute] = expand(value, tokens, place)
                 case _:
                     pass
         filled = attrs.evolve(options, **changes)

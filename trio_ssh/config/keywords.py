@@ -32,9 +32,7 @@ class Expansion(enum.Enum):
     NOTHING = "nothing"
     #: ``~``, every token, and ``${VARIABLE}``.
     PATH = "path"
-    #: Every token.
-    TOKENS = "tokens"
-    #: As `TOKENS` in hosts, as `PATH` in the paths of UNIX sockets.
+    #: Every token in hosts, as `PATH` in the paths of UNIX sockets.
     FORWARDING = "forwarding"
     #: ``%h``.
     HOST = "host"
@@ -42,6 +40,8 @@ class Expansion(enum.Enum):
     PROXY = "proxy"
     #: As `PROXY`, of names that no shell would interpret.
     SHELL = "shell"
+    #: Every token, of names that no shell would interpret: the server's is no better.
+    REMOTE_SHELL = "remote shell"
 
 
 @attrs.frozen
@@ -225,7 +225,7 @@ _KEYWORDS: Final = (
     Keyword("SendEnv", "send_env", _variable_patterns, Rule.WORDS),
     Keyword("SetEnv", "set_env", _variables),
     Keyword("RequestTTY", "request_tty", choices("no", "yes", "force", "auto", true="yes", false="no")),
-    Keyword("RemoteCommand", "remote_command", expansion=Expansion.TOKENS, is_raw=True, clears=True),
+    Keyword("RemoteCommand", "remote_command", expansion=Expansion.REMOTE_SHELL, is_raw=True, clears=True),
     Keyword("SessionType", "session_type", choices("none", "subsystem", "default")),
     Keyword("LocalCommand", "local_command", is_raw=True, clears=True),
     Keyword("PermitLocalCommand", "permit_local_command", flag),

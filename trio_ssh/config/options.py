@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import attrs
 
@@ -12,6 +12,8 @@ from trio_ssh.config.keywords import BY_ATTRIBUTE, Rule
 from trio_ssh.config.values import AlgorithmList, Forwarding, JumpHost, Listen, RekeyLimit
 
 _NOWHERE: Mapping[str, str] = MappingProxyType({})
+#: Commands and variables often hold passwords and tokens, and what has a `repr` ends up in a log.
+_NOT_SHOWN: Final = frozenset({"knownhostscommand", "localcommand", "proxycommand", "remotecommand", "setenv"})
 
 
 @attrs.frozen(kw_only=True)
@@ -149,7 +151,9 @@ class SSHOptions:
     ignore_unknown: str | None = None
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name}={value!r}" for name, value in self.as_dict().items())
+        said = ", ".join(
+            f"{name}=..." if name in _NOT_SHOWN else f"{name}={value!r}" for name, value in self.as_dict().items()
+        )
         return f"<SSHOptions of {self.original_hostname}: {said}>"
 
     def place(self, attribute: str) -> str:
