@@ -93,6 +93,24 @@ async def test_a_revoked_key_is_never_trusted(home: Path) -> None:
     assert raised.value.expected == ()
 
 
+@pytest.mark.parametrize("way", ["usual", "system", "loaded", "given"])
+async def test_a_line_that_can_not_be_read_is_told_once_and_the_others_count(
+    way: str, home: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = home / ".ssh" / "known_hosts" if way == "usual" else tmp_path / "ssh_known_hosts"
+    revoked = f"@revoked * {HOST_KEY.public_key.to_openssh()[:-1]}\n"
+    path.write_text(f"garbage\x07\n{revoked}{line('example.com', HOST_KEY)}")
+    async with trio_ssh.SSHClient() as client:
+        if way == "loaded":
+            await client.load_host_keys(path)
+        await connect(client, known_hosts=path if way == "given" else None)
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(told) == 2
+    assert told[0] == f"a line of known_hosts counts for nothing: {path}:1: the line ends before a key"
+    assert f"{path}:2: " in told[1]
+    assert told[1].endswith(", so the key that it revokes is not refused")
+
+
 async def test_the_user_s_and_the_system_s_known_hosts_are_read(home: Path, tmp_path: Path) -> None:
     (home / ".ssh" / "known_hosts").write_text(line("mine.example.com", HOST_KEY))
     (tmp_path / "ssh_known_hosts").write_text(line("*.system.example.com", HOST_KEY))

@@ -82,7 +82,7 @@ from trio_ssh.keys.ed448 import Ed448Key
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.files import load_private_key, load_private_key_file, load_public_key, load_public_key_file
 from trio_ssh.keys.key_restrictions import ForwardingPermit, KeyRestrictions
-from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus
 from trio_ssh.keys.krl import KeyRevocationList
 from trio_ssh.keys.mldsa import MLDSA44Ed25519Key
 from trio_ssh.keys.private_key import PKey
@@ -175,6 +175,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "HostKeys",
     "HostKeyChange",
     "HostKeyPrompt",
+    "HostKeyStatus",
     "SSHFPAnswer",
     "SSHFPRecord",
     # Keys

@@ -7,7 +7,7 @@ from pathlib import Path
 import trio
 
 from trio_ssh.config.options import SSHOptions
-from trio_ssh.config.trust import KnownHosts, load_known_hosts, policy_of
+from trio_ssh.config.trust import KnownHosts, load_known_hosts, policy_of, read_known_hosts
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
 from trio_ssh.keys.known_hosts import HostKeys
 
@@ -46,7 +46,7 @@ class HostTrust:
         """
         self._has_loaded_keys = True
         if filename is not None:
-            await trio.to_thread.run_sync(self._system_host_keys.load, filename)
+            await trio.to_thread.run_sync(read_known_hosts, self._system_host_keys, filename)
         else:
             self._system_host_keys.merge(await load_known_hosts(None))
 
@@ -58,7 +58,7 @@ class HostTrust:
         """
         self._has_loaded_keys = True
         self._host_keys_filename = Path(filename)
-        await trio.to_thread.run_sync(self._host_keys.load, filename)
+        await trio.to_thread.run_sync(read_known_hosts, self._host_keys, filename)
 
     async def save_host_keys(self, filename: str | Path | None = None) -> None:
         """Write this client's own host keys: atomically, and without losing a line that was not understood.
@@ -78,7 +78,7 @@ class HostTrust:
         elif known_hosts is not None:
             names = [known_hosts] if isinstance(known_hosts, str | Path) else known_hosts
             for name in names:
-                await trio.to_thread.run_sync(known.load, name)
+                await trio.to_thread.run_sync(read_known_hosts, known, name)
         else:
             known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))
             known.merge(self._host_keys)

@@ -104,7 +104,7 @@ async def test_who_knows_the_password_gets_in(
 
 
 async def test_who_has_a_key_gets_in_and_changes_nothing_that_is_read_only(
-    folder: Path, tmp_path: Path, host_key: trio_ssh.PKey, nursery: trio.Nursery, capsys: pytest.CaptureFixture[str]
+    folder: Path, tmp_path: Path, host_key: trio_ssh.PKey, nursery: trio.Nursery, caplog: pytest.LogCaptureFixture
 ) -> None:
     key = trio_ssh.Ed25519Key.generate()
     keys = tmp_path / "authorized_keys"
@@ -117,7 +117,7 @@ async def test_who_has_a_key_gets_in_and_changes_nothing_that_is_read_only(
     assert served.told["serving"] == f"{folder}, read-only, on 127.0.0.1 port {served.port}"
     assert served.told["log in"] == f"by a key of {keys}"
     assert "password" not in served.told
-    assert f"warning: {keys}:2: " in capsys.readouterr().err
+    assert f"a line of authorized_keys lets nobody in: {keys}:2: " in caplog.text
     async with served.connect(host_key, pkey=key) as client:
         async with session(client) as hand:
             assert await hand.read("/file") == b"content"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -359,6 +360,21 @@ def test_a_malformed_line_lets_nobody_in_and_is_named(line: str, problem: str) -
     assert len(read.problems) == 1
     assert read.problems[0].startswith("authorized_keys:2: ")
     assert problem in read.problems[0]
+
+
+def test_lines_that_let_nobody_in_are_told_when_they_are_read(caplog: pytest.LogCaptureFixture) -> None:
+    keys(f"nonsense {A}", A, f"madeup {C}")
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [text.partition(":")[0] for text in told] == ["a line of authorized_keys lets nobody in"] * 2
+    assert "authorized_keys:1: " in told[0]
+    assert "authorized_keys:3: the option madeup is unknown" in told[1]
+
+
+def test_what_variables_hold_is_not_shown() -> None:
+    entry = keys(f'environment="TOKEN=hunter2",from="192.0.2.*",no-pty {A}')._entries[ED25519][0]
+    assert entry.options[0] == ("environment", "TOKEN=hunter2")
+    assert "hunter2" not in repr(entry)
+    assert "('from', '192.0.2.*'), ('no-pty', None)" in repr(entry)
 
 
 @pytest.mark.parametrize(

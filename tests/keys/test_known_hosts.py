@@ -219,6 +219,13 @@ def test_a_malformed_line_is_named_and_the_others_protect_on(line: str, problem:
     assert keys.check("host", ED25519) is CHANGED
 
 
+def test_only_a_known_key_is_true_as_for_paramiko() -> None:
+    assert [status for status in HostKeyStatus if status] == [KNOWN]
+    keys = known(f"host {A}")
+    assert keys.check("host", ED25519)
+    assert not keys.check("elsewhere", ED25519)
+
+
 @pytest.mark.parametrize(
     "line", ["", " \t", "# comment", "\t#", f"host {FOREIGN}", f"host {FOREIGN} comment", f" host\t{A} \r"]
 )

@@ -91,8 +91,6 @@ def _admission(settings: Settings) -> Admission:
     password: str | None = None
     if settings.authorized_keys is not None:
         keys = trio_ssh.AuthorizedKeys.load(settings.authorized_keys)
-        for problem in keys.problems:
-            print(f"warning: {problem}", file=sys.stderr)
     if settings.password_file is not None:
         text = Path(settings.password_file).read_text("utf-8", "surrogateescape")
         password = text.split("\n", 1)[0].removesuffix("\r")

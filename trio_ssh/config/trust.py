@@ -89,10 +89,22 @@ async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
         ):
             expanded = Path(path).expanduser()
             if expanded.is_file():
-                keys.load(expanded)
+                read_known_hosts(keys, expanded)
 
     await trio.to_thread.run_sync(load)
     return keys
+
+
+def read_known_hosts(keys: HostKeys, path: str | Path) -> None:
+    """Read a file behind what `keys` know already, and log what in it can't be read.
+
+    Raises:
+        OSError: there is no such file, or it can't be read.
+    """
+    known = len(keys.problems)
+    keys.load(path)
+    for problem in keys.problems[known:]:
+        _log.warning("a line of known_hosts counts for nothing: %s", problem)
 
 
 def authority_algorithms(options: SSHOptions | None) -> Collection[str]:

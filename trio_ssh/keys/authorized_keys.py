@@ -46,6 +46,11 @@ MAX_PERMITS: Final = 4096
 _UNRESTRICTED: Final = KeyRestrictions()
 
 
+def _shown(options: Options) -> str:
+    """Return options as a `repr` shows them: the value of a variable may be a secret."""
+    return repr(tuple((name, "..." if name == "environment" else value) for name, value in options))
+
+
 @attrs.frozen
 class AuthorizedKey:
     """A key that may log in, or an authority whose certificates may.
@@ -63,7 +68,7 @@ class AuthorizedKey:
     key: PublicKey
     comment: str
     source: str
-    options: Options = ()
+    options: Options = attrs.field(default=(), repr=_shown)
     restrictions: KeyRestrictions = _UNRESTRICTED
     is_authority: bool = False
     principals: tuple[str, ...] | None = None
@@ -105,7 +110,7 @@ class AuthorizedKeys:
         revoked: keys and certificates that let nobody in, whatever else says so.
 
     Attributes:
-        problems: lines that let nobody in though they seem to be meant to, each as ``file:line: why``.
+        problems: lines that let nobody in though they seem to be meant to, each as ``file:line: why``; logged as well.
     """
 
     def __init__(self, *, authorities: Collection[PublicKey] = (), revoked: KeyRevocationList | None = None) -> None:
@@ -136,6 +141,8 @@ class AuthorizedKeys:
             content = line.strip(" \t\r")
             if content and not content.startswith("#"):
                 made._read_line(content, f"{source}:{number}")
+        for problem in made.problems:
+            _log.warning("a line of authorized_keys lets nobody in: %s", problem)
         return made
 
     @classmethod

@@ -37,6 +37,10 @@ class HostKeyStatus(enum.Enum):
     #: This key must not be trusted for the host, whatever else is on record.
     REVOKED = "revoked"
 
+    def __bool__(self) -> bool:
+        """Whether the key may be trusted, as paramiko's ``check`` tells it."""
+        return self is HostKeyStatus.KNOWN
+
 
 @attrs.frozen
 class PlainRecord:
@@ -86,7 +90,9 @@ class HostKeys:
                 made._lines.append(parse_line(line, f"{source}:{number}"))
             except (KeyFileException, RemoteProtocolError) as error:
                 made._lines.append(Line(line))
-                made.problems.append(f"{source}:{number}: {error}")
+                # To refuse everyone until it is mended would make one damaged line fatal for all hosts; ssh goes on.
+                unheeded = ", so the key that it revokes is not refused" if line.lstrip().startswith("@revoked") else ""
+                made.problems.append(f"{source}:{number}: {error}{unheeded}")
         return made
 
     def __repr__(self) -> str:
@@ -111,7 +117,7 @@ class HostKeys:
         return tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
 
     def check(self, hostname: str, key: PublicKey) -> HostKeyStatus:
-        """Say what is on record about this host and this key.
+        """Say what is on record about this host and this key; only `HostKeyStatus.KNOWN` is true.
 
         As OpenSSH's check_host_key does:
 
