@@ -23,7 +23,7 @@ from trio_ssh.errors import SSHException
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
-from trio_ssh.runtime.gss import check_acceptor
+from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport, private_key_of
@@ -124,7 +124,7 @@ async def serve_stream(
     try:
         groups = await given_moduli(moduli)
         if gss_kex:
-            await check_acceptor()
+            await _check_gss(host_keys, algorithms)
     except BaseException:
         await trio.aclose_forcefully(stream)  # noqa: ASYNC102 -- it doesn't wait
         raise
@@ -204,19 +204,24 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     The other arguments are those of `serve_stream`.  Too many clients that aren't logged in are turned away; see
     ``Limits``.
     """
-    algorithms = checked_algorithms(
-        Role.SERVER,
-        security,
-        kex=kex,
-        host_key_algorithms=host_key_algorithms,
-        ciphers=ciphers,
-        macs=macs,
-        compressions=compressions,
-    )
-    groups = await given_moduli(moduli)
-    _check_host_keys(host_keys, gss_kex)
-    if gss_kex:
-        await check_acceptor()
+    try:
+        algorithms = checked_algorithms(
+            Role.SERVER,
+            security,
+            kex=kex,
+            host_key_algorithms=host_key_algorithms,
+            ciphers=ciphers,
+            macs=macs,
+            compressions=compressions,
+        )
+        groups = await given_moduli(moduli)
+        _check_host_keys(host_keys, gss_kex)
+        if gss_kex:
+            await _check_gss(host_keys, algorithms)
+    except BaseException:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)  # noqa: ASYNC102 -- it doesn't wait
+        raise
     startups = _Startups(limits)
     penalties = Penalties(limits)
 
@@ -310,6 +315,15 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
         handler_nursery=handler_nursery,
         task_status=task_status,
     )
+
+
+async def _check_gss(host_keys: Sequence[PKey | CertifiedKey], algorithms: Algorithms) -> None:
+    """As `_check_host_keys`: are there methods, and a keytab?"""
+    if not host_keys:
+        from trio_ssh.core.gss_exchange import with_gss  # noqa: PLC0415 -- most never need it
+
+        with_gss(algorithms, KERBEROS, offers_null=True, is_only=True)  # or it says what is missing
+    await check_acceptor()
 
 
 def _check_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) -> None:

@@ -88,8 +88,9 @@ class ServerAuthentication(PeerHandler):
         ]
         if self.enable_auth_gssapi() is True:
             has_context = hasattr(self, "transport") and self.transport.gss_kex_used
-            ours = (KEYEX, WITH_MIC) if has_context else (WITH_MIC,)
-            found[:0] = [method for method in ours if method not in self.completed_auths]
+            # One ticket is one proof, by whichever method.
+            if KEYEX not in self.completed_auths and WITH_MIC not in self.completed_auths:
+                found[:0] = (KEYEX, WITH_MIC) if has_context else (WITH_MIC,)
         return found
 
     def check_auth_none(self, username: str) -> MaybeAwaitable[AuthResult]:

@@ -28,7 +28,7 @@ from trio_ssh.core.gssapi import (
 )
 from trio_ssh.core.negotiation import GSS_PREFIX, NULL_HOST_KEY, Algorithms, Negotiated
 from trio_ssh.crypto.agreement import KEX, AgreementAlgorithm
-from trio_ssh.errors import RemoteProtocolError, SSHException
+from trio_ssh.errors import LocalProtocolError, RemoteProtocolError, SSHException
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.wire.exchange import KexGssComplete, KexGssContinue, KexGssError, KexGssHostkey, KexGssInit
@@ -65,9 +65,16 @@ def with_gss(algorithms: Algorithms, mechanism: bytes, *, offers_null: bool, is_
     Args:
         offers_null: go on without a host key, too.
         is_only: offer nothing else, as a server does that has no host key.
+
+    Raises:
+        LocalProtocolError: nothing else may be offered, and no such twin is enabled.
     """
     suffix = method_suffix(mechanism)
     names = tuple(prefix + suffix for plain in algorithms.kex for prefix, twin in METHODS.items() if twin == plain)
+    if is_only and not names:
+        raise LocalProtocolError(
+            f"a server without a host key exchanges keys by GSS-API only: enable one of {', '.join(METHODS.values())}"
+        )
     return attrs.evolve(
         algorithms,
         kex=names if is_only else (*names, *algorithms.kex),
@@ -199,7 +206,7 @@ def _read_shown(
 def gss_agree_as_server(
     negotiated: Negotiated, transcript: Transcript, identity: Identity | None, context: GssContext
 ) -> Dialog[SharedSecret]:
-    """RFC 4462 s2.1: complete the context, show our host key if we have one, and sign the exchange by the context.
+    """RFC 4462 s2.1: show our host key if we have one, complete the context, and sign the exchange by it.
 
     Args:
         identity: what is shown; None for nothing.
@@ -210,13 +217,19 @@ def gss_agree_as_server(
     """
     algorithm = _twin(negotiated.kex)
     init = yield from expect(KexGssInit)
+    # RFC 4462 s2.1: prior to any other message.
+    blob = b""
+    if identity is not None:
+        blob = identity.blob
+        yield from send(KexGssHostkey(blob))
     token = init.token
     for _ in range(MAX_TOKENS):
         step: object = yield from ask(GssExchangeStep(context, token))
         if not isinstance(step, GssStep):
-            # Why is for our log: it may name our files.
+            # Why is for our log, but for what GSS-API itself tells: that the client's clock is wrong, for instance.
             _log.info("a client's key exchange by GSS-API was refused: %s", _reason(step))
-            yield from send(KexGssError(_FAILURE, 0, "the token was refused", ""))
+            told = step.token if isinstance(step, GssRefused) else b""
+            yield from send(KexGssContinue(told) if told else KexGssError(_FAILURE, 0, "the token was refused", ""))
             raise _failed("GSS-API refuses the client's token")
         if step.is_complete:
             break
@@ -228,10 +241,6 @@ def gss_agree_as_server(
         raise _failed("the client wants no proof of who we are, or none that is bound to this key exchange")
     # The powers last: nobody who has no ticket makes us compute them.
     our_share, encoded_secret = algorithm.new_server().respond(init.share)
-    blob = b""
-    if identity is not None:
-        blob = identity.blob
-        yield from send(KexGssHostkey(blob))
     digest = transcript.digest(algorithm.hash_name, blob, init.share, our_share, encoded_secret)
     mic: bytes = yield from ask(GssExchangeMic(context, digest))
     last = bytearray()

@@ -64,9 +64,15 @@ class GssStep(Value):
 
 @value
 class GssRefused(Value):
-    """The answer where GSS-API wouldn't: there are no credentials, or the other side's token is no good."""
+    """The answer where GSS-API wouldn't: there are no credentials, or the other side's token is no good.
+
+    Attributes:
+        reason: for our side, since it may name our files.
+        token: tells the other side's GSS-API why; empty for nothing.
+    """
 
     reason: str
+    token: bytes = b""
 
 
 class GssContext(Protocol):

@@ -244,7 +244,7 @@ class Keying:
     def _offer_gss(self, mechanism: bytes) -> None:
         from trio_ssh.core.gss_exchange import with_gss  # noqa: PLC0415 -- most never need it
 
-        is_without_keys = self._role is Role.SERVER and not self._host_keys
+        is_without_keys = self._role is Role.SERVER and not self._algorithms.host_keys
         # RFC 4462 s5 has a server name it only where it has nothing else.
         offers_null = self._role is Role.CLIENT or is_without_keys
         self._algorithms = with_gss(self._algorithms, mechanism, offers_null=offers_null, is_only=is_without_keys)

@@ -113,17 +113,18 @@ def explain(core: Connection) -> Explanation:
     return Explanation(
         role.value,
         tuple(choices),
-        _shown(host_key),
+        _shown(host_key, is_by_gss=keying.gss_context is not None),
         is_post_quantum,
         not is_post_quantum,
         keying.is_strict,
     )
 
 
-def _shown(host_key: PublicKey | None) -> str:
+def _shown(host_key: PublicKey | None, *, is_by_gss: bool) -> str:
     if host_key is None:
         return "none was shown, GSS-API vouches for the server"
-    return f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint()}"
+    shown = f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint()}"
+    return f"{shown}, for which GSS-API vouches" if is_by_gss else shown
 
 
 def _choice(role: Role, negotiated: Negotiated, kind: str, sender: Role | None, name: str) -> AlgorithmChoice:

@@ -90,7 +90,7 @@ class _Context:
             if is_complete and self._context.mech != self._gssapi.MechType.kerberos:
                 return GssRefused("the context is of another mechanism than Kerberos")
         except self._gssapi.exceptions.GSSError as error:
-            return GssRefused(printable(str(error), 400))
+            return GssRefused(printable(str(error), 400), getattr(error, "token", None) or b"")
         return GssStep(answer or b"", is_complete, has_integrity, is_mutual)
 
     def sign(self, data: bytes) -> bytes:

@@ -321,9 +321,13 @@ class Transport(ClientAuthentication):
             raise LocalProtocolError("gss_kex=True needs the server's name: call set_gss_host first")
         return functools.partial(GssInitiator, self._gss_host, delegates=self._gss_deleg_creds)
 
-    async def _answer_gss(self, question: GssExchangeQuestion) -> None:
-        # As the reader, it goes on until the connection is over.
-        with trio.CancelScope(shield=True) as self._gss_work:
+    def _ask_gss(self, question: GssExchangeQuestion) -> None:
+        # As the reader, it goes on until the connection is over, which may be before its first step.
+        self._gss_work = scope = trio.CancelScope(shield=True)
+        self._engine.spawn(functools.partial(self._answer_gss, question, scope), name="trio_ssh GSS-API")
+
+    async def _answer_gss(self, question: GssExchangeQuestion, scope: trio.CancelScope) -> None:
+        with scope:
             answer = await question.answered()
             self._engine.handle(self._engine.core.answer(answer))
             self._engine.flush_now()
@@ -633,7 +637,7 @@ class Transport(ClientAuthentication):
             case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey) and key.can_sign():
                 self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
             case Asked(GssExchangeQuestion() as question):
-                self._engine.spawn(functools.partial(self._answer_gss, question), name="trio_ssh GSS-API")
+                self._ask_gss(question)
             case ExchangeStarted():
                 self._engine.exchanging()
             case ExchangeFinished():
