@@ -17,6 +17,7 @@ import trio_ssh
 from tests.runtime.helpers import HOST_KEY
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, door, serving, session
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.sftp import beneath
 from trio_ssh.sftp.messages import (
     Attrs,
     CheckFile,
@@ -465,46 +466,140 @@ async def test_no_request_gets_outside(fortress: Path, path: bytes) -> None:
     assert sorted(os.listdir(outside)) == ["root", "secret"]
 
 
+@pytest.fixture
+def swapped(fortress: Path) -> Path:
+    """A directory that may be swapped for a link; a ``secret`` in it, where the link leads, and where it would lead."""
+    (fortress / "secret").write_bytes(b"the root's")
+    (fortress / "swapped").mkdir()
+    (fortress / "swapped" / "secret").write_bytes(b"inside")
+    (fortress / "link").symlink_to("..")
+    return fortress
+
+
+def swap_in(root: Path) -> None:
+    """Let a link have the directory's name."""
+    os.rename(root / "swapped", root / "aside")
+    os.rename(root / "link", root / "swapped")
+
+
+def swap_out(root: Path) -> None:
+    """Let the directory have its name again."""
+    os.rename(root / "swapped", root / "link")
+    os.rename(root / "aside", root / "swapped")
+
+
 @pytest.mark.parametrize("by_kernel", [True, False])
 async def test_a_directory_that_is_swapped_for_a_link_leads_nowhere(
-    fortress: Path, monkeypatch: pytest.MonkeyPatch, by_kernel: bool
+    swapped: Path, monkeypatch: pytest.MonkeyPatch, by_kernel: bool
 ) -> None:
     """A second session, or a user of the machine, swaps all the time while the first reads, writes and removes."""
     if not by_kernel:
         monkeypatch.setattr("trio_ssh.sftp.beneath.kernel_walk", lambda: None)
-    (fortress / "swapped").mkdir()
-    (fortress / "link").symlink_to("../..")
-    (fortress / "swapped" / "secret").write_bytes(b"inside")
     is_over = threading.Event()
 
     def swap() -> None:
         while not is_over.is_set():
-            os.rename(fortress / "swapped", fortress / "aside")
-            os.rename(fortress / "link", fortress / "swapped")
-            os.rename(fortress / "swapped", fortress / "link")
-            os.rename(fortress / "aside", fortress / "swapped")
+            swap_in(swapped)
+            swap_out(swapped)
 
     thread = threading.Thread(target=swap)
     thread.start()
     path = b"/swapped/secret"
+    met = {b"inside": 0, b"the root's": 0}
     try:
-        async with serving(trio_ssh.LocalSFTPServer(fortress)) as hand:
-            for _ in range(150):
-                reply = await hand.reply(await hand.start(Open(path, 3, NO_ATTRIBUTES)))
-                if isinstance(reply, Handle):
-                    assert (await hand.ask(Read(reply.handle, 0, 100), Data)).data == b"inside"
-                    await hand.close(reply.handle)
-                for packet in (
-                    Setstat(path, trio_ssh.SFTPAttributes(st_mode=0o600)),
-                    Mkdir(b"/swapped/made", NO_ATTRIBUTES),
-                    Rename(path, b"/swapped/secret2"),
-                    Rename(b"/swapped/secret2", path),
-                    Rmdir(b"/swapped/made"),
-                ):
-                    await hand.reply(await hand.start(packet))
+        async with serving(trio_ssh.LocalSFTPServer(swapped)) as hand:
+            rounds = 0
+            with trio.fail_after(60):
+                # Until both have been met often, the directory and the link.
+                while rounds < 150 or min(met.values()) < 10:
+                    rounds += 1
+                    reply = await hand.reply(await hand.start(Open(path, 3, NO_ATTRIBUTES)))
+                    if isinstance(reply, Handle):
+                        met[(await hand.ask(Read(reply.handle, 0, 100), Data)).data] += 1
+                        await hand.close(reply.handle)
+                    for packet in (
+                        Setstat(path, trio_ssh.SFTPAttributes(st_mode=0o600)),
+                        Mkdir(b"/swapped/made", NO_ATTRIBUTES),
+                        Rename(path, path),
+                        Remove(b"/swapped/missing"),
+                        Rmdir(b"/swapped/made"),
+                    ):
+                        await hand.reply(await hand.start(packet))
     finally:
         is_over.set()
         thread.join()
-    assert sorted(os.listdir(fortress.parent)) == ["root", "secret"]
-    assert (fortress.parent / "secret").read_bytes() == b"secret"
-    assert (fortress.parent / "secret").stat().st_mode & 0o777 != 0o600
+    nothing_happened_outside(swapped)
+
+
+def nothing_happened_outside(root: Path) -> None:
+    assert sorted(os.listdir(root.parent)) == ["root", "secret"]
+    assert (root.parent / "secret").read_bytes() == b"secret"
+    assert (root.parent / "secret").stat().st_mode & 0o777 != 0o600
+
+
+async def test_a_link_that_comes_between_the_look_and_the_step_is_not_followed(
+    swapped: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The walk that is ours: each time that it has found no link under a name, there is one a moment later."""
+    monkeypatch.setattr("trio_ssh.sftp.beneath.kernel_walk", lambda: None)
+    look = beneath.Beneath._link
+    swaps: list[bytes] = []
+
+    def swapping(folder: int, name: bytes) -> bytes | None:
+        found = look(folder, name)
+        if name == b"swapped":
+            assert found is None
+            swap_in(swapped)
+            swaps.append(name)
+        return found
+
+    monkeypatch.setattr(beneath.Beneath, "_link", staticmethod(swapping))
+    path = b"/swapped/secret"
+    packets: list[Packet] = [
+        Open(path, R, NO_ATTRIBUTES),
+        Open(path, W, NO_ATTRIBUTES),
+        Stat(path),
+        Lstat(path),
+        Opendir(b"/swapped/"),
+        Setstat(path, trio_ssh.SFTPAttributes(st_mode=0o600)),
+        Remove(path),
+        Mkdir(b"/swapped/made", NO_ATTRIBUTES),
+        Rename(path, b"/stolen"),
+        Symlink(b"x", b"/swapped/made"),
+    ]
+    async with serving(trio_ssh.LocalSFTPServer(swapped)) as hand:
+        for number, packet in enumerate(packets, start=1):
+            await hand.refusal(packet)
+            assert len(swaps) == number, packet
+            swap_out(swapped)
+    nothing_happened_outside(swapped)
+
+
+@pytest.mark.parametrize("by_kernel", [True, False])
+async def test_a_link_that_comes_between_the_walk_and_the_use_is_not_looked_at(
+    swapped: Path, monkeypatch: pytest.MonkeyPatch, by_kernel: bool
+) -> None:
+    """What was found is held: whatever its name means a moment later, it is what is used."""
+    if not by_kernel:
+        monkeypatch.setattr("trio_ssh.sftp.beneath.kernel_walk", lambda: None)
+    find = beneath.Beneath.parent
+    swaps: list[bytes] = []
+
+    def swapping(self: beneath.Beneath, path: bytes) -> beneath.Place:
+        place = find(self, path)
+        swap_in(swapped)
+        swaps.append(path)
+        return place
+
+    monkeypatch.setattr(beneath.Beneath, "parent", swapping)
+    path = b"/swapped/secret"
+    async with serving(trio_ssh.LocalSFTPServer(swapped)) as hand:
+        for packet in (Mkdir(b"/swapped/made", NO_ATTRIBUTES), Symlink(b"x", b"/swapped/soft"), Remove(path)):
+            await hand.do(packet)
+            swap_out(swapped)
+        assert (await hand.refusal(Lstat(path))).code == StatusCode.NO_SUCH_FILE
+        swap_out(swapped)
+    assert len(swaps) == 4
+    assert sorted(os.listdir(swapped / "swapped")) == ["made", "soft"]
+    assert (swapped / "secret").read_bytes() == b"the root's"
+    nothing_happened_outside(swapped)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.sftp.attributes import ATTRS, SFTPAttributes
+from trio_ssh.sftp.listing import SFTPDirEntry
 
 U32 = st.integers(0, 2**32 - 1)
 PAIRS = st.one_of(st.tuples(st.none(), st.none()), st.tuples(U32, U32))
@@ -83,3 +84,15 @@ def test_what_they_say_of_a_file(tmp_path: Path) -> None:
     unknown = SFTPAttributes()
     assert not any((unknown.is_dir(), unknown.is_file(), unknown.is_symlink()))
     assert str(unknown) == "?--------- None "
+
+
+def test_what_is_shown_of_a_file_is_no_command_to_a_terminal() -> None:
+    evil = "\x1b[2Jx\n\udcff\u202e"
+    escaped = r"\x1b[2Jx\n\udcff\u202e"
+    named = SFTPAttributes(st_mode=stat.S_IFREG | 0o644, st_size=1, filename=evil)
+    assert str(named) == f"-rw-r--r-- 1 {escaped}"
+    assert named.asbytes() == b"-rw-r--r-- 1 \x1b[2Jx\n\xff\xe2\x80\xae"
+    assert str(SFTPAttributes(filename="x", longname=evil)) == escaped
+    assert str(SFTPDirEntry(evil, f"/{evil}", named)) == f"-rw-r--r-- /{escaped}"
+    longest = SFTPAttributes(filename="\x1b" * 255)
+    assert str(longest).endswith(r"\x1b" * 255)

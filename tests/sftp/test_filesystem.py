@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import resource
 import socket
 import stat
 import threading
@@ -18,7 +19,7 @@ import trio.testing
 
 import trio_ssh
 from tests.sftp.by_hand import NO_ATTRIBUTES, HandClient, R, W, encoded, serving
-from trio_ssh.sftp import beneath, directory, filesystem, local_file
+from trio_ssh.sftp import beneath, budget, directory, filesystem, local_file
 from trio_ssh.sftp.messages import (
     Attrs,
     CheckFile,
@@ -48,6 +49,7 @@ from trio_ssh.sftp.messages import (
     Rmdir,
     Setstat,
     Stat,
+    Status,
     StatVFS,
     Symlink,
     TwoPaths,
@@ -499,6 +501,18 @@ async def test_an_upload_appears_when_it_is_closed(root: Path) -> None:
         assert sorted(os.listdir(root)) == ["file", "other"]
 
 
+@pytest.mark.parametrize("mode", [0o664, 0o600, 0o604])
+async def test_an_upload_keeps_the_mode_of_what_it_replaces(root: Path, mode: int) -> None:
+    """The umask is for what is made."""
+    (root / "file").chmod(mode)
+    async with serving(trio_ssh.LocalSFTPServer(root, atomic_uploads=True, umask=0o077)) as hand:
+        await hand.write("/file", b"new")
+        await hand.write("/other", b"new")
+    assert (root / "file").read_bytes() == b"new"
+    assert stat.S_IMODE((root / "file").stat().st_mode) == mode
+    assert stat.S_IMODE((root / "other").stat().st_mode) == 0o600
+
+
 async def test_an_upload_that_is_broken_off_leaves_nothing(root: Path) -> None:
     async with serving(trio_ssh.LocalSFTPServer(root, atomic_uploads=True)) as hand:
         for path in ("/file", "/new"):
@@ -612,18 +626,36 @@ async def test_a_disk_that_hangs_stalls_only_what_depends_on_it(root: Path, gate
 async def test_no_more_threads_hang_than_a_session_may_have(
     root: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The first, and as many as are there for all sessions, of which one takes no more than it leaves."""
     monkeypatch.setattr(filesystem, "STUCK_SECONDS", 0)
+    monkeypatch.setattr(filesystem, "THREADS", budget.Budget(lambda: 6))
     async with serving(trio_ssh.LocalSFTPServer(root)) as hand:
         handles = [await hand.open("/file") for _ in range(6)]
         for handle in handles:
             await hand.start(Read(handle, 666, 1))
-        await eventually(lambda: gate.waiting == filesystem.WORKERS)
+        await eventually(lambda: gate.waiting == 4)
         for _ in range(200):
             await trio.lowlevel.checkpoint()
-        assert gate.waiting == filesystem.WORKERS
+        assert gate.waiting == 4
         gate.open.set()
         for _ in handles:
             await hand.next()
+
+
+async def test_a_disk_that_hangs_stalls_no_other_request_of_its_session(
+    root: Path, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filesystem, "STUCK_SECONDS", 0)
+    async with serving(trio_ssh.LocalSFTPServer(root)) as hand:
+        handles = [await hand.open("/file") for _ in range(40)]
+        for handle in handles:
+            await hand.start(Read(handle, 666, 1))
+        await eventually(lambda: gate.waiting == len(handles))
+        assert (await attributes(hand, Stat(b"/file"))).st_size == 7
+        gate.open.set()
+        for _ in handles:
+            await hand.next()
+    await eventually(lambda: not budget.THREADS._taken)
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:
@@ -673,6 +705,57 @@ async def test_handles_are_capped(root: Path) -> None:
         for _ in range(2):
             await hand.open("/file")
         assert "at most 2 handles" in (await hand.refusal(Open(b"/file", R, NO_ATTRIBUTES))).text
+
+
+async def test_one_session_leaves_descriptors_to_the_others(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = budget.Budget(lambda: 20)
+    monkeypatch.setattr(directory, "DESCRIPTORS", descriptors)
+    server = trio_ssh.LocalSFTPServer(root, atomic_uploads=True)
+    before = set(os.listdir("/proc/self/fd"))
+    async with serving(server) as greedy, serving(server) as other:
+        used = set(os.listdir("/proc/self/fd"))
+        handles: list[bytes] = []
+        requests: list[Packet] = [Open(b"/file", R, NO_ATTRIBUTES), Open(b"/new", W, NO_ATTRIBUTES), Opendir(b"/")]
+        while True:
+            reply = await greedy.reply(await greedy.start(requests[len(handles) % 3]))
+            if not isinstance(reply, Handle):
+                break
+            handles.append(reply.handle)
+        assert isinstance(reply, Status)
+        assert "too many files are open on this server" in reply.text
+        assert len(handles) == 6
+        assert len(set(os.listdir("/proc/self/fd")) - used) == 10, "what is counted is what is there"
+        assert (await greedy.refusal(Open(b"/file", R, NO_ATTRIBUTES))).code == StatusCode.FAILURE
+        # What fails for another reason, and what needs nothing for long, goes on as ever.
+        assert (await attributes(greedy, Stat(b"/file"))).st_size == 7
+        assert set(await other.list("/")) == {b"file"}
+        assert await other.read("/file") == b"content"
+        for handle in handles:
+            await greedy.close(handle)
+        for _ in range(40):
+            assert (await greedy.refusal(Open(b"/no", R, NO_ATTRIBUTES))).code == StatusCode.NO_SUCH_FILE
+            assert (await greedy.refusal(Open(b"/no/x", W, NO_ATTRIBUTES))).code == StatusCode.NO_SUCH_FILE
+            assert (await greedy.refusal(Opendir(b"/file"))).code == StatusCode.NO_SUCH_FILE
+            assert await greedy.read("/file") == b"content"
+            await greedy.write("/more", b"x")
+    await eventually(lambda: set(os.listdir("/proc/self/fd")) <= before)
+    assert descriptors._taken == 0
+
+
+async def test_a_session_that_ends_gives_back_what_it_had(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    descriptors = budget.Budget(lambda: 20)
+    monkeypatch.setattr(directory, "DESCRIPTORS", descriptors)
+    async with serving(trio_ssh.LocalSFTPServer(root, atomic_uploads=True)) as hand:
+        await hand.open("/file")
+        await hand.open("/new", W)
+        await hand.ask(Opendir(b"/"), Handle)
+        assert descriptors._taken == 5
+    assert descriptors._taken == 0
+
+
+def test_half_of_the_descriptors_is_for_sftp() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert budget.half_of_descriptors() == soft // 2
 
 
 def test_hidden_names_are_like_no_others() -> None:
@@ -733,3 +816,41 @@ async def test_an_upload_of_which_something_is_missing_does_not_appear(
             await hand.refusal(Close(handle))
         assert os.listdir(root) == ["file"]
     assert (root / "file").read_bytes() == b"content"
+
+
+async def test_what_is_copied_on_the_server_keeps_its_holes(root: Path) -> None:
+    size = 64 * 1024 * 1024
+    with (root / "sparse").open("wb") as file:
+        file.truncate(size)
+        for offset in (10_000, 40 * 1024 * 1024):
+            file.seek(offset)
+            file.write(b"data")
+    expected = (root / "sparse").read_bytes()
+    async with serving(trio_ssh.LocalSFTPServer(root)) as hand:
+        reading = await hand.open("/sparse", R)
+        for length in (0, 2**62):
+            writing = await hand.open("/copy", W)
+            await hand.do(Extended("copy-data", CopyData(reading, 0, length, writing, 0).encode()))
+            await hand.close(writing)
+            assert (root / "copy").read_bytes() == expected
+            assert (root / "copy").stat().st_blocks * 512 < 1024 * 1024
+
+
+@pytest.mark.parametrize("there", [0, 1_000_000, 3_000_000, 9_000_000])
+async def test_a_hole_that_is_copied_over_data_is_zeros(root: Path, there: int) -> None:
+    with (root / "sparse").open("wb") as file:
+        file.truncate(4_000_000)
+        file.seek(1_999_999)
+        file.write(b"data")
+    expected = (root / "sparse").read_bytes()
+    (root / "target").write_bytes(b"x" * there)
+    async with serving(trio_ssh.LocalSFTPServer(root)) as hand:
+        reading, writing = await hand.open("/sparse", R), await hand.open("/target", OpenFlags.WRITE)
+        for source, target, length in ((0, 1_500_000, 0), (3_000_000, 6_000_000, 500_000)):
+            await hand.do(Extended("copy-data", CopyData(reading, source, length, writing, target).encode()))
+        await hand.close(writing)
+    model = bytearray(b"x" * there)
+    for start, data in ((1_500_000, expected), (6_000_000, expected[3_000_000:3_500_000])):
+        model.extend(bytes(max(0, start + len(data) - len(model))))
+        model[start : start + len(data)] = data
+    assert (root / "target").read_bytes() == model

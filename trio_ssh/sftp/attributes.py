@@ -10,6 +10,7 @@ import attrs
 
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.wire.fields import STRING, Reading
+from trio_ssh.wire.text import printable
 
 _U32: Final = struct.Struct(">I")
 _U64: Final = struct.Struct(">Q")
@@ -22,6 +23,9 @@ FLAG_UIDGID: Final = 0x02
 FLAG_PERMISSIONS: Final = 0x04
 FLAG_ACMODTIME: Final = 0x08
 FLAG_EXTENDED: Final = 0x80000000
+
+#: Of the line that a person sees: more than a name of 255 bytes takes, each of them escaped.
+_SHOWN_CHARACTERS: Final = 2048
 
 _USUAL: Final = FLAG_SIZE | FLAG_UIDGID | FLAG_PERMISSIONS | FLAG_ACMODTIME
 _KNOWN: Final = _USUAL | FLAG_EXTENDED
@@ -111,8 +115,16 @@ class SFTPAttributes:
         """Tell whether it is a symbolic link; not knowing is no."""
         return self.st_mode is not None and stat.S_ISLNK(self.st_mode)
 
-    def __str__(self) -> str:
+    def _line(self) -> str:
         return self.longname or f"{stat.filemode(self.st_mode or 0)} {self.st_size} {self.filename}"
+
+    def __str__(self) -> str:
+        # For people: a name may hold what a terminal obeys.
+        return printable(self._line(), _SHOWN_CHARACTERS)
+
+    def asbytes(self) -> bytes:
+        """Return the line that ``ls -l`` would show, as it is: whoever shows it escapes it, as ``str`` does."""
+        return self._line().encode("utf-8", "surrogateescape")
 
     def encode(self) -> bytes:
         """Return the ATTRS structure."""

@@ -13,12 +13,13 @@ import math
 import os
 import secrets
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final, cast
 
 from trio_ssh.session import ServerProcess
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.beneath import Beneath, by_descriptor
+from trio_ssh.sftp.budget import DESCRIPTORS
 from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
 from trio_ssh.sftp.local_file import (
     MODE_BITS,
@@ -26,6 +27,7 @@ from trio_ssh.sftp.local_file import (
     LocalFile,
     checked,
     closing,
+    copy_hole,
     copy_range,
     plain,
     read_only,
@@ -70,6 +72,7 @@ class LocalFiles(SFTPServerInterface):
         self._is_atomic = atomic_uploads
         self.is_over: Callable[[], bool] = is_over
         self._uploads: set[LocalFile] = set()
+        self._descriptors = DESCRIPTORS.part()
 
     async def session_started(self) -> None:
         """Open the root, which stays the same directory whatever becomes of its name."""
@@ -96,12 +99,31 @@ class LocalFiles(SFTPServerInterface):
             self._check_writable()
         flags |= os.O_NONBLOCK  # a FIFO's other end may never come
         mode = 0o666 if attr.st_mode is None else attr.st_mode & MODE_BITS
-        if self._is_atomic and flags & os.O_CREAT and flags & os.O_TRUNC and not flags & os.O_EXCL:
-            upload = self._open_upload(name, flags, mode)
-            if upload is not None:
-                return upload
-        descriptor = self._open_or_make(name, flags, mode) if flags & os.O_CREAT else self._files.open(name, flags)
-        return LocalFile(plain(descriptor), flags, is_read_only=self._is_read_only)
+        is_new = flags & os.O_CREAT and flags & os.O_TRUNC and not flags & os.O_EXCL
+        is_upload = self._is_atomic and bool(is_new)
+        # An upload holds its directory, too.
+        with self._taking(2 if is_upload else 1) as give_back:
+            if is_upload:
+                upload = self._open_upload(name, flags, mode, give_back)
+                if upload is not None:
+                    return upload
+            descriptor = self._open_or_make(name, flags, mode) if flags & os.O_CREAT else self._files.open(name, flags)
+            return LocalFile(plain(descriptor), flags, is_read_only=self._is_read_only, on_close=lambda _: give_back())
+
+    @contextlib.contextmanager
+    def _taking(self, count: int) -> Generator[Callable[[], None]]:
+        """Take so many descriptors for what a block opens; whoever closes it calls what the block is given.
+
+        Raises:
+            OSError: ``ENFILE``, the sessions of this process have as many as they may.
+        """
+        if not self._descriptors.take(count):
+            raise OSError(errno.ENFILE, "too many files are open on this server: close some, or try again later")
+        try:
+            yield functools.partial(self._descriptors.give_back, count)
+        except BaseException:
+            self._descriptors.give_back(count)
+            raise
 
     def _open_or_make(self, name: bytes, flags: int, mode: int) -> int:
         if self._umask is None:
@@ -118,9 +140,10 @@ class LocalFiles(SFTPServerInterface):
         os.fchmod(descriptor, mode)
         return descriptor
 
-    def _open_upload(self, name: bytes, flags: int, mode: int) -> LocalFile | None:
+    def _open_upload(self, name: bytes, flags: int, mode: int, give_back: Callable[[], None]) -> LocalFile | None:
         """Make a hidden file that takes its name on closing; None if what has the name is no plain file."""
         place = self._files.parent(name)
+        kept_mode: int | None = None
         try:
             entry = place.entry()
             try:
@@ -133,17 +156,23 @@ class LocalFiles(SFTPServerInterface):
                     return None
                 # Whoever may not write a file may not replace it, and it keeps the mode that it has.
                 os.close(self._files.open(name, os.O_WRONLY | os.O_NONBLOCK))
-                mode = stat.S_IMODE(existing.st_mode)
+                kept_mode = existing.st_mode & 0o777
             hidden = HIDDEN + secrets.token_hex(8).encode()
             wanted = (flags & ~os.O_TRUNC) | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(hidden, wanted, mode & ~(self._umask or 0), dir_fd=place.folder)
+            mode = mode & ~(self._umask or 0) if kept_mode is None else kept_mode
+            descriptor = os.open(hidden, wanted, mode, dir_fd=place.folder)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.close(place.folder)
             raise
-        if self._umask is not None:
-            os.fchmod(descriptor, mode & ~self._umask)
-        upload = LocalFile(descriptor, flags, place, hidden, on_close=self._uploads.discard)
+        if self._umask is not None or kept_mode is not None:
+            os.fchmod(descriptor, mode)
+
+        def closed(upload: LocalFile) -> None:
+            self._uploads.discard(upload)
+            give_back()
+
+        upload = LocalFile(descriptor, flags, place, hidden, on_close=closed)
         self._uploads.add(upload)
         return upload
 
@@ -157,13 +186,10 @@ class LocalFiles(SFTPServerInterface):
     async def list_folder(self, path: str) -> Iterator[SFTPAttributes]:
         """Open a directory, and list it as its names are asked for."""
         name = _encoded(path)
-        descriptor = self._files.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
-        return self._list(descriptor)
-
-    @staticmethod
-    def _list(descriptor: int) -> Iterator[SFTPAttributes]:
-        # A generator that was never asked doesn't clean up behind itself: the descriptor has its own keeper.
-        return _Folder(descriptor)
+        with self._taking(_FOLDER_DESCRIPTORS) as give_back:
+            descriptor = self._files.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK)
+            # A generator that was never asked doesn't clean up behind itself: the descriptor has its own keeper.
+            return _Folder(descriptor, give_back)
 
     async def mkdir(self, path: str, attr: SFTPAttributes) -> None:
         """Make a directory."""
@@ -365,7 +391,9 @@ class LocalFiles(SFTPServerInterface):
                     await target.write(target_offset, data)
                     copied = len(data)
                 else:
-                    copied = copy_range(reading, writing, step, source_offset, target_offset)
+                    copied = copy_hole(reading, writing, left, source_offset, target_offset) or copy_range(
+                        reading, writing, step, source_offset, target_offset
+                    )
             except OSError:
                 cast("LocalFile", target).has_failed = True
                 raise
@@ -414,12 +442,21 @@ class LocalFiles(SFTPServerInterface):
 _HOLD: Final[int] = getattr(os, "O_PATH", 0) | os.O_NONBLOCK | os.O_CLOEXEC
 
 
+#: The one that is listed, and the one that scandir makes of it.
+_FOLDER_DESCRIPTORS: Final = 2
+
+
 class _Folder(Iterator[SFTPAttributes]):
     """A directory's entries, each looked at when it is asked for."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, on_close: Callable[[], None]) -> None:
+        self._on_close = on_close
         self._descriptor = descriptor
-        self._entries = os.scandir(descriptor)
+        try:
+            self._entries = os.scandir(descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
     def __next__(self) -> SFTPAttributes:
         while True:
@@ -441,6 +478,7 @@ class _Folder(Iterator[SFTPAttributes]):
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
+            self._on_close()
 
 
 def _encoded(path: str) -> bytes:

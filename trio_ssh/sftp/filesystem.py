@@ -2,8 +2,9 @@
 
 A disk may be slow, and Python can't ask it without waiting, so files are used in threads.  Measured: going to a thread
 and back costs 70 to 220 us, as much as reading 255 KiB twice.  So a thread takes request after request from the
-session's queue until none is left, and replies come back by the batch.  While one request takes long, such as on a disk
-that hangs, another thread takes those behind it that don't depend on it.
+session's queue until none is left, and replies come back by the batch.  While all that a session has are stuck, such as
+on a disk that hangs, another thread takes those requests that don't depend on theirs: up to one for each request that
+may be under way.  A thread that finds nothing to do ends.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import trio
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.session import ServerProcess
+from trio_ssh.sftp.budget import THREADS
 from trio_ssh.sftp.directory import LocalFiles
 from trio_ssh.sftp.dispatch import Answered, Dispatcher, run_at_once
 from trio_ssh.sftp.messages import Read
@@ -29,10 +31,8 @@ from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, MIB, SFTPLimits
 from trio_ssh.sftp.server import ServerLink, SFTPServer, exit_status
 from trio_ssh.sftp.session import WriteParts
 
-#: Threads of one session, and seconds after which one is taken for stuck and the next may be started.
-WORKERS: Final = 4
+#: Seconds without an answer after which a session's threads are taken for stuck, and one more is started.
 STUCK_SECONDS: Final = 0.02
-
 
 #: Seconds that trio's thread waits for a single answer: the disk may take longer, and others mustn't notice.
 AWAITED_SECONDS: Final = 0.0003
@@ -54,6 +54,8 @@ class ThreadLink(ServerLink):
         #: Guards the queue and what is counted here; nothing is done while it is held that takes time.
         self._lock = threading.Lock()
         self._workers = 0
+        #: Threads besides the first.
+        self._threads = THREADS.part()
         self._is_bulk = False
         self._is_stopped = False
         self._finished: deque[tuple[Job, Answered]] = deque()
@@ -108,7 +110,8 @@ class ThreadLink(ServerLink):
                 if not self._workers:
                     self._wakeup = trio.Event()
                     continue
-                is_stuck = self._progress == before and bool(self.queue.waiting) and self._workers < WORKERS
+                is_stuck = self._progress == before and bool(self.queue.waiting)
+                is_stuck = is_stuck and self._workers < self._limits.requests and self._threads.take()
                 if is_stuck:
                     self._workers += 1
             if is_stuck:
@@ -148,6 +151,8 @@ class ThreadLink(ServerLink):
                 job = queue.take()
                 if job is None:
                     self._workers -= 1
+                    if self._workers:
+                        self._threads.give_back()
                     is_last = self._is_stopped and not self._workers
                     break
             answered = run_at_once(answer(job.number, job.request))
@@ -206,6 +211,13 @@ class LocalSFTPServer(SFTPServer):
             failed, closing does, too.
         max_handles: files and directories that are open at once, of each session; None for ``limits.handles``.
         limits: what one session may make us hold.
+
+    The sessions of all servers of one process have half of its descriptors (``RLIMIT_NOFILE``) for what is open, and
+    none of them has more than it leaves to the others: beyond that, opening is refused, and all else goes on.
+
+    Files are used in threads, so that a disk that hangs stalls the requests that need it, and no others, until as many
+    hang as ``limits.requests`` says.  There is one exception: the answer to a request that is alone under way is waited
+    for in trio's thread, for 0.3 milliseconds at the most.
 
     Plain files and directories are served.  FIFOs, sockets and devices can be listed, renamed and removed, not opened.
     """

@@ -15,7 +15,7 @@ from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.messages import Name, NamedFile, Packet, Readdir, Status
-from trio_ssh.sftp.protocol import StatusCode
+from trio_ssh.sftp.protocol import KIB, StatusCode
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.wire.text import printable
 
@@ -28,6 +28,9 @@ _EMPTY_REPLIES: Final = 64
 
 #: What a pair of extended attributes costs besides its text.
 _PAIR_BYTES: Final = 100
+
+#: Of a path that a person sees: it may be as long as paths are, each byte of it escaped.
+_SHOWN_CHARACTERS: Final = 16 * KIB
 
 E = TypeVar("E")
 
@@ -214,7 +217,7 @@ class SFTPDirEntry:
         return self.attributes
 
     def __str__(self) -> str:
-        return stat.filemode(self.attributes.st_mode or 0) + " " + self.path
+        return f"{stat.filemode(self.attributes.st_mode or 0)} {printable(self.path, _SHOWN_CHARACTERS)}"
 
 
 class Listing(AsyncIterator[E], trio.abc.AsyncResource, Generic[E]):

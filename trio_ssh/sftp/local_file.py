@@ -210,8 +210,29 @@ def rename_to_new(old: Place, new: Place) -> None:
     os.unlink(old.entry(), dir_fd=old.folder)
 
 
+def copy_hole(reading: int, writing: int, most: float, source_offset: int, target_offset: int) -> int:
+    """Leave a hole in one file where there is one in the other; return its size, 0 where there is none.
+
+    Only behind the target's end: elsewhere what is there has to become zeros.
+    """
+    size = os.fstat(reading).st_size
+    try:
+        data = os.lseek(reading, checked(source_offset, 0), os.SEEK_DATA)
+    except OSError as error:
+        # ENXIO: nothing but a hole is left.  Whatever else it is, the file system can't tell.
+        data = size if error.errno == errno.ENXIO else source_offset
+    hole = int(min(most, data - source_offset))
+    if hole <= 0 or os.fstat(writing).st_size > target_offset:
+        return 0
+    os.ftruncate(writing, checked(target_offset, hole) + hole)
+    return hole
+
+
 def copy_range(reading: int, writing: int, size: int, source_offset: int, target_offset: int) -> int:
-    """Copy up to `size` bytes; return how many, 0 at the end."""
+    """Copy up to `size` bytes, and none of a hole behind them; return how many, 0 at the end."""
+    with contextlib.suppress(OSError):
+        hole = os.lseek(reading, checked(source_offset, 0), os.SEEK_HOLE)
+        size = min(size, hole - source_offset) if hole > source_offset else size
     if sys.platform == "linux":
         try:
             return os.copy_file_range(
