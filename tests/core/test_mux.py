@@ -24,7 +24,7 @@ from trio_ssh.core.events import (
 )
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.mux import HIGH_WATER, Mux
-from trio_ssh.core.outbound import Outbound
+from trio_ssh.core.outbound import LARGEST_PAYLOAD, Outbound
 from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
 from trio_ssh.wire import connection as wire
 from trio_ssh.wire.connection import (
@@ -725,3 +725,50 @@ def test_unanswered_global_requests_have_a_most(wants_reply: bool) -> None:
     alone.hear(GlobalRequest("x", wants_reply, b""))
     with pytest.raises(RemoteProtocolError, match="more than 5 requests"):
         alone.hear(GlobalRequest("x", wants_reply, b""))
+
+
+# -- what is too long for a message
+
+
+@pytest.mark.parametrize("wants_reply", [True, False])
+def test_what_no_peer_would_take_is_refused_before_anything_is_sent(wants_reply: bool) -> None:
+    alone = Alone()
+    channel = alone.opened()
+    too_long = bytes(LARGEST_PAYLOAD)
+    for ask in (
+        lambda: alone.mux.open_channel("direct-tcpip", too_long),
+        lambda: alone.mux.request(channel, "exec", too_long, wants_reply=wants_reply),
+        lambda: alone.mux.global_request("x", too_long, wants_reply=wants_reply),
+    ):
+        with pytest.raises(LocalProtocolError, match="261120 at the most"):
+            ask()
+    assert alone.sent() == []
+    assert list(alone.mux.channels) == [channel.local_id]
+    assert not channel.pending
+    with pytest.raises(RemoteProtocolError, match="nobody made"):
+        alone.hear(RequestSuccess(b""))
+
+
+def test_the_longest_request_that_is_sent_is_one_that_openssh_takes() -> None:
+    alone = Alone()
+    channel = alone.opened()
+    alone.mux.request(channel, "exec", bytes(LARGEST_PAYLOAD - 100), wants_reply=True)
+    assert 255_000 < alone.outbound.ready_bytes < 256 * 1024
+
+
+@pytest.mark.parametrize("by_peer", [True, False])
+def test_no_more_data_is_asked_for_than_a_packet_may_have(by_peer: bool) -> None:
+    alone = Alone(Limits(packet_bytes=64 * 1024))
+    if by_peer:
+        [event] = alone.hear(ChannelOpen("session", REMOTE, WINDOW, PACKET, b""))
+        assert isinstance(event, OpenRequested)
+        alone.mux.confirm_open(event.channel, b"")
+        [confirmation] = alone.sent()
+        assert isinstance(confirmation, ChannelOpenConfirmation)
+        most = confirmation.maximum_packet
+    else:
+        alone.mux.open_channel("session", b"")
+        [opening] = alone.sent()
+        assert isinstance(opening, ChannelOpen)
+        most = opening.maximum_packet
+    assert 60 * 1024 < most < 64 * 1024 - 300

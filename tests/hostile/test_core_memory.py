@@ -233,6 +233,7 @@ def test_channels_that_come_and_go_leave_nothing_behind() -> None:
         for _ in range(count):
             channel = opened(peer)
             peer.say(ChannelRequest(channel.local_id, "exec", False, bytes(100)), ChannelClose(channel.local_id))
+            peer.core.mux.reply(channel, is_success=True, wants_reply=False)
             peer.heard.clear()
             peer.side.events.clear()
 

@@ -10,7 +10,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Final
-from weakref import WeakSet
+from weakref import WeakSet, finalize
 
 from trio_ssh.core.channel import JOINED_BELOW, NEXT, CoreChannel, Half, Passing, Source
 from trio_ssh.core.events import (
@@ -27,8 +27,8 @@ from trio_ssh.core.events import (
     WindowOpened,
 )
 from trio_ssh.core.limits import Limits
-from trio_ssh.core.outbound import Outbound
-from trio_ssh.core.window import WINDOW_LIMIT, OutboundWindow, WindowBudget
+from trio_ssh.core.outbound import Outbound, check_size
+from trio_ssh.core.window import WINDOW_LIMIT, InboundWindow, OutboundWindow, WindowBudget
 from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
 from trio_ssh.wire.connection import (
     ChannelClose,
@@ -61,6 +61,9 @@ HIGH_WATER: Final = 256 * 1024
 #: Data of one packet that we send at the most, whatever the peer would take.
 _LARGEST_CHUNK: Final = 128 * 1024
 
+#: What a packet of data has beside the data: the message's head, padding, a tag.
+_DATA_OVERHEAD: Final = 512
+
 _DATA: Final = (Half.OPEN, Passing.DATA)
 
 
@@ -76,8 +79,10 @@ class Mux:
     __slots__ = (
         "_budget",
         "_emit",
+        "_examined",
         "_limits",
         "_lingering",
+        "_lost_windows",
         "_next_id",
         "_outbound",
         "_packet_bytes",
@@ -90,11 +95,15 @@ class Mux:
     def __init__(self, outbound: Outbound, limits: Limits, emit: Callable[[Event], None]) -> None:
         self._outbound = outbound
         self._limits = limits
-        self._packet_bytes = limits.channel_packet_bytes
+        self._packet_bytes = max(1, min(limits.channel_packet_bytes, limits.packet_bytes - _DATA_OVERHEAD))
         self._emit = emit
         self._budget = WindowBudget(limits)
         #: Channels that are closed on both sides, and of which something is unread.
         self._lingering: WeakSet[CoreChannel] = WeakSet()
+        #: Windows of those among them that nobody can read any more, because nobody has them.
+        self._lost_windows: deque[InboundWindow] = deque()
+        #: Channels that are closed on both sides, and of which a request of the peer is still being decided.
+        self._examined: set[CoreChannel] = set()
         self._next_id = 0
         self._pending_global = 0
         self._unanswered_global: deque[int] = deque()
@@ -112,19 +121,20 @@ class Mux:
         """Ask for a channel; `OpenAnswered` follows.
 
         Raises:
-            LocalProtocolError: there are as many as `Limits.channels` allows.
+            LocalProtocolError: there are as many as `Limits.channels` allows, or the details are too long.
         """
         if len(self.channels) >= self._limits.channels:
             raise LocalProtocolError(
                 f"this connection has {len(self.channels)} channels, the limit is {self._limits.channels}"
             )
+        check_size(kind, len(details))
         channel = self._new_channel(kind, is_ours=True)
         self._outbound.send(
             ChannelOpen(
                 kind,
                 channel.local_id,
                 channel.inbound_window.size,
-                self._limits.channel_packet_bytes,
+                self._packet_bytes,
                 details,
             ).encode()
         )
@@ -135,6 +145,8 @@ class Mux:
         while local_id in self.channels:
             local_id = (local_id + 1) % WINDOW_LIMIT
         self._next_id = (local_id + 1) % WINDOW_LIMIT
+        while self._lost_windows:
+            self._lost_windows.popleft().close()
         channel = CoreChannel(kind, local_id, is_ours, self._budget.open_window())
         self.channels[local_id] = channel
         return channel
@@ -142,8 +154,9 @@ class Mux:
     def on_open(self, payload: bytes) -> None:
         """The peer wants a channel."""
         message = ChannelOpen.from_payload(payload)
-        # Each window has a least size, so a peer that opens, fills and closes channels must not do so without end.
-        count = len(self.channels) + len(self._lingering)
+        # Each window has a least size, so a peer that opens, fills and closes channels must not do so without end; nor
+        # one that closes them while a slow check still works at what it has asked.
+        count = len(self.channels) + len(self._lingering) + len(self._examined)
         if count >= self._limits.channels or (message.kind == "session" and self._has_all_sessions()):
             self._refuse(message.sender, OpenFailureReason.RESOURCE_SHORTAGE, "too many channels")
             return
@@ -175,7 +188,9 @@ class Mux:
             self._unanswered_bytes -= unanswered.popleft()
 
     def _has_all_sessions(self) -> bool:
-        theirs = sum(channel.kind == "session" and not channel.is_ours for channel in self.channels.values())
+        theirs = sum(
+            channel.kind == "session" and not channel.is_ours for channel in (*self.channels.values(), *self._examined)
+        )
         return theirs >= self._limits.sessions
 
     def confirm_open(self, channel: CoreChannel, details: bytes) -> None:
@@ -188,7 +203,7 @@ class Mux:
                 channel.remote_id,
                 channel.local_id,
                 channel.inbound_window.size,
-                self._limits.channel_packet_bytes,
+                self._packet_bytes,
                 details,
             ).encode()
         )
@@ -277,8 +292,8 @@ class Mux:
         if channel.inbound is not Half.OPEN:
             raise RemoteProtocolError(f"data for channel {channel.local_id} behind its {channel.inbound.value}")
         size = len(data)
-        if size > self._limits.channel_packet_bytes:
-            raise RemoteProtocolError(f"{size} bytes in one packet; we allowed {self._limits.channel_packet_bytes}")
+        if size > self._packet_bytes:
+            raise RemoteProtocolError(f"{size} bytes in one packet; we allowed {self._packet_bytes}")
         channel.inbound_window.receive(size)
         if not size or channel.outbound is Half.CLOSED:
             return  # we have closed; what was on its way has no reader any more
@@ -383,8 +398,12 @@ class Mux:
         """Both halves are closed: the number is free, and its window's share once nothing of it is unread."""
         channel.inbound = channel.outbound = Half.CLOSED
         del self.channels[channel.local_id]
+        if channel.unanswered:
+            self._examined.add(channel)
         if channel.unread:
             self._lingering.add(channel)
+            # Whoever has the channel may drop it without reading.  The collector may run in any thread, at any moment.
+            finalize(channel, self._lost_windows.append, channel.inbound_window).atexit = False
         else:
             self._release(channel)
 
@@ -431,11 +450,12 @@ class Mux:
         """Ask something of a channel; if a reply is wanted, `RequestAnswered` follows, in order.
 
         Raises:
-            LocalProtocolError: we have closed the channel, or it is not open yet.
+            LocalProtocolError: we have closed the channel, or it is not open yet, or the details are too long.
         """
         if channel.outbound is Half.CLOSED:
             raise LocalProtocolError(f"channel {channel.local_id} is closed")
         self._check_confirmed(channel)
+        check_size(name, len(details))
         if wants_reply:
             channel.pending.append(name)
         self._outbound.send(ChannelRequest(channel.remote_id, name, wants_reply, details).encode())
@@ -455,6 +475,8 @@ class Mux:
     def reply(self, channel: CoreChannel, *, is_success: bool, wants_reply: bool) -> None:
         """The oldest request of the peer on this channel is dealt with; answer it if it wanted that."""
         self._discount(channel.unanswered)
+        if not channel.unanswered:
+            self._examined.discard(channel)
         if wants_reply and channel.outbound is not Half.CLOSED:
             cls = ChannelSuccess if is_success else ChannelFailure
             self._outbound.send(cls(channel.remote_id).encode())
@@ -477,7 +499,12 @@ class Mux:
     # -- global requests
 
     def global_request(self, name: str, details: bytes, *, wants_reply: bool) -> None:
-        """Ask something of the connection; if a reply is wanted, `GlobalRequestAnswered` follows, in order."""
+        """Ask something of the connection; if a reply is wanted, `GlobalRequestAnswered` follows, in order.
+
+        Raises:
+            LocalProtocolError: the details are too long.
+        """
+        check_size(name, len(details))
         if wants_reply:
             self._pending_global += 1
         self._outbound.send(GlobalRequest(name, wants_reply, details).encode())

@@ -15,6 +15,8 @@ from typing import Final
 from trio_ssh.core.buffers import LENT_BYTES, borrow, give_back
 from trio_ssh.crypto.cipher import NullSealer, Sealer
 from trio_ssh.crypto.compression import Compressor
+from trio_ssh.errors import LocalProtocolError
+from trio_ssh.wire.text import printable
 
 _HEAD: Final = struct.Struct(">IB")
 _ZEROS: Final = tuple(bytes(count) for count in range(256))
@@ -34,6 +36,29 @@ _ANSWERS: Final = frozenset((81, 82, 91, 92, 93, 99, 100, 193))
 
 #: Messages that pass during a key exchange: RFC 4253 s7.1.
 _PASSES: Final = frozenset((1, 2, 3, 4, 7, 20, 21, *range(30, 50)))
+
+#: The longest payload that we send of our own accord.  OpenSSH hangs up at packets of more than 256 KiB; this is less
+#: by what padding, and a compression that doesn't, may add.
+LARGEST_PAYLOAD: Final = 255 * 1024
+
+#: What a message has beside its name and its details: numbers, lengths.
+_HEADER_BYTES: Final = 64
+
+
+def check_size(what: str, size: int) -> None:
+    """Refuse to say what no peer would take: it would end the connection.
+
+    Args:
+        what: the name of a request or a channel type, or what else the message is.
+        size: of what it carries.
+
+    Raises:
+        LocalProtocolError: that is too much for one message.
+    """
+    if size + len(what) + _HEADER_BYTES > LARGEST_PAYLOAD:
+        raise LocalProtocolError(
+            f"{size} bytes are too many for {printable(what, 64)!r}: a message has {LARGEST_PAYLOAD} at the most"
+        )
 
 
 class Outbound:

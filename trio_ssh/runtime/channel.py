@@ -468,8 +468,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_requesting()
         reply: Reply[bool] = Reply()
-        self._replies.append(reply)
         self._engine.core.mux.request(self.core, name, details, wants_reply=True)
+        self._replies.append(reply)
         if then_eof:
             self._engine.core.mux.send_eof(self.core)
         self._engine.flush_now()
