@@ -35,7 +35,7 @@ from trio_ssh.core.keying import Keying
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.mux import Mux
 from trio_ssh.core.negotiation import Algorithms
-from trio_ssh.core.outbound import Outbound
+from trio_ssh.core.outbound import Outbound, check_size
 from trio_ssh.core.phases import ADMITS, Phase, Verdict
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
@@ -62,6 +62,12 @@ from trio_ssh.wire.userauth import UserauthBanner
 
 _CHANNEL_DATA: Final = 94
 _ADMIT: Final = Verdict.ADMIT
+
+#: What one call may walk: bytes of payloads, inflated ones too, and what a packet counts beside its own.  A peer can
+#: make a read of 246 KB inflate to a thousand times that, or hold 7,000 packets: the others must have their turn
+#: before all of it is dealt with.  Measured: a bulk transfer never comes near it.
+_STEP_BYTES: Final = 1024 * 1024
+_PACKET_COST: Final = 512
 _LOG: Final = logging.getLogger("trio_ssh.transport")
 _ALGORITHMS: Final = Algorithms()
 
@@ -137,6 +143,11 @@ class Connection:
         self._banners = 0
         self._banner_bytes = 0
         self._ext_infos = 0
+        #: What came before the login was complete, the part that isn't walked yet included.
+        self._login_bytes = 0
+        self._is_logged_in = False
+        #: The walk stopped because it was long: `resume` goes on.
+        self.is_unfinished: bool = False
         self._greet()
 
     def _events_append(self, event: Event) -> None:
@@ -147,11 +158,21 @@ class Connection:
     def receive_data(self, data: bytes | bytearray) -> list[Event]:
         """Feed bytes from the peer, run every complete packet, and return what happened.
 
-        Never raises: a violation seals a DISCONNECT, and the last event is `Ended`.
+        Never raises: a violation seals a DISCONNECT, and the last event is `Ended`.  Where the bytes make more work
+        than one call should do, `is_unfinished` is true afterwards, and `resume` does the rest.
         """
         if self.phase is not Phase.CLOSED:
             try:
                 self._receive(data)
+            except Exception as error:
+                self._fail(error)
+        return self._take_events()
+
+    def resume(self) -> list[Event]:
+        """Go on with what `receive_data` or `answer` has left, as far as one call should."""
+        if self.is_unfinished:
+            try:
+                self._go_on()
             except Exception as error:
                 self._fail(error)
         return self._take_events()
@@ -172,9 +193,9 @@ class Connection:
         said = self._identification.what_was_said()
         if said:
             return f"{how} before its SSH version line{remark}; it said: {said}"
-        return (
-            f"{how} before it said anything{remark}; is an SSH server listening there, and does it admit this address?"
-        )
+        # What a client may have dialled wrong is nothing to ask of those who come to a server.
+        hint = "; is an SSH server listening there, and does it admit this address?" if self.role is Role.CLIENT else ""
+        return f"{how} before it said anything{remark}{hint}"
 
     def data_to_send(self) -> memoryview:
         """Return everything sealed since the last call; valid until the next call."""
@@ -204,7 +225,7 @@ class Connection:
         if self.phase is not Phase.CLOSED and conversation is not None:
             try:
                 conversation.answer(value)
-                self._walk()
+                self._go_on()
             except Exception as error:
                 self._fail(error)
         return self._take_events()
@@ -242,9 +263,15 @@ class Connection:
         return self._take_events()
 
     def send(self, message: DeclaredMessage) -> None:
-        """Seal a message that stands for itself: IGNORE, DEBUG, a ping."""
+        """Seal a message that stands for itself: IGNORE, DEBUG, a ping.
+
+        Raises:
+            LocalProtocolError: it is too long.
+        """
         if self.phase is not Phase.CLOSED:
-            self._send(message)
+            payload = message.encode()
+            check_size(type(message).__name__, len(payload))
+            self._outbound.send(payload)
 
     # -- channel verbs
 
@@ -265,6 +292,8 @@ class Connection:
     # -- the walk
 
     def _receive(self, data: bytes | bytearray) -> None:
+        if not self._is_logged_in:
+            self._login_bytes += len(data)
         if self._identification is not None:
             rest = self._identification.receive(data)
             if rest is None:
@@ -276,19 +305,37 @@ class Connection:
         self._inbound.feed(data)
         if self._asking is not None and self._inbound.waiting_bytes > self.options.limits.paused_input_bytes:
             raise RemoteProtocolError("the peer sends on and on while an answer is awaited")
+        self._go_on()
+
+    def _go_on(self) -> None:
         self._walk()
-        if self.keying.is_running and self.phase is not Phase.CLOSED:
-            self.keying.check_overdue()
+        if self.phase is not Phase.CLOSED:
+            if not self._is_logged_in:
+                self._check_login()
+            if self.keying.is_running:
+                self.keying.check_overdue()
+
+    def _check_login(self) -> None:
+        """Hold the peer to what may be said before the login is complete, whatever it consists of."""
+        # How the bytes were cut mustn't matter: what is not walked yet may belong behind the login.
+        if self._login_bytes - self._inbound.waiting_bytes > self.options.limits.login_bytes:
+            raise RemoteProtocolError(f"more than {self.options.limits.login_bytes} bytes came, and no login")
 
     def _walk(self) -> None:
-        """Run every complete packet, one after the other: packet n+1 is opened after packet n was dealt with."""
+        """Run the complete packets, one after the other: packet n+1 is opened after packet n was dealt with."""
         next_packet = self._inbound.next_packet
         on_data = self.mux.on_data
+        self.is_unfinished = False
+        left = _STEP_BYTES
         while self._asking is None:
+            if left <= 0:
+                self.is_unfinished = True
+                return
             packet = next_packet()
             if packet is None:
                 return
             plain, end = packet
+            left -= end + _PACKET_COST
             number = plain[1]
             verdict = self._gate[number]
             if verdict == _ADMIT:
@@ -349,6 +396,7 @@ class Connection:
     def _end(self, error: Exception) -> None:
         self.failure = error
         self._asking = None
+        self.is_unfinished = False
         self._outbound.shut()
         self._enter(Phase.CLOSED)
         self._events.append(Ended(error))
@@ -443,6 +491,8 @@ class Connection:
         self._events.append(LoggedIn(username))
 
     def _open(self) -> None:
+        self._check_login()
+        self._is_logged_in = True
         self._auth = None
         self._enter(Phase.OPEN)
         self.keying.begin_delayed_compression()

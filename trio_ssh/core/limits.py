@@ -27,6 +27,8 @@ class Limits:
     packet_bytes: int = 256 * KIB
     #: Input kept while a question is open.
     paused_input_bytes: int = 512 * KIB
+    #: All that comes before the login is complete: versions, key exchange, banners, attempts.
+    login_bytes: int = 2 * MIB
     #: Sealed and held output, replies included, beyond which nothing more is read.
     queued_output_bytes: int = 2 * MIB
 
@@ -49,7 +51,7 @@ class Limits:
     initial_window_bytes: int = 2 * MIB
     largest_window_bytes: int = 16 * MIB
     all_windows_bytes: int = 64 * MIB
-    #: Data of one packet that we let the peer send.
+    #: Data of one packet that we let the peer send; less where `packet_bytes` is too small for it.
     channel_packet_bytes: int = 128 * KIB
 
     #: New keys after so much of either direction, or so long; the hard stop is at twice the counts.

@@ -5,7 +5,7 @@ Theory of operation.  A connection has three kinds of task, of which only the re
 * the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads
   on.  It never waits to send, takes no lock and waits for no channel.  (One exception: a peer that asks and asks
   without listening to the answers has filled the outbox, so nothing more is read before that has drained; the writer
-  doesn't depend on the reader, so it will.)
+  doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
   saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.  It is
@@ -114,6 +114,7 @@ class Engine:
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
         self._events: deque[Event] = deque()
         self._is_handling = False
+        self._is_going_on = False
 
     def start(self) -> None:
         """Start reading, and send what is sealed already."""
@@ -148,6 +149,30 @@ class Engine:
     def is_over(self) -> bool:
         """The connection has ended, for whatever reason."""
         return self.core.failure is not None
+
+    def answer(self, value: object) -> None:
+        """Resolve the core's open question, and deal with the input that waited; whoever calls this flushes."""
+        self.handle(self.core.answer(value))
+        # The reader may be waiting for more to come.
+        if self.core.is_unfinished and not self._is_going_on:
+            self._is_going_on = True
+            self.spawn(self._go_on_alone, name="trio_ssh input")
+
+    async def _go_on_alone(self) -> None:
+        try:
+            await self._go_on()
+        finally:
+            self._is_going_on = False
+
+    async def _go_on(self) -> None:
+        """Deal with the rest of what was read, a step at a time."""
+        core = self.core
+        while core.is_unfinished:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            while core.is_backlogged and core.failure is None:
+                await self.room.park()
+            self.handle(core.resume())
+            self.flush_now()
 
     def handle(self, events: Sequence[Event]) -> None:
         """Turn what happened into wake-ups, and sometimes into answers: whoever calls this flushes."""
@@ -250,8 +275,8 @@ class Engine:
     def ask(self, name: str, details: bytes) -> Reply[tuple[bool, bytes]]:
         """Make a global request; the reply brings its success and what came with it."""
         reply: Reply[tuple[bool, bytes]] = Reply()
-        self._replies.append(reply)
         self.core.mux.global_request(name, details, wants_reply=True)
+        self._replies.append(reply)
         self.flush_now()
         return reply
 
@@ -389,6 +414,8 @@ class Engine:
                 self.flush()
             else:
                 self.flush_now()
+            if core.is_unfinished:
+                await self._go_on()
         if self._descriptor is not None and not self._has_writer and not self.is_closing:
             self._is_closed = True
             self._descriptor.close()  # our last words, if there were any, are written; else the writer closes it

@@ -84,7 +84,7 @@ class Handshake:
                         raise error if isinstance(error, SSHException) else engine.lost()
                     case Asked(question):
                         answer = await _answer(question, check_host_key, prompt_handler, new_password)
-                        engine.handle(engine.core.answer(answer))
+                        engine.answer(answer)
                     case _:
                         pass
                 event = self._take()

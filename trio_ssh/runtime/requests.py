@@ -135,14 +135,14 @@ class PeerRequests:
         if isinstance(answer, Awaitable) or self._is_slowed(question):
             self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
-            self._engine.handle(self._engine.core.answer(answer))
+            self._engine.answer(answer)
 
     async def _answer_later(self, question: Question, decision: MaybeAwaitable[object]) -> None:
         answer = await resolved(decision)
         if self._is_slowed(question):
             # Whether the user exists, and where a check gave up, must not be read off the clock.
             await trio.sleep_until(self._engine.read_at + self._limits.auth_failure_seconds)
-        self._engine.handle(self._engine.core.answer(answer))
+        self._engine.answer(answer)
         self._engine.flush_now()
 
     @staticmethod

@@ -329,7 +329,7 @@ class Transport(ClientAuthentication):
     async def _answer_gss(self, question: GssExchangeQuestion, scope: trio.CancelScope) -> None:
         with scope:
             answer = await question.answered()
-            self._engine.handle(self._engine.core.answer(answer))
+            self._engine.answer(answer)
             self._engine.flush_now()
 
     def _notify(self, name: str, details: bytes) -> None:
@@ -635,7 +635,7 @@ class Transport(ClientAuthentication):
             case BannerArrived(text):
                 self._banner += text
             case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey) and key.can_sign():
-                self._engine.handle(self._engine.core.answer(key.sign(data, algorithm)))
+                self._engine.answer(key.sign(data, algorithm))
             case Asked(GssExchangeQuestion() as question):
                 self._ask_gss(question)
             case ExchangeStarted():

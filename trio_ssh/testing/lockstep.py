@@ -107,6 +107,11 @@ class CoreSide:
     def receive(self, data: bytes) -> None:
         """Feed bytes, and record what comes of them."""
         self.record(self.connection.receive_data(data))
+        self._finish()
+
+    def _finish(self) -> None:
+        while self.connection.is_unfinished:
+            self.record(self.connection.resume())
 
     def record(self, events: Sequence[Event]) -> None:
         """Take the events that a verb of the core returned, and answer the questions among them."""
@@ -130,6 +135,7 @@ class CoreSide:
         assert self.question is not None, "an answer goes to an open question"
         self.question = None
         self.record(self.connection.answer(value))
+        self._finish()
 
     def data_to_send(self) -> bytes:
         """Take what the core has sealed: a copy, which stays valid."""
