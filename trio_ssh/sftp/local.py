@@ -16,6 +16,7 @@ import contextlib
 import errno
 import hashlib
 import os
+import secrets
 import stat
 import sys
 from collections.abc import Generator, Sequence
@@ -34,10 +35,17 @@ _VECTORS: Final = 1024
 #: Names are bytes of at most so many on every file system that matters.
 _NAME_BYTES: Final = 255
 
+#: Of the hash that stands for a name with no room for what is added to it.
+_HASH_DIGITS: Final = 32
+_HEX: Final = frozenset(b"0123456789abcdef")
+
 if sys.platform != "win32":
     DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     #: A FIFO that someone planted must not hold up a thread for ever.
     CAREFULLY: Final = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+#: How often a part is opened that others put away meanwhile.
+_OPENINGS: Final = 20
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -49,9 +57,32 @@ def part_name(name: bytes) -> bytes:
 
     A name with no room for the rest is replaced by its hash.
     """
-    if len(name) + 6 <= _NAME_BYTES:
-        return b".%s.part" % name
-    return b".%s.part" % hashlib.sha256(name).hexdigest()[:32].encode()
+    return b".%s.part" % _shortened(name, 6)
+
+
+def aside_name(name: bytes, ending: bytes) -> bytes:
+    """Return a new name beside `name` that nothing else has."""
+    return b".%s.%s.%s" % (_shortened(name, 11 + len(ending)), secrets.token_hex(4).encode(), ending)
+
+
+def _shortened(name: bytes, more: int) -> bytes:
+    return name if len(name) + more <= _NAME_BYTES else hashlib.sha256(name).hexdigest()[:_HASH_DIGITS].encode()
+
+
+def part_level(name: bytes) -> int:
+    """Tell whose part a name may be: 0 for nothing's, 1 for that of a name with 0, and so on.
+
+    A file that is written before those of higher levels harms none of them by its part.
+    """
+    if not _is_part(name):
+        return 0
+    inner = name[1:-5]
+    # A hash may be that of any long name, and only a name with a hash in it can be the part of this one.
+    return _NAME_BYTES if len(inner) == _HASH_DIGITS and _HEX.issuperset(inner) else 1 + part_level(inner)
+
+
+def _is_part(name: bytes) -> bool:
+    return len(name) > 6 and name.startswith(b".") and name.endswith(b".part")
 
 
 @contextlib.contextmanager
@@ -160,7 +191,10 @@ class LocalWriter:
         self._descriptor = -1
         self._part = b""
         self._replaced_mode: int | None = None
+        self._has_unlinked = False
         self._is_seekable = True
+        #: What a FIFO or a device had no room for.
+        self._rest: list[memoryview | bytearray] = []
         self._end = 0
         self.mode: int = mode
         self.kept_bytes: int = 0
@@ -174,6 +208,16 @@ class LocalWriter:
     def part(self) -> str:
         """The path of what was written so far, or an empty string where that is the target itself."""
         return os.fsdecode(os.path.join(os.path.dirname(self._shown), self._part)) if self._part else ""
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether `open` has been called: a FIFO that nobody reads isn't open even then."""
+        return self._descriptor >= 0 or not self._is_seekable
+
+    @property
+    def descriptor(self) -> int:
+        """What is written to; -1 for what isn't open, such as a FIFO that nobody reads."""
+        return self._descriptor
 
     @property
     def _written_name(self) -> bytes:
@@ -207,7 +251,7 @@ class LocalWriter:
         is_special = status is not None and not stat.S_ISREG(status.st_mode)
         if is_special and is_users_path:
             self._is_seekable = False
-            self._descriptor = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC, dir_fd=self._directory)
+            self._open_special()
             return
         if status is not None and not is_special:
             self._replaced_mode = stat.S_IMODE(status.st_mode) & 0o777
@@ -221,22 +265,72 @@ class LocalWriter:
         except FileNotFoundError:
             return None
 
+    def _open_special(self) -> None:
+        """Open a device, or a FIFO if somebody reads it; else leave it for later, and hold up no thread."""
+        try:
+            self._descriptor = os.open(self._name, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=self._directory)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+
     def _open_regular(self) -> None:
-        name = self._written_name
-        flags = (os.O_RDWR if self._resume else os.O_WRONLY) | os.O_CREAT | CAREFULLY
-        self._descriptor = os.open(name, flags, self.mode | stat.S_IRUSR | stat.S_IWUSR, dir_fd=self._directory)
-        status = os.fstat(self._descriptor)
-        if not stat.S_ISREG(status.st_mode) or (self._part and status.st_uid != os.geteuid()):
+        mode = self.mode if self._replaced_mode is None else self.mode & self._replaced_mode
+        mode |= stat.S_IRUSR | stat.S_IWUSR
+        for _ in range(_OPENINGS):
+            if self._open_once(mode):
+                return
+        raise OSError(errno.ETXTBSY, "its part is being replaced again and again")
+
+    def _open_once(self, mode: int) -> bool:
+        """Open and lock what is to be written; tell whether it still has its name."""
+        name, directory = self._written_name, self._directory
+        access = os.O_RDWR if self._resume else os.O_WRONLY
+        try:
+            self._descriptor = descriptor = os.open(name, access | os.O_CREAT | CAREFULLY, mode, dir_fd=directory)
+        except IsADirectoryError:
+            if not self._part:
+                raise
+            # Trees may have both names in them.  What has a name that nobody knows can't be gone on with.
+            self._part = aside_name(self._name, b"part")
+            return False
+        status = os.fstat(descriptor)
+        # A part with a second name may be anything of the user's.
+        if not stat.S_ISREG(status.st_mode) or (self._part and (status.st_uid != os.geteuid() or status.st_nlink > 1)):
             raise OSError(errno.EEXIST, "what is there is no file of this user's")
         try:
             # Two transfers that write one part would rename a mixture.
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(errno.ETXTBSY, "another transfer is writing it") from None
+        # Between the two calls another transfer may have ended, and this be its whole file.
+        there = self._status(name)
+        if there is None or not os.path.samestat(there, status):
+            self._drop()
+            return False
+        status = there
         if self._resume:
             self.kept_bytes = self._end = status.st_size
+            self._take_away(status.st_mode & 0o777 & ~mode)
+        elif not self._part:
+            os.ftruncate(descriptor, 0)
+        elif not self._has_unlinked and (status.st_size or status.st_mode & 0o777 & ~mode):
+            # An old part has permissions of its own; what the umask leaves, only a new file gets.
+            os.unlink(name, dir_fd=directory)
+            self._has_unlinked = True
+            self._drop()
+            return False
         elif status.st_size:
-            os.ftruncate(self._descriptor, 0)
+            os.ftruncate(descriptor, 0)
+        return True
+
+    def _take_away(self, bits: int) -> None:
+        """Let nobody read in a part who may not read what it becomes."""
+        if self._part and bits:
+            os.fchmod(self._descriptor, os.fstat(self._descriptor).st_mode & 0o777 & ~bits)
+
+    def _drop(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        os.close(descriptor)
 
     def restart(self) -> None:
         """Drop what an earlier transfer left."""
@@ -249,25 +343,43 @@ class LocalWriter:
         with located(self._shown):
             return os.pread(self._descriptor, size, offset)
 
-    def write(self, parts: Parts, offset: int) -> None:
+    def write(self, parts: Parts, offset: int) -> bool:
         """Write one behind the other; the first time, open the file if it isn't open.
+
+        Returns:
+            Whether all of it is written.  If not, it is a FIFO or a device without room, or a FIFO that nobody reads
+            yet: `write_rest` goes on.
 
         Raises:
             OSError: as the system says; the disk may be full.
         """
-        if self._descriptor < 0:
+        if not self.is_begun:
             self.open()
+        if not self._is_seekable:
+            self._rest.extend(part for part in parts if part)
+            return self.write_rest()
         with located(self._shown):
-            if not self._is_seekable:
-                views = list(parts)
-                while views:
-                    views = _rest(views, os.writev(self._descriptor, views[:_VECTORS]))
-                return
             if self._sparse:
                 _write_around_holes(self._descriptor, parts, offset)
             else:
                 write_parts(self._descriptor, parts, offset)
             self._end = offset + sum(map(len, parts))
+        return True
+
+    def write_rest(self) -> bool:
+        """Go on with what had no room; return as `write` does."""
+        with located(self._shown):
+            if self._descriptor < 0:
+                self._open_special()
+            if self._descriptor < 0:
+                return False
+            while self._rest:
+                try:
+                    written = os.writev(self._descriptor, self._rest[:_VECTORS])
+                except BlockingIOError:
+                    return False
+                self._rest = _rest(self._rest, written)
+        return True
 
     def finish(self, finish: Finish) -> None:
         """Say that it is complete: it gets its name, and is closed.
@@ -275,7 +387,7 @@ class LocalWriter:
         Raises:
             OSError: as the system says; the target is as it was.
         """
-        if self._descriptor < 0:
+        if not self.is_begun:
             self.open()
         try:
             with located(self._shown):
@@ -335,7 +447,8 @@ class LocalReader:
 
     def __init__(self, path: bytes, *, sparse: bool = True, follow_symlinks: bool = True) -> None:
         self._path = path
-        self._flags = os.O_RDONLY | os.O_CLOEXEC | (0 if follow_symlinks else os.O_NOFOLLOW)
+        # A FIFO that nobody writes holds up no thread: whoever reads waits until there is something.
+        self._flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow_symlinks else os.O_NOFOLLOW)
         self._sparse = sparse
         self._descriptor = -1
         self._is_regular = True
@@ -350,6 +463,11 @@ class LocalReader:
     def is_open(self) -> bool:
         """Whether there is something to close."""
         return self._descriptor >= 0
+
+    @property
+    def descriptor(self) -> int:
+        """What is read from."""
+        return self._descriptor
 
     @property
     def has_holes(self) -> bool:
@@ -389,6 +507,9 @@ class LocalReader:
         Returns:
             Where the bytes lie, behind `offset` if a hole was passed over; and how many they are.  None are left in a
             file that ends at the first.
+
+        Raises:
+            BlockingIOError: there is nothing yet in a FIFO or a device.
         """
         with located(self._path):
             if not self._is_regular:
@@ -402,7 +523,12 @@ class LocalReader:
         for view in views:
             filled = 0
             while filled < len(view):
-                size = os.readv(self._descriptor, [view[filled:]])
+                try:
+                    size = os.readv(self._descriptor, [view[filled:]])
+                except BlockingIOError:
+                    if total:
+                        return total
+                    raise
                 if not size:
                     return total
                 filled += size

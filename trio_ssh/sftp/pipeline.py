@@ -316,10 +316,11 @@ class ReadPipeline:
 class Ack:
     """The reply to one WRITE."""
 
-    __slots__ = ("_pipeline", "_size", "asked", "expects")
+    __slots__ = ("_offset", "_pipeline", "_size", "asked", "expects")
 
-    def __init__(self, pipeline: WritePipeline, size: int) -> None:
+    def __init__(self, pipeline: WritePipeline, offset: int, size: int) -> None:
         self._pipeline = pipeline
+        self._offset = offset
         self._size = size
         self.expects: type[Packet] = Status
         self.asked: int = 0
@@ -327,7 +328,7 @@ class Ack:
     def on_reply(self, reply: Packet) -> None:
         """Written, or not."""
         assert isinstance(reply, Status), "a WRITE is answered by a status"
-        self._pipeline.on_done(self._size, reply)
+        self._pipeline.on_done(self._offset, self._size, reply)
 
     def on_data(self, part: memoryview, left: int) -> None:
         """Nothing was asked that brings data."""
@@ -335,7 +336,7 @@ class Ack:
 
     def on_lost(self) -> None:
         """The session has ended."""
-        self._pipeline.on_done(self._size, None)
+        self._pipeline.on_done(self._offset, self._size, None)
 
 
 class WritePipeline:
@@ -351,20 +352,30 @@ class WritePipeline:
         self._share = share
         self._handle = handle
         self._room = trio.lowlevel.ParkingLot()
+        #: Where WRITEs begin that the server has not acknowledged, or has refused.
+        self._unwritten: set[int] = set()
         self.under_way: int = 0
         self.failure: Status | None = None
+
+    @property
+    def first_unwritten(self) -> int | None:
+        """Where the first bytes belong that are not known to be written, if there are any; later ones may be."""
+        return min(self._unwritten, default=None)
 
     @property
     def head_size(self) -> int:
         """Bytes of room that `write` needs before the data."""
         return self._link.session.write_head_size(self._handle)
 
-    def on_done(self, size: int, status: Status | None) -> None:
+    def on_done(self, offset: int, size: int, status: Status | None) -> None:
         """`size` bytes are written, or never will be."""
         self.under_way -= size
         self._share.give_back(size)
-        if status is not None and status.code != StatusCode.OK and self.failure is None:
-            self.failure = status
+        if status is not None:
+            if status.code == StatusCode.OK:
+                self._unwritten.discard(offset)
+            elif self.failure is None:
+                self.failure = status
         self._room.unpark_all()
 
     def check(self) -> None:
@@ -409,7 +420,8 @@ class WritePipeline:
         if self._link.failure is not None:
             raise LocalProtocolError("nothing is written after the session's end")
         size = len(packet) - self.head_size
-        self._link.session.write_in_place(packet, self._handle, offset, Ack(self, size))
+        self._unwritten.add(offset)
+        self._link.session.write_in_place(packet, self._handle, offset, Ack(self, offset, size))
         self._link.flush()
 
     async def wait_below(self, under_way: int) -> None:

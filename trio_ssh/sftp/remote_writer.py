@@ -7,12 +7,10 @@ import os
 import stat
 from typing import Final
 
-import trio
-
-from trio_ssh.errors import SFTPError, SFTPNoSuchFile, SFTPUnsupported
+from trio_ssh.errors import SFTPError, SFTPNoSuchFile, SFTPPermissionDenied, SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
-from trio_ssh.sftp.link import Link, as_error
-from trio_ssh.sftp.local import part_name
+from trio_ssh.sftp.link import Link, Share
+from trio_ssh.sftp.local import aside_name, part_name
 from trio_ssh.sftp.messages import (
     Attrs,
     Close,
@@ -24,6 +22,7 @@ from trio_ssh.sftp.messages import (
     Name,
     Open,
     Packet,
+    Readlink,
     Realpath,
     Remove,
     Rename,
@@ -32,21 +31,36 @@ from trio_ssh.sftp.messages import (
     Status,
     TwoPaths,
 )
+from trio_ssh.sftp.pipeline import WritePipeline
 from trio_ssh.sftp.protocol import OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import decoded
-from trio_ssh.sftp.round import Round, request_later
+from trio_ssh.sftp.round import Asked, Round, request_later
 
 POSIX_RENAME: Final = b"posix-rename@openssh.com"
 
 _NEW: Final = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.EXCLUSIVE
 _OVER: Final = OpenFlags.WRITE | OpenFlags.CREATE | OpenFlags.TRUNCATE
 _KEEPING: Final = OpenFlags.READ | OpenFlags.WRITE | OpenFlags.CREATE
+_OLD: Final = OpenFlags.READ | OpenFlags.WRITE
+
+#: Links that lead to links are followed so far.
+_LINKS: Final = 16
+
+#: What servers answer that don't rename to a name which is taken: what version 3 has, and what version 4 added.
+_IS_TAKEN: Final = (StatusCode.FAILURE, 11)
+
+_WAY_OUT: Final = "put with atomic=False writes the target itself"
 
 
 def remote_part(path: bytes) -> bytes:
     """Return the part's path beside that of its target."""
     folder, slash, name = path.rpartition(b"/")
     return folder + slash + part_name(name)
+
+
+def _aside(path: bytes, ending: bytes) -> bytes:
+    folder, slash, name = path.rpartition(b"/")
+    return folder + slash + aside_name(name, ending)
 
 
 def rename_over(link: Link, source: bytes, target: bytes) -> Packet:
@@ -57,6 +71,11 @@ def rename_over(link: Link, source: bytes, target: bytes) -> Packet:
 def new_file(mode: int | None) -> SFTPAttributes:
     """Return what a file is made with: the permissions, and the owner's right to write, which a resumed part needs."""
     return SFTPAttributes() if mode is None else SFTPAttributes(st_mode=mode & 0o777 | stat.S_IRUSR | stat.S_IWUSR)
+
+
+def _one_name(asked: Asked) -> bytes:
+    reply = asked.get_or_none(Name)
+    return reply.names[0].filename if reply is not None and len(reply.names) == 1 else b""
 
 
 class RemoteWriter:
@@ -84,7 +103,8 @@ class RemoteWriter:
         self._resume = resume
         self._replaced_mode: int | None = None
         self._has_part = False
-        self._claimed = b""
+        self._claimed: tuple[bytes, ...] = ()
+        self._pipeline: WritePipeline | None = None
         self.path: bytes = path
         self.written: bytes = path
         self.handle: bytes = b""
@@ -95,102 +115,185 @@ class RemoteWriter:
         """The path of what was written so far, or an empty string where that is the target itself."""
         return decoded(self.written) if self.written != self.path else ""
 
+    def pipeline(self) -> WritePipeline:
+        """Return what writes to it, after `open`."""
+        self._pipeline = WritePipeline(self._link, Share(self._link), self.handle)
+        return self._pipeline
+
     async def open(self) -> None:
         """Open what is to be written.
 
         Raises:
             SFTPError: the server refuses.
-            IsADirectoryError: the target is one.
+            OSError: the target is a directory, or another transfer of this session writes it.
         """
         if self._atomic:
             await self._open_part()
         else:
-            await self._open_at(self.path)
+            self._claim(self.path)
+            await self._open_target()
+
+    # -- opening
 
     async def _open_part(self) -> None:
-        # A link to a link leads where REALPATH says; another round would only meet a server that says otherwise.
-        for _ in range(2):
+        for _ in range(_LINKS):
             self.written = remote_part(self.path)
-            self._claim()
+            self._claim(self.written, self.path)
             # Whoever is cancelled here has asked for a part, and doesn't know whether it is there.
             self._has_part = True
             round_ = Round(self._link)
             look = round_.add(Lstat(self.path), Attrs)
-            opening = round_.add(self._open_request(self.written), Handle)
+            opening = round_.add(self._new_part(), Handle)
+            going_on = None
+            if self._resume:
+                part_look = round_.add(Lstat(self.written), Attrs)
+                # Without CREATE, which makes a file wherever a link leads that somebody planted under the part's name.
+                going_on = round_.add(Open(self.written, _OLD, SFTPAttributes()), Handle), part_look
             await round_.wait()
             there = look.get_or_none(Attrs)
             attributes = there.attributes if there is not None else SFTPAttributes()
-            handle = opening.get_or_none(Handle)
+            new = opening.get_or_none(Handle)
+            old = None if going_on is None else going_on[0].get_or_none(Handle)
             if attributes.st_mode is None or attributes.is_file():
-                if attributes.st_mode is not None:
-                    self._replaced_mode = attributes.st_mode & 0o777
-                await self._open_at(self.written, handle)
+                self._replaced_mode = None if attributes.st_mode is None else attributes.st_mode & 0o777
+                found = None if going_on is None else going_on[1].get_or_none(Attrs)
+                await self._choose_part(new, old, SFTPAttributes() if found is None else found.attributes)
                 return
             self._has_part = False
-            if handle is not None:
-                request_later(self._link, Close(handle.handle), Remove(self.written))
+            for handle in (new, old):
+                if handle is not None:
+                    self._link.close_later(handle.handle)
+            if new is not None:
+                request_later(self._link, Remove(self.written))
             if attributes.is_dir():
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), decoded(self.path))
             if not attributes.is_symlink():
-                break
-            try:
-                answer = await self._link.ask(Realpath(self.path), Name, decoded(self.path))
-            except SFTPError:
-                break  # it leads nowhere: whoever opens it makes the file that it names
-            if len(answer.names) != 1:
-                break
-            self.path = answer.names[0].filename
-        # What has no parts, such as a device, is written as it is.
-        self.written = self.path
-        await self._open_at(self.path)
+                # What has no parts, such as a device, is written as it is; and more than one may write to it.
+                self._release()
+                self.written = self.path
+                await self._open_target()
+                return
+            self.path = await self._lead()
+        raise self._no_target()
 
-    def _claim(self) -> None:
-        """Let no other transfer of this session write the same part: the first to end would rename half of the other's.
+    def _new_part(self) -> Open:
+        return Open(self.written, _NEW | (OpenFlags.READ if self._resume else 0), new_file(self._mode))
+
+    def _no_target(self) -> OSError:
+        error = OSError(errno.ELOOP, "a symbolic link, and the server doesn't say where it leads", decoded(self.path))
+        error.add_note(_WAY_OUT)
+        return error
+
+    async def _lead(self) -> bytes:
+        """Return where the link leads that the target is.
+
+        REALPATH knows best, and follows all links at once; but there are servers that only tidy up the text, and it
+        need not answer for what isn't there.
+        """
+        round_ = Round(self._link)
+        resolving = round_.add(Realpath(self.path), Name)
+        reading = round_.add(Readlink(self.path), Name)
+        await round_.wait()
+        real, target = _one_name(resolving), _one_name(reading)
+        folder, slash, name = self.path.rpartition(b"/")
+        # The link itself, be it by its absolute path, ends in the same name; but so may what it leads to.
+        if real and real.rpartition(b"/")[2] != name:
+            return real
+        if target:
+            return target if target.startswith(b"/") else folder + slash + target
+        if real and real != self.path:
+            return real
+        raise self._no_target()
+
+    async def _choose_part(self, new: Handle | None, old: Handle | None, found: SFTPAttributes) -> None:
+        """Take the part that was made, or the one that was there, or one in its place."""
+        link = self._link
+        if new is not None:
+            if old is not None:
+                link.close_later(old.handle)
+            self._opened_part(new, self._mode)
+        elif old is not None and (found.st_mode is None or found.is_file()):
+            self.handle = old.handle
+            stated = (await link.ask(Fstat(self.handle), Attrs, decoded(self.written))).attributes
+            self.kept_bytes = stated.st_size or 0
+            self._opened_part(old, self._mode if stated.st_mode is None else stated.st_mode & 0o777)
+        else:
+            if old is not None:
+                link.close_later(old.handle)
+            await self._replace_part()
+
+    async def _replace_part(self) -> None:
+        for _ in range(2):
+            round_ = Round(self._link)
+            look = round_.add(Lstat(self.written), Attrs)
+            # Of an earlier transfer; or a link that somebody planted there.
+            round_.add(Remove(self.written))
+            opening = round_.add(self._new_part(), Handle)
+            await round_.wait()
+            opened, there = opening.get_or_none(Handle), look.get_or_none(Attrs)
+            if opened is not None:
+                self._opened_part(opened, self._mode)
+                return
+            if there is None or not there.attributes.is_dir():
+                break
+            # Trees may have both names in them.  What has a name that nobody knows can't be gone on with.
+            self.written = _aside(self.path, b"part")
+            self._claim(self.written, self.path)
+        try:
+            opening.get(Handle, decoded(self.written))
+        except SFTPNoSuchFile as error:
+            error.filename = decoded(self.path)
+            raise
+        except SFTPError as error:
+            error.add_note(f"the part can't be written beside its target; {_WAY_OUT}")
+            raise
+
+    def _opened_part(self, opened: Handle, mode: int | None) -> None:
+        """Write to a part of these permissions; who may read neither source nor target mustn't read what is written."""
+        self.handle = opened.handle
+        allowed = 0o777
+        for other in (self._mode, self._replaced_mode):
+            if other is not None:
+                allowed &= other | stat.S_IRUSR | stat.S_IWUSR
+        if (0o777 if mode is None else mode & 0o777) & ~allowed:
+            attributes = SFTPAttributes(st_mode=allowed if mode is None else mode & allowed)
+            request_later(self._link, Fsetstat(self.handle, attributes))
+
+    async def _open_target(self) -> None:
+        request = Open(self.path, _KEEPING if self._resume else _OVER, new_file(self._mode))
+        self.handle = (await self._link.ask(request, Handle, decoded(self.path))).handle
+        if self._resume:
+            reply = await self._link.ask(Fstat(self.handle), Attrs, decoded(self.path))
+            self.kept_bytes = reply.attributes.st_size or 0
+
+    def _claim(self, *paths: bytes) -> None:
+        """Let no other transfer of this session write the same: the first to end would rename half of the other's.
+
+        A target is claimed as its part is: what is the part of one file may be another file's name.
 
         Raises:
             OSError: another one does.
         """
         self._release()
-        if self.written in self._link.parts:
+        if not self._link.parts.isdisjoint(paths):
             raise OSError(errno.ETXTBSY, "another transfer is writing it", decoded(self.path))
-        self._link.parts.add(self.written)
-        self._claimed = self.written
+        self._link.parts.update(paths)
+        self._claimed = paths
 
     def _release(self) -> None:
-        self._link.parts.discard(self._claimed)
-        self._claimed = b""
-
-    def _open_request(self, path: bytes) -> Open:
-        flags = _KEEPING if self._resume else _OVER if path == self.path else _NEW
-        return Open(path, flags, new_file(self._mode))
-
-    async def _open_at(self, path: bytes, opened: Handle | None = None) -> None:
-        while opened is None:
-            round_ = Round(self._link)
-            if path != self.path and not self._resume:
-                # Of an earlier transfer; or a link that somebody planted there.
-                round_.add(Remove(path))
-            opening = round_.add(self._open_request(path), Handle)
-            await round_.wait()
-            try:
-                opened = opening.get(Handle, decoded(path))
-            except SFTPNoSuchFile as error:
-                error.filename = decoded(self.path)
-                raise
-            except SFTPError as error:
-                if path != self.path:
-                    error.add_note("the part can't be written beside its target; atomic=False writes the target itself")
-                raise
-        self.handle = opened.handle
-        self._has_part = bool(self.part)
-        if self._resume:
-            reply = await self._link.ask(Fstat(self.handle), Attrs, decoded(path))
-            self.kept_bytes = reply.attributes.st_size or 0
+        self._link.parts.difference_update(self._claimed)
+        self._claimed = ()
 
     async def restart(self) -> None:
         """Drop what an earlier transfer left."""
-        await self._link.ask(Fsetstat(self.handle, SFTPAttributes(st_size=0)), Status, decoded(self.written))
-        self.kept_bytes = 0
+        await self.shorten(0)
+
+    async def shorten(self, size: int) -> None:
+        """Keep only so much of what an earlier transfer left."""
+        await self._link.ask(Fsetstat(self.handle, SFTPAttributes(st_size=size)), Status, decoded(self.written))
+        self.kept_bytes = size
+
+    # -- the end
 
     async def finish(
         self,
@@ -226,14 +329,15 @@ class RemoteWriter:
         if attributes != SFTPAttributes():
             setting = round_.add(Fsetstat(self.handle, attributes))
         closing = round_.add(Close(self.handle))
-        stated = round_.add(Stat(self.written), Attrs) if confirm else None
+        # A part is looked at even where nobody wants to know: another session may have put its own in its place.
+        stated = round_.add(Stat(self.written), Attrs) if confirm or self.part else None
         self.handle = b""
         await round_.wait()
         if setting is not None and not setting.is_ok:
             await self._set_one_by_one(attributes)
         closing.status(decoded(self.written))
         result = SFTPAttributes()
-        if stated is not None:
+        if stated is not None and (confirm or stated.get_or_none(Attrs) is not None):
             result = stated.get(Attrs, decoded(self.written)).attributes
             if size is not None and result.st_size is not None and result.st_size != size:
                 text = f"{size} bytes were written, and the server says that it has {result.st_size}"
@@ -241,7 +345,7 @@ class RemoteWriter:
         if self.part:
             await self._rename()
             self._has_part = False
-        return result
+        return result if confirm else SFTPAttributes()
 
     async def _set_one_by_one(self, attributes: SFTPAttributes) -> None:
         """Some servers refuse all where they can't do one: size and times must be, and the mode is tried."""
@@ -257,38 +361,80 @@ class RemoteWriter:
             setting.status(decoded(self.written))
 
     async def _rename(self) -> None:
+        """Give the part its target's name.
+
+        Raises:
+            SFTPError: the server refuses; the target is as it was, unless a note says otherwise.
+        """
         link = self._link
         names = decoded(self.written), decoded(self.path)
-        if POSIX_RENAME in link.session.extensions:
+        try:
+            if POSIX_RENAME in link.session.extensions:
+                try:
+                    await link.ask(rename_over(link, self.written, self.path), Status, *names)
+                except SFTPUnsupported:
+                    pass
+                else:
+                    return
             try:
-                await link.ask(rename_over(link, self.written, self.path), Status, *names)
-            except SFTPUnsupported:
-                pass
-            else:
-                return
-        round_ = Round(link)
+                await link.ask(Rename(self.written, self.path), Status, *names)
+            except SFTPError as error:
+                if error.code not in _IS_TAKEN:
+                    raise
+                await self._replace(error)
+        except SFTPPermissionDenied as error:
+            error.add_note(f"the part can't take its target's place; {_WAY_OUT}")
+            raise
+
+    async def _replace(self, refused: SFTPError) -> None:
+        """Move the old file aside and the part into its place, or the old one back: to the end, though nobody waits.
+
+        Version 3 replaces nothing by RENAME.  Between the first two the target is missing, and both files are whole.
+        """
+        link = self._link
+        aside = _aside(self.path, b"old")
+        returning: Round | None = None
+
+        def go_on() -> None:
+            nonlocal returning
+            if renaming.is_ok and moving.is_ok:
+                request_later(link, Remove(aside))
+            elif moving.is_ok:
+                returning = Round(link)
+                returned.append(returning.add(Rename(aside, self.path)))
+                link.flush()
+
+        returned: list[Asked] = []
+        # As long as it isn't known which of the two has a name, neither is to be removed.
+        has_part, self._has_part = self._has_part, False
+        round_ = Round(link, go_on)
+        moving = round_.add(Rename(self.path, aside))
         renaming = round_.add(Rename(self.written, self.path))
         await round_.wait()
         if renaming.is_ok:
             return
-        assert isinstance(renaming.reply, Status), "a RENAME is answered by a status"
-        if renaming.reply.code in (StatusCode.PERMISSION_DENIED, StatusCode.NO_SUCH_FILE):
-            # Without a part to take its place, the target mustn't go.
-            raise as_error(renaming.reply, *names)
-        # Version 3 replaces nothing by RENAME.  Between these two the target is missing, and the part is whole.
-        with trio.CancelScope(shield=True):
-            round_ = Round(link)
-            round_.add(Remove(self.path))
-            renaming = round_.add(Rename(self.written, self.path))
-            await round_.wait()
-        renaming.status(names[1])
+        if returning is not None:
+            await returning.wait()
+        if all(asked.is_ok for asked in returned):
+            self._has_part = has_part
+        else:
+            refused.add_note(f"the old file is {decoded(aside)!r}, and the new one {decoded(self.written)!r}")
+        raise refused
 
     def abandon(self, *, remove: bool = False) -> None:
-        """Close it, and don't wait; what was written stays as a part, unless it is to be removed."""
-        if self.handle and self._link.failure is None:
-            self._link.close_later(self.handle)
+        """Close it, and don't wait.
+
+        What was written stays as a part, unless it is to be removed; as far as it is whole: of what was under way, the
+        end may be written and the beginning not.
+        """
+        link = self._link
+        end = None if self._pipeline is None else self._pipeline.first_unwritten
+        if self.handle and link.failure is None:
+            if end is not None:
+                request_later(link, Fsetstat(self.handle, SFTPAttributes(st_size=end)))
+            link.close_later(self.handle)
             self.handle = b""
-        if remove and self._has_part:
+        if (remove or end == 0) and self._has_part:
             self._has_part = False
-            request_later(self._link, Remove(self.written))
+            request_later(link, Remove(self.written))
         self._release()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, TypeVar
 
 import trio
@@ -71,11 +72,15 @@ class Asked:
 class Round:
     """Requests that leave in one piece.
 
+    Args:
+        then: called when all replies have come, whether or not anybody still waits for them; it must not wait.
+
     Cancelled, each of them may or may not have been carried out; what they open is closed.
     """
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, then: Callable[[], None] | None = None) -> None:
         self._link = link
+        self._then = then
         self._asked: list[Asked] = []
         self._left = 0
         self._is_left_alone = False
@@ -100,6 +105,8 @@ class Round:
         self._left -= 1
         if self._is_left_alone:
             self._close(reply)
+        if not self._left and self._then is not None and self._link.failure is None:
+            self._then()
         if not self._left and self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)

@@ -13,7 +13,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import inspect
+import io
 import os
+import stat
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
@@ -44,6 +46,9 @@ _BUFFERS: Final = 6
 
 #: Of a part that is continued, what is compared where the server has no hashes.
 OVERLAP_BYTES: Final = 1 * MIB
+
+#: How often a FIFO is tried that nobody reads.
+_TRIED_SECONDS: Final = 0.1
 
 #: What one hop into a thread hashes: a cancelled transfer waits for no more.
 _HASHED_BYTES: Final = 64 * MIB
@@ -176,6 +181,24 @@ async def receive(
     return offset
 
 
+async def _wait_readable(descriptor: int) -> None:
+    """Wait until a FIFO or a device has something to read, or has come to its end.  A checkpoint, always."""
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    except OSError:
+        # What the system can't wait for never has nothing.
+        await trio.lowlevel.checkpoint()
+
+
+async def _wait_writable(descriptor: int) -> None:
+    """Wait until a FIFO or a device has room.  A checkpoint, always."""
+    if descriptor < 0:
+        # Nothing tells when somebody opens the other end of a FIFO, but to try.
+        await trio.sleep(_TRIED_SECONDS)
+        return
+    await trio.lowlevel.wait_writable(descriptor)
+
+
 @attrs.define
 class _FileSink:
     """A local file.  What comes last finishes it in the same hop."""
@@ -185,13 +208,22 @@ class _FileSink:
 
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
         """Write all of it."""
-        await trio.to_thread.run_sync(self._write, parts, offset, is_last)
+        is_written = await trio.to_thread.run_sync(self._write, parts, offset, is_last)
+        while not is_written:
+            await _wait_writable(self.writer.descriptor)
+            is_written = await trio.to_thread.run_sync(self._go_on, is_last)
 
-    def _write(self, parts: Parts, offset: int, is_last: bool) -> None:
-        if any(parts):
-            self.writer.write(parts, offset)
-        if is_last:
+    def _write(self, parts: Parts, offset: int, is_last: bool) -> bool:
+        is_written = self.writer.write(parts if any(parts) else (), offset)
+        return self._end(is_written, is_last)
+
+    def _go_on(self, is_last: bool) -> bool:
+        return self._end(self.writer.write_rest(), is_last)
+
+    def _end(self, is_written: bool, is_last: bool) -> bool:
+        if is_written and is_last:
             self.writer.finish(self.finish)
+        return is_written
 
 
 async def get_file(link: Link, path: bytes, writer: LocalWriter, options: Options, progress: Progress) -> int:
@@ -230,18 +262,25 @@ async def _resume_get(link: Link, handle: bytes, path: bytes, writer: LocalWrite
     kept = writer.kept_bytes
     if not kept:
         return 0
-    if kept <= size and await _is_start_of(link, handle, path, writer.read, kept):
+    # Here everything is written in order, so that what is there is all there.
+    if kept <= size and await _common_start(link, handle, path, writer.read, kept, 0) == kept:
         return kept
     await trio.to_thread.run_sync(writer.restart)
     return 0
 
 
 class _Comparing:
-    """A sink that compares what comes with a local file."""
+    """A sink that compares what comes with a local file.
 
-    def __init__(self, read: Callable[[int, int], bytes], end: int) -> None:
+    Attributes:
+        same_up_to: where the first difference is, or the end of what was compared.
+        is_same: there was none.
+    """
+
+    def __init__(self, read: Callable[[int, int], bytes], start: int, end: int) -> None:
         self._read = read
         self._end = end
+        self.same_up_to: int = start
         self.is_same: bool = True
 
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
@@ -249,40 +288,54 @@ class _Comparing:
         await trio.to_thread.run_sync(self._compare, parts, offset)
 
     def _compare(self, parts: Parts, offset: int) -> None:
-        theirs = b"".join(parts)[: max(0, self._end - offset)]
-        if self._read(offset, len(theirs)) != theirs:
-            self.is_same = False
+        for part in parts:
+            theirs = bytes(part[: max(0, self._end - offset)])
+            ours = self._read(offset, len(theirs))
+            if theirs != ours:
+                self.is_same = False
+                pairs = enumerate(zip(theirs, ours, strict=False))
+                self.same_up_to = offset + next((at for at, (one, other) in pairs if one != other), len(ours))
+                return
+            offset += len(theirs)
+            self.same_up_to = offset
 
 
-async def _is_start_of(link: Link, handle: bytes, path: bytes, read: Callable[[int, int], bytes], size: int) -> bool:
-    """Tell whether the first `size` bytes are the same here and there.
+async def _common_start(
+    link: Link, handle: bytes, path: bytes, read: Callable[[int, int], bytes], size: int, doubtful: int
+) -> int:
+    """Return how much of the first `size` bytes is the same here and there, or 0 where that can't be told.
 
-    All of them are compared by SHA-256 where the server knows ``check-file``; else only the last `OVERLAP_BYTES`.
+    All of them are compared by SHA-256 where the server knows ``check-file``; else only the last ones.
+
+    Args:
+        doubtful: bytes at the end that may be wrong though later ones are right.
     """
     theirs = await _their_hash(link, handle, size)
     if theirs is not None:
-        return theirs == await _our_hash(read, size)
-    start = max(0, size - OVERLAP_BYTES)
-    comparing = _Comparing(read, size)
-    pipeline = ReadPipeline(link, Share(link), handle, start, size, ahead_bytes=OVERLAP_BYTES, grows=False)
+        return size if theirs == await _our_hash(read, size) else 0
+    start = offset = max(0, size - doubtful - OVERLAP_BYTES)
+    comparing = _Comparing(read, start, size)
+    pipeline = ReadPipeline(link, Share(link), handle, start, size)
     try:
-        while start < size and comparing.is_same:
+        while offset < size and comparing.is_same:
             await pipeline.wait()
             blocks = pipeline.take(GATHERED_BYTES)
             parts = [part for block in blocks for part in block.parts.pieces()]
             got = sum(map(len, parts))
+            await comparing.write(parts, offset, is_last=False)
             for block in blocks:
                 pipeline.give_back(block)
             if not got:
-                return False
-            await comparing.write(parts, start, is_last=False)
-            start += got
+                break
+            offset += got
     except SFTPError as error:
         error.filename = error.filename or decoded(path)
         raise
     finally:
         pipeline.close()
-    return comparing.is_same
+    same = comparing.same_up_to
+    # Less than that may be the same in any two files, such as two that end in zeros.
+    return same if not start or same >= min(size, start + OVERLAP_BYTES) else 0
 
 
 async def _their_hash(link: Link, handle: bytes, size: int) -> bytes | None:
@@ -361,9 +414,7 @@ class _Ring:
         return [buffer[start : start + self.block] for start in range(self.head, len(buffer), self.step)]
 
 
-async def send(
-    link: Link, source: LocalReader, handle: bytes, path: bytes, progress: Progress, *, offset: int = 0
-) -> int:
+async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: Progress, *, offset: int = 0) -> int:
     """Write a local file to an open one, from `offset` on; return where the local one ends.
 
     Raises:
@@ -372,13 +423,13 @@ async def send(
         ConnectionLost: the session ended.
     """
     size = source.status.st_size
-    writer = WritePipeline(link, Share(link), handle)
+    writer = remote.pipeline()
     ring = _Ring(writer.head_size, link.write_bytes, max(0, size - offset))
     try:
         while True:
             buffer, under_way = ring.take()
             await writer.wait_below(under_way)
-            offset, got = await trio.to_thread.run_sync(source.fill, ring.spaces(buffer), offset)
+            offset, got = await _fill(source, ring.spaces(buffer), offset)
             if not got:
                 break
             # Small pieces are worth a copy: else six of them, with little in them, would be all that is under way.
@@ -390,10 +441,20 @@ async def send(
                 await progress.tell(offset - writer.under_way, size)
         await writer.wait_below(0)
     except SFTPError as error:
-        error.filename = error.filename or decoded(path)
+        error.filename = error.filename or decoded(remote.written)
         raise
     await progress.tell(offset, offset)
     return offset
+
+
+async def _fill(source: LocalReader, views: list[memoryview], offset: int) -> tuple[int, int]:
+    while not source.is_regular:
+        await _wait_readable(source.descriptor)
+        try:
+            return await trio.to_thread.run_sync(source.fill, views, offset)
+        except BlockingIOError:
+            continue  # somebody else has read it
+    return await trio.to_thread.run_sync(source.fill, views, offset)
 
 
 async def _send_buffer(
@@ -432,7 +493,7 @@ async def put_file(
         offset = 0
         if writer.kept_bytes:
             offset = await _resume_put(link, writer, source)
-        end = await send(link, source, writer.handle, writer.written, progress, offset=offset)
+        end = await send(link, source, writer, progress, offset=offset)
         is_kept = options.preserve
         return await writer.finish(
             end,
@@ -448,35 +509,46 @@ async def put_file(
 
 
 async def _resume_put(link: Link, writer: RemoteWriter, source: LocalReader) -> int:
-    """Return where to go on: behind a part that is the file's start, or at 0."""
-    kept = writer.kept_bytes
-    if (
-        source.is_regular
-        and kept <= source.status.st_size
-        and await _is_start_of(link, writer.handle, writer.written, source.read, kept)
-    ):
-        return kept
-    await writer.restart()
-    return 0
+    """Return where to go on: behind what is the file's start, or at 0."""
+    kept, same = writer.kept_bytes, 0
+    if source.is_regular and kept <= source.status.st_size:
+        # When a connection is cut, some of what was under way may be written, and what belongs before it not.
+        doubtful = link.limits.file_bytes
+        same = await _common_start(link, writer.handle, writer.written, source.read, kept, doubtful)
+    if same < kept:
+        await writer.shorten(same)
+    return same
 
 
 # -- from and to file objects
 
 
+def _is_special(file: Any) -> bool:
+    """Whether a file object stands for a pipe, a terminal or the like, which may block for ever."""
+    try:
+        return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError, TypeError):
+        return False
+
+
 class _ObjectSink:
-    """A file object with a `write` that is sync, and then is called in a thread, or async."""
+    """A file object with a `write` that is sync, and then is called in a thread unless it is in memory, or async."""
 
     def __init__(self, file: Any) -> None:
         self._write = file.write
         self._is_async = inspect.iscoroutinefunction(file.write)
+        self._is_in_memory = getattr(type(file), "write", None) is io.BytesIO.write
+        self._is_special = not self._is_in_memory and _is_special(file)
 
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
         """Write all of it."""
         if self._is_async:
             for part in parts:
                 await _write_all_async(self._write, part)
+        elif self._is_in_memory:
+            self._write_parts(parts)
         elif parts:
-            await trio.to_thread.run_sync(self._write_parts, parts)
+            await trio.to_thread.run_sync(self._write_parts, parts, abandon_on_cancel=self._is_special)
 
     def _write_parts(self, parts: Parts) -> None:
         for part in parts:
@@ -511,6 +583,35 @@ async def get_object(link: Link, path: bytes, file: Any, progress: Progress) -> 
             link.close_later(handle)
 
 
+class _ObjectSource:
+    """A file object with a `read` that is sync, and then is called in a thread unless it is in memory, or async."""
+
+    def __init__(self, file: Any) -> None:
+        self._read = file.read
+        self._is_async = inspect.iscoroutinefunction(file.read)
+        self._is_in_memory = getattr(type(file), "read", None) is io.BytesIO.read
+        self._is_special = not self._is_in_memory and _is_special(file)
+        self._waits_for = -1
+        if self._is_special and type(file) in (io.BufferedReader, io.FileIO):
+            # A thread that is left behind in there holds its lock, and ends the whole program in an abort.
+            self._waits_for = file.fileno()
+            self._read = getattr(file, "read1", file.read)
+
+    async def read(self) -> memoryview:
+        """Return the next bytes; none at the end."""
+        if self._is_async:
+            data = await self._read(_BUFFER_BYTES)
+        elif self._is_in_memory:
+            data = self._read(_BUFFER_BYTES)
+        else:
+            if self._waits_for >= 0:
+                await _wait_readable(self._waits_for)
+            data = await trio.to_thread.run_sync(self._read, _BUFFER_BYTES, abandon_on_cancel=self._is_special)
+        if not data:
+            return memoryview(b"")
+        return _bytes_of(data)
+
+
 async def put_object(
     link: Link, file: Any, path: bytes, size: int, options: Options, progress: Progress
 ) -> SFTPAttributes:
@@ -522,20 +623,19 @@ async def put_object(
 
     Raises: as `put_file`.
     """
-    read = file.read
-    is_async = inspect.iscoroutinefunction(read)
+    source = _ObjectSource(file)
     remote = RemoteWriter(link, path, atomic=options.atomic)
     try:
         await remote.open()
-        writer = WritePipeline(link, Share(link), remote.handle)
+        writer = remote.pipeline()
         head, offset = writer.head_size, 0
         try:
             while True:
                 await writer.wait_below(_BUFFER_BYTES * _BUFFERS)
-                data = await read(_BUFFER_BYTES) if is_async else await trio.to_thread.run_sync(read, _BUFFER_BYTES)
+                data = await source.read()
                 if not data:
                     break
-                for part in _cut(_bytes_of(data), link.write_bytes):
+                for part in _cut(data, link.write_bytes):
                     await writer.wait_room(len(part))
                     writer.write(_packet(head, part), offset)
                     offset += len(part)
