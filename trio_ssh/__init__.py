@@ -34,6 +34,7 @@ from trio_ssh.errors import (
     ConfigParseError,
     ConnectionLost,
     CouldNotCanonicalize,
+    ForwardingFailure,
     HostKeyException,
     IncompatiblePeer,
     InternalError,
@@ -93,6 +94,7 @@ from trio_ssh.keys.signer import Signer
 from trio_ssh.keys.sshfp import SSHFPRecord
 from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
+from trio_ssh.remote_listener import RemoteListener
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
 from trio_ssh.runtime.files import ChannelFile
@@ -159,6 +161,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "Channel",
     "ExitReport",
     "ChannelFile",
+    "RemoteListener",
     "Prompt",
     # The user's configuration
     "SSHConfig",
@@ -276,6 +279,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ConfigParseError",
     "ConnectionLost",
     "CouldNotCanonicalize",
+    "ForwardingFailure",
     "HostKeyException",
     "IncompatiblePeer",
     "InternalError",

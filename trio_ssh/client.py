@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 
 import trio
 
@@ -23,6 +23,7 @@ from trio_ssh.config.applied import (
     prefer_known,
     read_config,
 )
+from trio_ssh.config.forwards import start_forwardings
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
 from trio_ssh.config.trust import (
@@ -37,6 +38,7 @@ from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
+from trio_ssh.forwarding import PortForwarding
 from trio_ssh.gss import GssPlan, plan_gss
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import MissingHostKeyPolicy
@@ -61,7 +63,11 @@ if TYPE_CHECKING:
     from trio_ssh.sftp.client import SFTPClient
 
 
-class SSHClient(HostTrust):
+#: The type of terminals of which nothing is known.
+_TERMINAL: Final = "vt100"
+
+
+class SSHClient(HostTrust, PortForwarding):
     """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
 
         client = SSHClient()
@@ -77,7 +83,6 @@ class SSHClient(HostTrust):
     def __init__(self) -> None:
         super().__init__()
         self._block = Block()
-        self._transport: Transport | None = None
         self._address = ""
         self._conflict = OneAtATime("another task is connecting this client")
         self._log_channel = "trio_ssh.transport"
@@ -216,6 +221,7 @@ class SSHClient(HostTrust):
             OSError: no connection.
             ProxyJumpFailure, ProxyCommandFailure: no way to the host.
             ConfigParseError, CouldNotCanonicalize: the configuration is at fault.
+            ForwardingFailure: what it wants forwarded can't be, and it says that it must.
             ValueError: no host has such a name, no algorithm is called so, or two ways are given.
             UnknownHostKeyException, BadHostKeyException: the key is not known, or not the known one.
             AuthenticationException: nothing that was tried will do.
@@ -306,6 +312,7 @@ class SSHClient(HostTrust):
                             config=config,
                         )
                         block._client._trust_as(self)
+                        block._client._clears_forwardings = True  # as for `ssh -W`, by which ssh goes there
                         return block
 
                     stream = await self._open_stream(hostname, target, port, options, open_jump)
@@ -327,6 +334,7 @@ class SSHClient(HostTrust):
                 with trio.move_on_after(limits.login_seconds) as login:
                     await self._exchange_keys(transport, gss, check_host_key, updates, applied.connect_timeout)
                     await log_in(transport, username, credentials)
+                    await start_forwardings(transport, None if self._clears_forwardings else options)
                 if login.cancelled_caught:
                     raise ConnectionLost(
                         f"{self._address} did not finish the login within {limits.login_seconds:g} seconds"
@@ -397,11 +405,6 @@ class SSHClient(HostTrust):
         """Return what the configuration said of this connection, or None without a configuration or a connection."""
         return self._options if self._transport is not None else None
 
-    def _connected(self) -> Transport:
-        if self._transport is None:
-            raise LocalProtocolError("this client is not connected")
-        return self._transport
-
     async def open_session(self) -> Channel:
         """Open a channel on which one command, shell or subsystem can be started.
 
@@ -410,14 +413,6 @@ class SSHClient(HostTrust):
             ConnectionLost: the connection ended.
         """
         return await self._connected().open_session()
-
-    async def open_tcp_stream(self, host: str, port: int) -> Channel:
-        """Connect to `host` and `port` as the server sees them: a trio stream, for anything that takes one.
-
-        Raises:
-            ChannelException: the server refuses, or can't connect.
-        """
-        return await self._connected().open_tcp_stream(host, port)
 
     async def open_sftp(self, *, limits: SFTPLimits = DEFAULT_SFTP_LIMITS) -> SFTPClient:
         """Open an SFTP session; close it when you are done: it is an async context manager.
@@ -448,12 +443,12 @@ class SSHClient(HostTrust):
         Raises:
             RequestRefused: the server refuses the command, the terminal or a variable.
         """
-        channel = await self._start(command, Pty("vt100") if get_pty else None, environment)
+        channel = await self._start(command, Pty(_TERMINAL) if get_pty else None, environment)
         return channel.makefile("w"), channel.makefile("r"), channel.makefile_stderr("r")
 
     async def invoke_shell(
         self,
-        term: str = "vt100",
+        term: str = _TERMINAL,
         width: int = 80,
         height: int = 24,
         width_pixels: int = 0,
@@ -462,10 +457,19 @@ class SSHClient(HostTrust):
     ) -> Channel:
         """Start the user's login shell in a terminal; its channel carries what is typed and shown.
 
+        A configuration that says ``RequestTTY no`` gets a shell without one.
+
         Raises:
             RequestRefused: the server grants no terminal or no shell.
         """
-        return await self._start(None, Pty(term, width, height, width_pixels, height_pixels), environment)
+        pty = Pty(term, width, height, width_pixels, height_pixels)
+        return await self._start(None, None if self._wants_terminal is False else pty, environment)
+
+    @property
+    def _wants_terminal(self) -> bool | None:
+        """What ``RequestTTY`` says, if it says anything; ``auto`` leaves it to the caller."""
+        said = self._options.request_tty if self._options is not None else None
+        return {"yes": True, "force": True, "no": False}.get(said or "auto")
 
     async def _start(
         self,
@@ -506,7 +510,8 @@ class SSHClient(HostTrust):
         Args:
             command: a str for the server's shell, or a sequence of words that are quoted for it.
             env: variables to set; the server has to accept them.
-            term: ask for a terminal of this type, or of this type and size.
+            term: ask for a terminal of this type, or of this type and size; None for none, unless the configuration's
+                ``RequestTTY`` wants one, which is a vt100.
 
         Raises:
             RequestRefused: the server refuses the command, the terminal or a variable.
@@ -516,6 +521,8 @@ class SSHClient(HostTrust):
         line = None if command is None else command_line(command)
         if line is None and self._options is not None:
             line = self._options.remote_command
+        if term is None and self._wants_terminal:
+            term = _TERMINAL
         pty = Pty(term) if isinstance(term, str) else term
         return Process(await self._start(line, pty, env), line or "")
 

@@ -268,6 +268,22 @@ class ProxyJumpFailure(SSHException):
         super().__init__(f"no way to {printable(hostname, 64)} through {printable(jump_host, 64)}: {why}")
 
 
+class ForwardingFailure(SSHException):
+    """What the configuration wants forwarded can't be; the reason is this exception's ``__cause__``.
+
+    Raised where ``ExitOnForwardFailure`` is on.
+
+    Attributes:
+        forwarding: the keyword and its value.
+        place: the line: ``file:number``.
+    """
+
+    def __init__(self, forwarding: str, place: str, why: str) -> None:
+        self.forwarding = forwarding
+        self.place = place
+        super().__init__(f"{printable(forwarding)} ({place}) is not forwarded, and ExitOnForwardFailure is on: {why}")
+
+
 # -- the connection and its channels -----------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ LAYERS: Final = {
     "trio_ssh.sftp.messages": 2,
     "trio_ssh.sftp.protocol": 2,
     "trio_ssh.sftp.session": 2,
+    "trio_ssh.socks": 2,
     "trio_ssh.runtime": 3,
     # 4: client, process, server, sftp, and whatever else is not named here
     "trio_ssh.testing": 5,

@@ -150,6 +150,7 @@ class Login:
                 key_filename=self._settings.key,
                 passphrase=self._passphrase,
             )
+            connection._client._clears_forwardings = True  # as scp and sftp do
             try:
                 async with connection as client:
                     is_in = True

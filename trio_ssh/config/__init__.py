@@ -12,6 +12,7 @@
 ``ssh_config``  `SSHConfig`
 ``applied``     what a configuration makes of a connection
 ``trust``       whether a host is the right one, as far as a configuration decides it
+``forwards``    what a configuration forwards
 """
 
 from __future__ import annotations

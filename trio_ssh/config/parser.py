@@ -20,6 +20,7 @@ import attrs
 from trio_ssh.config.keywords import DEPRECATED, KEYWORDS, Keyword
 from trio_ssh.config.match import Criterion, parse_criteria
 from trio_ssh.config.tokens import LocalFacts, expand_home, expand_variables
+from trio_ssh.config.values import Forwarding, Listen
 from trio_ssh.config.words import split_line, split_words
 from trio_ssh.errors import ConfigParseError, KeyFileException
 from trio_ssh.keys import patterns
@@ -198,6 +199,8 @@ class Parser:
             raise ValueError(f"{keyword.name}: {error}") from None
         if keyword.attribute == "ignore_unknown":
             self.excused.append(str(value).lower())
+        if isinstance(value, Forwarding | Listen):
+            value = attrs.evolve(value, place=place)  # of several, each may fail
         return Setting(keyword, value, place)
 
     def _include(self, words: Sequence[str], place: str, depth: int) -> IncludeLine:

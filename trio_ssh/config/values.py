@@ -207,11 +207,13 @@ class Listen:
         host: an address; empty or ``*`` for all, None for the default.
         port: 0 for a free one.
         path: of a UNIX socket instead.
+        place: the line that says so, of a ``DynamicForward``.
     """
 
     host: str | None
     port: int
     path: str | None = None
+    place: str = attrs.field(default="", eq=False, repr=False)
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -227,12 +229,14 @@ class Forwarding:
         listen: where connections come in.
         host, port: where they go.
         path: of the UNIX socket where they go instead; with neither, wherever a SOCKS client asks to.
+        place: the line that says so.
     """
 
     listen: Listen
     host: str | None = None
     port: int = 0
     path: str | None = None
+    place: str = attrs.field(default="", eq=False, repr=False)
 
     def __str__(self) -> str:
         if self.path is not None:

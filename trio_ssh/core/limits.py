@@ -42,6 +42,10 @@ class Limits:
     #: that are closed and not read to the end.
     channels: int = 256
     sessions: int = 10
+    #: Connections at a port that is forwarded to us that nobody has accepted yet; the next is refused.
+    forwarded_backlog: int = 64
+    #: From a connection at a port that serves SOCKS to the end of what its client asks for.
+    socks_seconds: float = 30.0
     #: Requests on one channel, or on the connection, that we have not answered yet.  More than `environment_names`,
     #: which clients send all at once.
     unanswered_requests: int = 256

@@ -9,6 +9,7 @@
 ``files``                  file-like reading and writing over a channel
 ``session_requests``       what is asked of a session's channel
 ``channel``                the public `Channel`
+``pump``                   two streams, joined
 ``handler``                what a peer may ask of us, as an interface
 ``handshake``              answering what a handshake asks, in its caller's task
 ``requests``               what the peer asks, carried out

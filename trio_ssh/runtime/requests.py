@@ -126,6 +126,8 @@ class PeerRequests:
         self._forget = forget
         #: Channels that were asked for here: kind -> what serves them.
         self.served: dict[str, Callable[[Channel], Awaitable[None]]] = {}
+        #: Who decides about channels of a kind in the handler's place.
+        self.deciding: dict[str, PeerHandler] = {}
         self._global = RequestPump(engine, handler.global_requested, self._reply_global)
 
     def question(self, question: Question) -> None:
@@ -180,10 +182,11 @@ class PeerRequests:
             serve = self.served[channel.kind]
             self._carry_out(channel, Answer(True, then=lambda: self._serve(channel, serve), is_served=True))
             return
+        handler = self.deciding.get(channel.kind, self._handler)
         decision = _attempt(
             self._engine,
             channel.kind,
-            lambda: self._handler.open_requested(channel, details),
+            lambda: handler.open_requested(channel, details),
             _PROHIBITED,
         )
         if isinstance(decision, Answer | OpenFailureReason):

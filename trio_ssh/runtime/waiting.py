@@ -33,6 +33,10 @@ class Reply(Generic[T]):
             self._value = value
             self._wake()
 
+    def peek(self) -> T | None:
+        """Return the value if it is there, without waiting."""
+        return self._value
+
     def fail(self, error: Callable[[], Exception]) -> None:
         """Wake the waiter with an exception, made freshly because several tasks may raise theirs."""
         if not self.is_done:

@@ -233,3 +233,27 @@ class TcpipForwardReply(Structure):
     """RFC 4254 s7.1: the port that was bound, where 0 was asked for."""
 
     port: UInt32
+
+
+@structure
+class StreamlocalChannel(Structure):
+    """OpenSSH PROTOCOL s2.4: details of opening ``direct-streamlocal@openssh.com`` channels."""
+
+    path: Text
+    reserved: String
+    reserved_port: UInt32
+
+
+@structure
+class ForwardedStreamlocalChannel(Structure):
+    """OpenSSH PROTOCOL s2.4: details of opening ``forwarded-streamlocal@openssh.com`` channels."""
+
+    path: Text
+    reserved: String
+
+
+@structure
+class StreamlocalForward(Structure):
+    """OpenSSH PROTOCOL s2.4: details of ``streamlocal-forward@openssh.com``, and of the request that cancels it."""
+
+    path: Text
