@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import stat
 import struct
+import tracemalloc
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -24,6 +26,8 @@ from tests.sftp.scripted import (
     using,
 )
 from trio_ssh.errors import ConnectionLost, RemoteProtocolError
+from trio_ssh.sftp import listing
+from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.messages import (
     Attrs,
     Data,
@@ -38,7 +42,7 @@ from trio_ssh.sftp.messages import (
     Status,
     write_pairs,
 )
-from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
+from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits, StatusCode
 from trio_ssh.sftp.session import AnyRequest
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
@@ -227,6 +231,98 @@ async def test_a_listing_of_much_about_little_ends(where: str) -> None:
         await pause()
         assert not server.handles
     assert len(server.asked(Readdir)) < 40
+
+
+@pytest.mark.parametrize("way", ["listdir", "listdir_attr", "walk", "glob", "rmtree"])
+async def test_no_more_of_a_listing_is_gathered_than_memory_is_for(way: str) -> None:
+    """A server that lists without an end: long before the listing is given up, whoever gathers it is."""
+    server = Answering(Readdir, Name(tuple(entry(b"%d" % number) for number in range(64))))
+    async with using(server, limits=SFTPLimits(gathered_bytes=1_000_000)) as sftp:
+        uses: dict[str, Callable[[], Awaitable[object]]] = {
+            "listdir": lambda: sftp.listdir("d"),
+            "listdir_attr": lambda: sftp.listdir_attr("d"),
+            "walk": lambda: anext(sftp.walk("d", onerror=raised)),
+            "glob": lambda: sftp.glob("d/*"),
+            "rmtree": lambda: _rmtree(sftp, server),
+        }
+        with pytest.raises(OSError, match=r"1000000 bytes.*SFTPLimits.gathered_bytes.*listdir_iter") as failure:
+            await uses[way]()
+        assert failure.value.errno == errno.EFBIG
+        assert failure.value.filename in ("d", b"d")
+        await pause()
+        assert not server.handles
+        assert len(server.asked(Readdir)) < 1_000_000 // 80 // 64 + 8
+        assert (await sftp.lstat("f")).st_size == MIB
+
+
+def raised(error: OSError) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("way", ["listdir_iter", "scandir"])
+async def test_what_is_taken_as_it_comes_is_not_gathered(way: str) -> None:
+    server = Answering(Readdir, Name(tuple(entry(b"%d" % number) for number in range(64))))
+    async with using(server, limits=SFTPLimits(gathered_bytes=10_000, listing_names=5000)) as sftp:
+        seen = 0
+        with pytest.raises(RemoteProtocolError, match=r"5000 names \(SFTPLimits.listing_names\)"):
+            async for _ in getattr(sftp, way)("d"):
+                seen += 1
+        assert seen == 5000 // 64 * 64
+
+
+@pytest.mark.parametrize("topdown", [True, False])
+async def test_a_walk_keeps_no_more_directories_in_mind_than_memory_is_for(topdown: bool) -> None:
+    """Each directory fits, and those that wait do not."""
+    names = [entry(b"%d" % number) for number in range(100)]
+    for name in names:
+        name.attributes.st_mode = stat.S_IFDIR
+    server = Answering(Readdir, Name(tuple(names)))
+    usual = server.answer
+    turns: dict[bytes, int] = {}
+
+    def answer(request: AnyRequest) -> Reply:
+        if not isinstance(request, Readdir):
+            return usual(request)
+        turns[request.handle] = turns.get(request.handle, 0) + 1
+        return server.reply if turns[request.handle] == 1 else Status(StatusCode.EOF, "", "")
+
+    server.answer = answer  # type: ignore[method-assign]
+    async with using(server, limits=SFTPLimits(gathered_bytes=100_000)) as sftp:
+        visits = 0
+        with pytest.raises(OSError, match=r"SFTPLimits.gathered_bytes"):
+            async for _ in sftp.walk("/", topdown=topdown):
+                visits += 1
+        assert visits < 30
+        assert visits or not topdown
+
+
+def test_by_default_a_listing_of_a_hundred_thousand_long_names_is_gathered() -> None:
+    long = SFTPAttributes(filename="n" * 255, longname="-" * 65 + "n" * 255)
+    assert 100_000 * listing.attributes_memory(long) < DEFAULT_SFTP_LIMITS.gathered_bytes
+    assert 100_000 * listing.name_memory("\u20ac" * 85) < DEFAULT_SFTP_LIMITS.gathered_bytes
+    # And what is endless ends far from what a machine has.
+    assert DEFAULT_SFTP_LIMITS.gathered_bytes <= 128 * MIB
+
+
+async def test_what_a_listing_costs_is_what_was_estimated() -> None:
+    names = tuple(
+        NamedFile(b"file-%026d" % number, b"-rw-r--r--    1 1000     1000     %020d" % number, SFTPAttributes(*values))
+        for number in range(2000)
+        for values in [(10_000 + number, 1000, 1000, stat.S_IFREG, 1_700_000_000 + number, 1_700_000_000 + number)]
+    )
+    server = Answering(Readdir, Name(names))
+    async with using(server, limits=SFTPLimits(gathered_bytes=16 * MIB)) as sftp:
+        with pytest.raises(OSError, match="gathered_bytes"):
+            await sftp.listdir_attr("/")  # what is loaded and kept the first time
+        tracemalloc.start()
+        try:
+            with pytest.raises(OSError, match="gathered_bytes"):
+                await sftp.listdir_attr("/")
+            _, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    # And what is under way: four replies, and the server's.
+    assert most < 1.5 * 16 * MIB
 
 
 @pytest.mark.parametrize("names", [(), (b".", b".."), (b".",)])

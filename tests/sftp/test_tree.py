@@ -438,6 +438,52 @@ async def test_a_listing_without_an_end_ends(tmp_path: Path) -> None:
                 await sftp.get("/", tmp_path / "tree", recurse=True)
 
 
+@pytest.mark.parametrize(
+    ("way", "kind", "count"), [("get", stat.S_IFDIR, 60), ("copy", stat.S_IFDIR, 60), ("get", stat.S_IFREG, 1000)]
+)
+async def test_no_more_of_a_tree_waits_than_there_is_memory_for(
+    way: str, kind: int, count: int, tmp_path: Path
+) -> None:
+    """Directories that each fit into memory, with such in each of them; and one that doesn't fit."""
+    limits = SFTPLimits(gathered_bytes=100_000)
+    server = serving(*(entry(f"{number}", kind) for number in range(count)))
+    async with connected(server) as client, connected(MemorySFTPServer()) as target:
+        sftp = await trio_ssh.SFTPClient.from_transport(client.get_channel().get_transport(), limits=limits)  # type: ignore[arg-type]
+        async with sftp:
+            with pytest.raises(OSError, match=r"100000 bytes.*SFTPLimits\.gathered_bytes") as failure:
+                if way == "get":
+                    await sftp.get("/", tmp_path / "tree", recurse=True)
+                else:
+                    await sftp.copy("/", "/x", recurse=True, target_client=target)
+            assert failure.value.errno == errno.EFBIG
+
+
+async def test_a_server_that_lists_too_much_of_what_is_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    limits = SFTPLimits(gathered_bytes=100_000)
+    async with connected(serving(*(entry(f"{number}") for number in range(1000)))) as client:
+        sftp = await trio_ssh.SFTPClient.from_transport(client.get_channel().get_transport(), limits=limits)  # type: ignore[arg-type]
+        async with sftp:
+            with pytest.raises(OSError, match=r"SFTPLimits\.gathered_bytes"):
+                await sftp.put(tmp_path, "/", recurse=True, resume=True)
+
+
+@pytest.mark.parametrize("preserve", [False, True])
+async def test_what_was_gathered_for_a_tree_is_dropped_when_it_is_dealt_with(preserve: bool, tmp_path: Path) -> None:
+    """A hundred directories of ten files each fit where ten directories do at once."""
+    files = {f"/tree/{number // 10}/{number % 10}/{name}": b"x" for number in range(100) for name in range(10)}
+    limits = SFTPLimits(gathered_bytes=100 * KIB if preserve else 40 * KIB)
+    server = MemorySFTPServer(files)
+    async with connected(server) as client:
+        sftp = await trio_ssh.SFTPClient.from_transport(client.get_channel().get_transport(), limits=limits)  # type: ignore[arg-type]
+        async with sftp:
+            for resume in (False, True):
+                await sftp.get("/tree", tmp_path / "tree", recurse=True, preserve=preserve, resume=resume)
+                await sftp.put(tmp_path / "tree", "/back", recurse=True, preserve=preserve, resume=resume)
+            await sftp.copy("/tree", "/copied", recurse=True, preserve=preserve)
+    assert local_files(tmp_path / "tree") == files == remote_files(server, "/back") == remote_files(server, "/copied")
+
+
 async def test_one_name_twice_is_one_file(tmp_path: Path) -> None:
     async with connected(serving(entry("a"), entry("a"), entry("A"), entry("A"))) as sftp:
         await sftp.get("/", tmp_path / "tree", recurse=True)

@@ -34,7 +34,7 @@ from trio_ssh.sftp.protocol import MIB
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
 from trio_ssh.sftp.transfer import GATHERED_BYTES, Options, Progress, mode_of, open_source, receive, times_of
-from trio_ssh.sftp.tree import TreeOptions, TreeTransfer, loop, not_a_file, one_name, too_deep
+from trio_ssh.sftp.tree import TreeOptions, TreeTransfer, loop, not_a_file, one_name, remote_memory, too_deep
 from trio_ssh.sftp.tree_put import make_directories, make_symlink, set_directories
 
 #: What one request copies on the server: progress is told after each, and a cancelled copy goes on for no more.
@@ -195,8 +195,11 @@ class CopyTree(TreeTransfer[_Directory, _File]):
         mode = attributes.st_mode
         if directory.below:
             await make_directories(self._target_link, directory.target, 0o777 if mode is None else mode)
-        kept = SFTPAttributes(st_mode=mode_of(attributes), st_atime=attributes.st_atime, st_mtime=attributes.st_mtime)
-        self._made.append((directory.target, kept))
+        if self.options.file.preserve:
+            self.gathered.add(remote_memory(directory.target), directory.path)
+            atime, mtime = attributes.st_atime, attributes.st_mtime
+            kept = SFTPAttributes(st_mode=mode_of(attributes), st_atime=atime, st_mtime=mtime)
+            self._made.append((directory.target, kept))
         name = decoded(directory.path)
         reader = DirectoryReader(self.link, (await self.link.ask(Opendir(directory.path), Handle, name)).handle, name)
         try:
@@ -230,7 +233,8 @@ class CopyTree(TreeTransfer[_Directory, _File]):
             if real in directory.real_paths:
                 raise loop(path)
         real_paths = (*directory.real_paths, real)
-        self.add_directory(_Directory(path, target, below, depth, attributes, real_paths))
+        memory = remote_memory(path, target, below, real)
+        self.add_directory(_Directory(path, target, below, depth, attributes, real_paths), memory, path)
 
     @staticmethod
     async def _real_path(link: Link, path: bytes) -> bytes:

@@ -9,7 +9,7 @@ import errno
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, TypeVar, overload
 
 import trio
@@ -17,7 +17,16 @@ import trio
 from trio_ssh.errors import RemoteProtocolError, SFTPError, SFTPFileExists, SFTPNoSuchFile
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Answer, Link
-from trio_ssh.sftp.listing import DirectoryReader, Listing, SFTPDirEntry, as_attributes
+from trio_ssh.sftp.listing import (
+    DirectoryReader,
+    Gathered,
+    Listing,
+    SFTPDirEntry,
+    as_attributes,
+    attributes_memory,
+    entry_memory,
+    name_memory,
+)
 from trio_ssh.sftp.messages import (
     Attrs,
     Extended,
@@ -47,6 +56,7 @@ from trio_ssh.sftp.protocol import KIB, OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import PureSFTPPath, RemotePath, as_bytes, as_text, decoded, shown
 
 P = TypeVar("P", bound=Packet)
+E = TypeVar("E")
 
 _U32: Final = 0xFFFFFFFF
 _U64: Final = 0xFFFFFFFFFFFFFFFF
@@ -209,16 +219,32 @@ class Operations:
         handle = (await self._link.ask(Opendir(self._wire(path)), Handle, name)).handle
         return DirectoryReader(self._link, handle, name)
 
-    async def _entries(self, path: RemotePath) -> list[NamedFile]:
-        """Return all that is in a directory."""
+    async def _gather(self, path: RemotePath, make: Callable[[NamedFile], E], cost: Callable[[E], int]) -> list[E]:
+        """Return all that is in a directory.
+
+        Args:
+            make: what becomes of each entry.
+            cost: the memory that it takes.
+
+        Raises:
+            OSError: it is more than `SFTPLimits.gathered_bytes`.
+        """
+        name = shown(path)
+        gathered = Gathered(self._link.limits, ", or take the files as they come, by listdir_iter or scandir")
         reader = await self._read_directory(path)
         try:
-            entries: list[NamedFile] = []
+            found: list[E] = []
             while names := await reader.next_names():
-                entries += names
-            return entries
+                more = [make(entry) for entry in names]
+                gathered.add(sum(map(cost, more)), name)
+                found += more
+            return found
         finally:
             reader.close()
+
+    async def _entries(self, path: RemotePath) -> list[NamedFile]:
+        """Return all that is in a directory, and all that is told of it."""
+        return await self._gather(path, lambda entry: entry, entry_memory)
 
     async def _ask_limits(self) -> None:
         """Learn what the server carries in one READ and one WRITE."""
@@ -257,14 +283,13 @@ class Operations:
     async def listdir(self, path: bytes) -> list[bytes]: ...
     async def listdir(self, path: RemotePath = ".") -> list[str] | list[bytes]:
         """Return the names in a directory, in the server's order, without ``.`` and ``..``; as bytes if `path` is."""
-        entries = await self._entries(path)
         if isinstance(path, bytes):
-            return [entry.filename for entry in entries]
-        return [decoded(entry.filename) for entry in entries]
+            return await self._gather(path, lambda entry: entry.filename, name_memory)
+        return await self._gather(path, lambda entry: decoded(entry.filename), name_memory)
 
     async def listdir_attr(self, path: RemotePath = ".") -> list[SFTPAttributes]:
         """Return the files in a directory: attributes, with ``filename`` and ``longname``."""
-        return [as_attributes(entry) for entry in await self._entries(path)]
+        return await self._gather(path, as_attributes, attributes_memory)
 
     def listdir_iter(self, path: RemotePath = ".") -> Listing[SFTPAttributes]:
         """Return the files in a directory as they come, to be iterated over: see `Listing`."""

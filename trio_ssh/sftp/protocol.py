@@ -115,9 +115,13 @@ class SFTPLimits:
     #: Extensions in a VERSION, and entries in one NAME.
     extension_count: int = 256
     name_count: int = 16 * KIB
-    #: Names in one listing, and bytes of all that is said of them; and directories below each other in a tree.
+    #: Names in one listing, however it is read, and bytes of all that is said of them: what ends one without an end.
     listing_names: int = 4 * MIB
     listing_bytes: int = 1024 * MIB
+    #: Memory that one call gathers of what is listed, such as `SFTPClient.listdir_attr`, a walk, or a tree that is
+    #: transferred: some 200,000 files, or as many directories that wait for their turn.
+    gathered_bytes: int = 128 * MIB
+    #: Directories below each other in a tree.
     depth: int = 64
 
     #: Server: open handles, requests under way, and replies, in bytes, that the client has not taken.

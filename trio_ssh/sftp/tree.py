@@ -25,8 +25,8 @@ from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link
-from trio_ssh.sftp.listing import DirectoryReader
-from trio_ssh.sftp.local import Finish, LocalWriter
+from trio_ssh.sftp.listing import DirectoryReader, Gathered, name_memory
+from trio_ssh.sftp.local import Finish, LocalWriter, part_level
 from trio_ssh.sftp.local_tree import LocalTree, NewFile, joined
 from trio_ssh.sftp.messages import Attrs, Handle, Lstat, Name, NamedFile, Opendir, Readlink, Realpath, Stat
 from trio_ssh.sftp.pure_path import decoded
@@ -45,6 +45,9 @@ AT_ONCE: Final = 64
 #: Tasks that list directories, and that transfer large files: these fill the network one by one already.
 LISTERS: Final = 4
 LARGE_AT_ONCE: Final = 4
+
+#: What a directory costs besides its paths.  Measured: by tracemalloc.
+_DIRECTORY_BYTES: Final = 600
 
 #: Large files and links that wait for their turn.
 _WAITING: Final = 64
@@ -69,6 +72,11 @@ class TreeOptions:
     exclude: tuple[str, ...] = ()
     at_once: int = AT_ONCE
     error_handler: ErrorHandler | None = None
+
+
+def remote_memory(*paths: bytes) -> int:
+    """Return about how many bytes a directory on a server costs, with its attributes, while it waits."""
+    return _DIRECTORY_BYTES + sum(map(len, paths))
 
 
 def one_name(reply: Name) -> bytes:
@@ -141,10 +149,12 @@ class TreeTransfer(ABC, Generic[D, J]):
         self.selection: Selection = Selection(options.include, options.exclude)
         self.done_bytes: int = 0
         self.total_bytes: int = 0
-        self._directories: list[D] = []
+        self.gathered: Gathered = Gathered(link.limits)
+        self._directories: list[tuple[D, int]] = []
         self._unfinished = 0
         self._news = trio.lowlevel.ParkingLot()
         self._jobs: deque[J] = deque()
+        self._held: dict[int, list[J]] = {}
         self._has_all = False
         self._jobs_changed = trio.lowlevel.ParkingLot()
 
@@ -178,9 +188,17 @@ class TreeTransfer(ABC, Generic[D, J]):
 
     # -- directories
 
-    def add_directory(self, directory: D) -> None:
-        """List a directory when it is its turn."""
-        self._directories.append(directory)
+    def add_directory(self, directory: D, memory: int = 0, path: bytes = b"") -> None:
+        """List a directory when it is its turn.
+
+        Args:
+            memory: that it takes until then, if it is a server that says so.
+
+        Raises:
+            OSError: too much waits already.
+        """
+        self.gathered.add(memory, path)
+        self._directories.append((directory, memory))
         self._unfinished += 1
         self._news.unpark()
 
@@ -190,7 +208,8 @@ class TreeTransfer(ABC, Generic[D, J]):
                 await self._news.park()
                 continue
             # The latest first: what waits is what lies beside the way down, and not a whole level of the tree.
-            directory = self._directories.pop()
+            directory, memory = self._directories.pop()
+            self.gathered.drop(memory)
             try:
                 await self.list_directory(directory)
             except (OSError, RemoteProtocolError) as error:
@@ -214,6 +233,19 @@ class TreeTransfer(ABC, Generic[D, J]):
         """As `add_job`, where there may be no room: for what isn't large."""
         self._jobs.append(job)
         self._jobs_changed.unpark_all()
+
+    def hold_job(self, job: J, level: int, memory: int = 0, path: bytes = b"") -> None:
+        """Transfer a file after all others of lower levels: by its name it could be the part of one of them.
+
+        Args:
+            level: see `part_level`.
+            memory, path: see `add_directory`.
+
+        Raises:
+            OSError: too much waits already.
+        """
+        self.gathered.add(memory, path)
+        self._held.setdefault(level, []).append(job)
 
     async def _work(self) -> None:
         while True:
@@ -252,6 +284,11 @@ class TreeTransfer(ABC, Generic[D, J]):
             # What seemed to be small may have turned out to be a job.
             self._has_all = True
             self._jobs_changed.unpark_all()
+        for level in sorted(self._held):
+            self._jobs.extend(self._held.pop(level))
+            async with bare_nursery() as nursery:
+                for _ in range(workers):
+                    nursery.start_soon(self._work)
 
 
 # -- from the server
@@ -317,14 +354,20 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         mode = directory.attributes.st_mode
         if directory.below:
             await trio.to_thread.run_sync(local.make_directory, directory.below, 0o777 if mode is None else mode)
-        self._made.append((directory.below, self._finish(directory.attributes)))
+        if self.options.file.preserve:
+            self.gathered.add(remote_memory(directory.below), directory.path)
+            self._made.append((directory.below, self._finish(directory.attributes)))
         is_resuming = self.options.file.resume
         states = await trio.to_thread.run_sync(local.states, directory.below) if is_resuming else {}
         name = decoded(directory.path)
         reader = DirectoryReader(self.link, (await self.link.ask(Opendir(directory.path), Handle, name)).handle, name)
         seen: dict[str, bytes] = {}
+        memory = 0
         try:
             while entries := await reader.next_names():
+                more = sum(2 * name_memory(entry.filename) for entry in entries)
+                self.gathered.add(more, directory.path)
+                memory += more
                 for entry in entries:
                     if is_resuming and self._is_there(entry, states):
                         continue
@@ -336,11 +379,14 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
                 await self._small.wait_room()
         finally:
             reader.close()
+            self.gathered.drop(memory)
 
     @staticmethod
     def _is_there(entry: NamedFile, states: dict[bytes, tuple[int, int]]) -> bool:
-        """Whether an earlier transfer, which kept the times, has got it."""
+        """Whether an earlier transfer, which kept the times, has got it; and no other file takes it for its part."""
         attributes = entry.attributes
+        if part_level(entry.filename):
+            return False
         return attributes.is_file() and states.get(entry.filename) == (attributes.st_size, attributes.st_mtime)
 
     async def _add(self, directory: _RemoteDirectory, entry: NamedFile, seen: dict[str, bytes]) -> None:
@@ -363,6 +409,10 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
             raise not_a_file(path)
         file = _RemoteFile(path, directory.below, name, attributes)
         size = attributes.st_size
+        if level := part_level(name):
+            self.count(0 if attributes.is_symlink() else size or 0)
+            self.hold_job(file, level, remote_memory(path, name), path)
+            return
         if attributes.is_symlink():
             await self.add_job(file)
             return
@@ -409,7 +459,8 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
             if real in real_paths:
                 raise loop(path)
             real_paths += (real,)
-        self.add_directory(_RemoteDirectory(path, below, depth, attributes, real_paths))
+        memory = remote_memory(path, below, *real_paths[-1:])
+        self.add_directory(_RemoteDirectory(path, below, depth, attributes, real_paths), memory, path)
 
     async def _real_path(self, path: bytes) -> bytes:
         return one_name(await self.link.ask(Realpath(path), Name, decoded(path)))

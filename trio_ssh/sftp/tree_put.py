@@ -13,8 +13,8 @@ import trio
 from trio_ssh.errors import SFTPError
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link
-from trio_ssh.sftp.listing import DirectoryReader
-from trio_ssh.sftp.local import LocalReader
+from trio_ssh.sftp.listing import DirectoryReader, name_memory
+from trio_ssh.sftp.local import LocalReader, part_level
 from trio_ssh.sftp.local_tree import Found, LocalScan, joined
 from trio_ssh.sftp.messages import Attrs, Handle, Mkdir, Opendir, Remove, Setstat, Stat, Status, Symlink
 from trio_ssh.sftp.pure_path import decoded
@@ -40,8 +40,11 @@ def _attributes(status: os.stat_result) -> SFTPAttributes:
     return SFTPAttributes(st_mode=status.st_mode & 0o777, st_atime=atime, st_mtime=mtime)
 
 
-async def make_directories(link: Link, path: bytes, mode: int) -> None:
-    """Make a directory on the server unless it is there: one round trip.
+async def make_directories(link: Link, path: bytes, mode: int) -> bool:
+    """Make a directory on the server unless it is there, and tell which it was: one round trip.
+
+    Returns:
+        Whether it is new, and so nothing is in it.
 
     Raises:
         SFTPError: it can't be made, or something else is there.
@@ -53,6 +56,7 @@ async def make_directories(link: Link, path: bytes, mode: int) -> None:
     there = looking.get_or_none(Attrs)
     if not making.is_ok and (there is None or not there.attributes.is_dir()):
         making.status(decoded(path))
+    return making.is_ok
 
 
 async def set_directories(link: Link, directories: Sequence[tuple[bytes, SFTPAttributes]]) -> list[SFTPError]:
@@ -152,10 +156,10 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
 
     async def list_directory(self, directory: _LocalDirectory) -> None:
         """Make a directory, and find out what is in it."""
-        await make_directories(self.link, directory.remote, directory.status.st_mode)
+        is_new = await make_directories(self.link, directory.remote, directory.status.st_mode)
         self._made.append((directory.remote, _attributes(directory.status)))
         is_resuming = self.options.file.resume
-        states = await self._states(directory.remote) if is_resuming else {}
+        states, memory = await self._states(directory.remote) if is_resuming else ({}, 0)
 
         def is_wanted(name: bytes, is_directory: bool) -> bool:
             return self.selection.is_wanted(joined(directory.below, name), is_directory=is_directory)
@@ -172,36 +176,45 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
                     if is_resuming and self._is_there(found, states):
                         continue
                     try:
-                        await self._add(directory, found)
+                        await self._add(directory, found, is_new=is_new)
                     except OSError as error:
                         await self.failed(error)
                 self._small.go()
                 await self._small.wait_room()
         finally:
             scan.close()
+            self.gathered.drop(memory)
 
-    async def _states(self, path: bytes) -> dict[bytes, tuple[int | None, int | None]]:
+    async def _states(self, path: bytes) -> tuple[dict[bytes, tuple[int | None, int | None]], int]:
+        """Return size and time of modification of the regular files in a directory, and the memory that it takes."""
         name = decoded(path)
         reader = DirectoryReader(self.link, (await self.link.ask(Opendir(path), Handle, name)).handle, name)
         states: dict[bytes, tuple[int | None, int | None]] = {}
+        memory = 0
         try:
             while names := await reader.next_names():
+                more = sum(3 * name_memory(entry.filename) for entry in names)
+                self.gathered.add(more, path)
+                memory += more
                 for entry in names:
                     if entry.attributes.is_file():
                         states[entry.filename] = entry.attributes.st_size, entry.attributes.st_mtime
+        except BaseException:
+            self.gathered.drop(memory)
+            raise
         finally:
             reader.close()
-        return states
+        return states, memory
 
     @staticmethod
     def _is_there(found: Found, states: dict[bytes, tuple[int | None, int | None]]) -> bool:
-        """Whether an earlier transfer, which kept the times, has put it."""
+        """Whether an earlier transfer, which kept the times, has put it; and no other file takes it for its part."""
         status = found.status
-        if status is None or not stat.S_ISREG(status.st_mode):
+        if status is None or not stat.S_ISREG(status.st_mode) or part_level(found.name):
             return False
         return states.get(found.name) == (status.st_size, _times(status)[1])
 
-    async def _add(self, directory: _LocalDirectory, found: Found) -> None:
+    async def _add(self, directory: _LocalDirectory, found: Found, *, is_new: bool) -> None:
         if found.error is not None:
             raise found.error
         status = found.status
@@ -209,10 +222,15 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
         remote = joined(directory.remote, found.name)
         if stat.S_ISDIR(status.st_mode):
             self._add_directory(directory, found, remote, status)
+        elif not stat.S_ISLNK(status.st_mode) and not stat.S_ISREG(status.st_mode):
+            raise not_a_file(found.path)
+        elif level := part_level(found.name):
+            size = 0 if found.target else status.st_size
+            self.count(size)
+            found.data = None  # it may wait for long
+            self.hold_job(_LocalFile(found, remote, size), level)
         elif stat.S_ISLNK(status.st_mode):
             await self.add_job(_LocalFile(found, remote, 0))
-        elif not stat.S_ISREG(status.st_mode):
-            raise not_a_file(found.path)
         elif found.data is None:
             self.count(status.st_size)
             await self.add_job(_LocalFile(found, remote, status.st_size))
@@ -221,7 +239,8 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
             finish = _attributes(status) if self.options.file.preserve else None
             item = _LocalFile(found, remote, status.st_size)
             made = new_file(status.st_mode)
-            self._small.add(SmallPut(item, remote, found.data, made, finish, atomic=self._atomic))
+            put = SmallPut(item, remote, found.data, made, finish, atomic=self._atomic, looks=not is_new)
+            self._small.add(put)
 
     def _add_directory(self, directory: _LocalDirectory, found: Found, remote: bytes, status: os.stat_result) -> None:
         depth = directory.depth + 1
@@ -231,6 +250,7 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
         if place in directory.above:
             raise loop(found.path)
         below = joined(directory.below, found.name)
+        # What lies on this machine is the user's own, and no server's to make endless.
         self.add_directory(_LocalDirectory(found.path, remote, below, depth, status, (*directory.above, place)))
 
     async def _deal(self, done: list[SmallFile[_LocalFile]]) -> None:

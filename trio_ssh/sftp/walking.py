@@ -1,6 +1,6 @@
 """Whole trees of directories: walking, patterns, and removing.
 
-How deep a tree goes is bounded by `SFTPLimits.depth`, how much a directory holds by `listing_names`.
+How deep a tree goes is bounded by `SFTPLimits.depth`, and what is held of it by `gathered_bytes`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from trio_ssh.errors import SFTPError
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import as_error
+from trio_ssh.sftp.listing import Gathered, name_memory
 from trio_ssh.sftp.messages import Attrs, Lstat, NamedFile, Packet, Remove, Rmdir, Stat, Status
 from trio_ssh.sftp.operations import Operations
 from trio_ssh.sftp.protocol import StatusCode
@@ -57,6 +58,7 @@ class _Todo:
     path: str
     depth: int
     visit: Visit | None = None
+    memory: int = 0
 
 
 class Walk(AsyncIterator[Visit]):
@@ -78,6 +80,7 @@ class Walk(AsyncIterator[Visit]):
         self._todo = [_Todo(as_text(top), 1)]
         self._told: _Todo | None = None
         self._links: set[str] = set()
+        self._gathered = Gathered(operations._link.limits)
         self._conflict = OneAtATime("another task is walking here")
 
     async def __anext__(self) -> Visit:
@@ -91,6 +94,7 @@ class Walk(AsyncIterator[Visit]):
                 todo = self._todo[-1]
                 visit = todo.visit or await self._look(todo)
                 self._todo.pop()
+                self._gathered.drop(todo.memory)
                 if visit is None:
                     continue
                 if self._topdown:
@@ -98,7 +102,7 @@ class Walk(AsyncIterator[Visit]):
                     return visit
                 if todo.visit is not None:
                     return visit
-                self._todo.append(_Todo(todo.path, todo.depth, visit))
+                self._add(_Todo(todo.path, todo.depth, visit, sum(map(name_memory, visit[1] + visit[2]))))
                 self._plan(todo, visit)
             raise StopAsyncIteration
 
@@ -106,8 +110,12 @@ class Walk(AsyncIterator[Visit]):
         for name in reversed(visit[1]):
             path = joined(todo.path, name)
             if path not in self._links:
-                self._todo.append(_Todo(path, todo.depth + 1))
+                self._add(_Todo(path, todo.depth + 1, memory=name_memory(path)))
         self._links.clear()
+
+    def _add(self, todo: _Todo) -> None:
+        self._gathered.add(todo.memory, todo.path)
+        self._todo.append(todo)
 
     async def _look(self, todo: _Todo) -> Visit | None:
         try:
@@ -169,6 +177,11 @@ class _Search:
         self._operations = operations
         self._has_hidden = has_hidden
         self._names_left = operations._link.limits.listing_names
+        self._gathered = Gathered(operations._link.limits)
+
+    def _found(self, path: str) -> str:
+        self._gathered.add(name_memory(path), path)
+        return path
 
     async def _list(self, path: str) -> list[SFTPAttributes]:
         try:
@@ -194,7 +207,7 @@ class _Search:
             if directories_only:
                 kinds = await are_directories(self._operations, path, entries)
                 entries = [entry for entry, is_directory in zip(entries, kinds, strict=True) if is_directory]
-            found += [joined(path, entry.filename) for entry in entries]
+            found += [self._found(joined(path, entry.filename)) for entry in entries]
         return found
 
     async def below(self, paths: list[str], *, with_files: bool) -> list[str]:
@@ -211,9 +224,9 @@ class _Search:
                 if entry.filename.startswith(".") and not self._has_hidden:
                     continue
                 if entry.is_dir():
-                    deeper.append((joined(path, entry.filename), depth + 1))
+                    deeper.append((self._found(joined(path, entry.filename)), depth + 1))
                 elif with_files:
-                    found.append(joined(path, entry.filename))
+                    found.append(self._found(joined(path, entry.filename)))
             todo += reversed(deeper)
         return found
 
@@ -258,6 +271,7 @@ class _Removal:
     def __init__(self, operations: Operations, fail: Callable[[OSError], None]) -> None:
         self._operations = operations
         self._fail = fail
+        self._gathered = Gathered(operations._link.limits)
 
     async def remove(self, directory: bytes, depth: int) -> None:
         if depth > self._operations._link.limits.depth:
@@ -268,12 +282,27 @@ class _Removal:
         except OSError as error:
             self._fail(error)
             return
-        paths = [directory.rstrip(b"/") + b"/" + entry.filename for entry in entries]
-        directories = await self._directories(entries, paths)
-        await self._ask_all(Remove, [path for path in paths if path not in directories])
+        directories = await self._empty(directory, entries)
+        # Of those above each other, only the directories are kept.
+        del entries
+        memory = sum(map(name_memory, directories))
+        try:
+            self._gathered.add(memory, directory)
+        except OSError as error:
+            self._fail(error)
+            return
         for path in directories:
             await self.remove(path, depth + 1)
+        self._gathered.drop(memory)
         await self._ask_all(Rmdir, [directory])
+
+    async def _empty(self, directory: bytes, entries: list[NamedFile]) -> list[bytes]:
+        """Remove all but the directories in a directory; return those."""
+        paths = [directory.rstrip(b"/") + b"/" + entry.filename for entry in entries]
+        directories = await self._directories(entries, paths)
+        kept = set(directories)
+        await self._ask_all(Remove, [path for path in paths if path not in kept])
+        return directories
 
     async def _directories(self, entries: list[NamedFile], paths: list[bytes]) -> list[bytes]:
         """Return those that are directories.
