@@ -527,6 +527,36 @@ def test_a_question_that_is_open_when_all_ends_is_not_answered_any_more() -> Non
     assert not peer.core.has_data_to_send
 
 
+def test_a_peer_that_says_why_it_goes_while_a_question_is_open_is_heard() -> None:
+    """A disk, an agent or a person may be slower than whoever has lost patience."""
+    peer = HandPeer(Role.CLIENT)
+    del peer.side.answers[HostKeyOffered]
+    peer.greet()
+    peer.say_kexinit()
+    peer.say(peer.reply())
+    peer.say(Disconnect(2, "too\x1b late", ""))
+    peer.check()
+    peer.side.record(peer.core.receive_eof())
+    failure = peer.core.failure
+    assert isinstance(failure, PeerDisconnected)
+    assert (failure.reason, failure.message) == (2, r"too\x1b late")
+
+
+@pytest.mark.parametrize("message", [b"\x15", b"\x01", Disconnect(2, "x", "").encode()[:-1], Ignore(b"x").encode()])
+def test_whatever_else_it_says_then_is_no_goodbye(message: bytes) -> None:
+    peer = HandPeer(Role.CLIENT)
+    del peer.side.answers[HostKeyOffered]
+    peer.greet()
+    peer.say_kexinit()
+    peer.say(peer.reply())
+    peer.say(message)
+    peer.raw(b"\0\0\0\x0c garbage")
+    peer.side.record(peer.core.receive_eof())
+    failure = peer.core.failure
+    assert isinstance(failure, ConnectionLost)
+    assert not isinstance(failure, PeerDisconnected)
+
+
 # -- options
 
 

@@ -12,7 +12,7 @@ import pytest
 from tests.core.fed import Fed, replaced
 from trio_ssh.core.connection import Options
 from trio_ssh.core.events import ExchangeFinished
-from trio_ssh.core.exchange import Identity, SharedSecret, Transcript
+from trio_ssh.core.exchange import SharedSecret, Transcript
 from trio_ssh.core.gss_exchange import (
     METHODS,
     as_in_first_exchange,
@@ -58,14 +58,13 @@ SUFFIX: Final = "toWM5Slw5Ew8Mqkay+al2g=="
 METHOD: Final = f"gss-curve25519-sha256-{SUFFIX}"
 HOST_KEY: Final = Ed25519Key(bytes(32))
 OTHER_KEY: Final = Ed25519Key(bytes(range(32)))
-IDENTITY: Final = Identity(HOST_KEY, None, "ssh-ed25519")
 TRANSCRIPT: Final = Transcript(b"SSH-2.0-c", b"SSH-2.0-s", b"\x14client", b"\x14server")
 PLAIN: Final = DirectionChoice("aes128-gcm@openssh.com", "", "none")
 DONE: Final = GssStep(b"", True, is_mutual=True)
 LAST: Final = GssStep(b"last", True, is_mutual=True)
 
 
-def mic(data: bytes) -> bytes:
+def signed(data: bytes) -> bytes:
     return hashlib.sha256(b"the server" + data).digest()
 
 
@@ -86,10 +85,10 @@ class Context:
         return LAST if token == b"hello" else GssRefused("no")
 
     def sign(self, data: bytes) -> bytes:
-        return mic(data)
+        return signed(data)
 
-    def verifies(self, data: bytes, signature: bytes) -> bool:
-        return signature == mic(data)
+    def verifies(self, data: bytes, mic: bytes) -> bool:
+        return mic == signed(data)
 
 
 CONTEXT: Final = Context()
@@ -111,8 +110,8 @@ def client(
     return fed
 
 
-def server(negotiated: Negotiated | None = None, identity: Identity | None = IDENTITY) -> Fed[SharedSecret]:
-    return Fed(gss_agree_as_server(negotiated or agreed(), TRANSCRIPT, identity, CONTEXT))
+def server(negotiated: Negotiated | None = None) -> Fed[SharedSecret]:
+    return Fed(gss_agree_as_server(negotiated or agreed(), TRANSCRIPT, CONTEXT))
 
 
 def init_of(fed: Fed[SharedSecret]) -> KexGssInit:
@@ -129,7 +128,7 @@ def completion(fed: Fed[SharedSecret], host_key: bytes = b"", last_token: bytes 
     our_share, secret = twin.new_server().respond(share)
     digest = TRANSCRIPT.digest("sha256", host_key, share, our_share, secret)
     rest = b"" if last_token is None else Message().add_string(last_token).asbytes()
-    return KexGssComplete(our_share, mic(digest), last_token is not None, rest)
+    return KexGssComplete(our_share, signed(digest), last_token is not None, rest)
 
 
 def refused(fed: Fed[SharedSecret], match: str | None, *messages: DeclaredMessage) -> RemoteProtocolError:
@@ -185,23 +184,18 @@ def test_who_vouched_first_does_so_for_ever() -> None:
 
 
 @pytest.mark.parametrize("prefix", METHODS)
-@pytest.mark.parametrize("has_key", [True, False])
+@pytest.mark.parametrize("host_key", ["ssh-ed25519", "null"])
 @pytest.mark.parametrize("rounds", [1, 2, MAX_TOKENS])
-def test_both_sides_agree_by_every_method(prefix: str, has_key: bool, rounds: int) -> None:
-    negotiated = agreed(prefix + SUFFIX, "ssh-ed25519" if has_key else "null")
+def test_both_sides_agree_by_every_method(prefix: str, host_key: str, rounds: int) -> None:
+    negotiated = agreed(prefix + SUFFIX, host_key)
     ours = client(negotiated)
-    theirs = server(negotiated, IDENTITY if has_key else None)
-    said = theirs.hear(init_of(ours))
-    assert said == [KexGssHostkey(HOST_KEY.asbytes())] * has_key, "prior to any other message"
-    for message in said:
-        ours.hear(message)
-    for number in range(1, rounds):
+    theirs = server(negotiated)
+    theirs.hear(init_of(ours))
+    for _ in range(1, rounds):
         [their_token] = theirs.answer(GssStep(b"more", False))
         assert their_token == KexGssContinue(b"more")
         ours.hear(their_token)
         assert ours.asked[-1] == GssExchangeStep(CONTEXT, b"more")
-        if has_key and number == MAX_TOKENS - 1:  # its key counts as well
-            return
         [our_token] = ours.answer(GssStep(b"and more", False))
         theirs.hear(our_token)
         assert theirs.asked[-1] == GssExchangeStep(CONTEXT, b"and more")
@@ -219,14 +213,13 @@ def test_both_sides_agree_by_every_method(prefix: str, has_key: bool, rounds: in
     ours.answer(True)
     assert ours.result == theirs.result
     assert ours.result.hash_name == KEX[METHODS[prefix]].hash_name
-    assert ours.result.host_key == (HOST_KEY.public_key if has_key else None)
-    assert ours.result.signature == b""
-    assert ours.result.shown == (HOST_KEY.asbytes() if has_key else b"")
+    assert ours.result.host_key is None
+    assert ours.result.signature == ours.result.shown == b""
     assert not any(isinstance(question, HostKeyOffered) for question in ours.asked)
 
 
 def test_a_context_may_be_complete_without_a_last_token() -> None:
-    theirs = server(identity=None)
+    theirs = server()
     theirs.hear(init_of(client()))
     theirs.answer(DONE)
     [complete] = theirs.answer(b"mic")
@@ -248,7 +241,21 @@ def test_the_exchange_hash_has_an_empty_string_where_no_key_was_shown() -> None:
     ours.answer(DONE)
     proof = ours.asked[-1]
     assert isinstance(proof, GssExchangeProof)
-    assert mic(proof.digest) == complete.mic
+    assert signed(proof.digest) == complete.mic
+
+
+def test_a_host_key_may_be_shown_of_which_nobody_is_asked() -> None:
+    for known in (None, HOST_KEY):
+        ours = client(known_key=known)
+        ours.hear(KexGssHostkey(HOST_KEY.asbytes()))
+        ours.hear(completion(ours, HOST_KEY.asbytes()))
+        ours.answer(DONE)
+        proof = ours.asked[-1]
+        assert isinstance(proof, GssExchangeProof)
+        ours.answer(CONTEXT.verifies(proof.digest, proof.mic))
+        assert ours.result.host_key == HOST_KEY.public_key
+        assert ours.result.shown == HOST_KEY.asbytes()
+        assert ours.result.signature == b""
 
 
 def test_a_certificate_may_be_shown() -> None:
@@ -466,7 +473,7 @@ def test_what_the_two_sides_saw_must_be_the_same(field: str) -> None:
 
 @pytest.mark.parametrize("answer", [GssRefused("/etc/krb5.keytab can't be read"), None, True])
 def test_a_client_whose_token_is_refused_is_not_told_our_secrets(answer: object) -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(init_of(client()))
     answer_refused(fed, answer, "refuses the client's token")
     [told] = fed.sent
@@ -475,7 +482,7 @@ def test_a_client_whose_token_is_refused_is_not_told_our_secrets(answer: object)
 
 
 def test_a_client_whose_token_is_refused_is_told_what_gss_api_tells() -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(init_of(client()))
     answer_refused(fed, GssRefused("clock skew", b"the time is 12:00"), "refuses the client's token")
     assert fed.sent == [KexGssContinue(b"the time is 12:00")]
@@ -485,7 +492,7 @@ def test_a_client_whose_token_is_refused_is_told_what_gss_api_tells() -> None:
     "step", [GssStep(b"", True, is_mutual=False), GssStep(b"", True, has_integrity=False, is_mutual=True)]
 )
 def test_a_client_that_wants_no_proof_is_refused_before_we_compute_anything(step: GssStep) -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(KexGssInit(b"hello", b"not even a share"))
     answer_refused(fed, step, "wants no proof of who we are")
     assert fed.sent == []
@@ -493,7 +500,7 @@ def test_a_client_that_wants_no_proof_is_refused_before_we_compute_anything(step
 
 @pytest.mark.parametrize("share", [b"", bytes(32), bytes(31), bytes(33)])
 def test_a_client_s_bad_share_is_refused_and_nothing_is_signed(share: bytes) -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(KexGssInit(b"hello", share))
     answer_refused(fed, LAST, None)
     assert fed.sent == []
@@ -501,7 +508,7 @@ def test_a_client_s_bad_share_is_refused_and_nothing_is_signed(share: bytes) -> 
 
 
 def test_tokens_have_an_end_for_a_server_too() -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(KexGssInit(b"hello", bytes(32)))
     with pytest.raises(RemoteProtocolError, match="more than 16 tokens"):
         for _ in range(MAX_TOKENS):
@@ -518,7 +525,7 @@ def test_a_message_that_is_not_the_client_s_is_refused(message: DeclaredMessage)
 
 
 def test_a_second_share_is_refused() -> None:
-    fed = server(identity=None)
+    fed = server()
     fed.hear(KexGssInit(b"hello", bytes(32)))
     fed.answer(GssStep(b"again", False))
     refused(fed, "where KexGssContinue was due", KexGssInit(b"hello", bytes(32)))
@@ -638,9 +645,8 @@ def test_a_pair_logs_in_and_changes_keys_by_either_side(has_key: bool) -> None:
     for side in (both.client, both.server):
         keying = side.connection.keying
         assert {event.negotiated.kex for event in side.of(ExchangeFinished)} == {METHOD}
-        assert keying.host_key == (HOST_KEY.public_key if has_key else None)
-        assert keying.host_key_shown == (HOST_KEY.asbytes() if has_key else b"")
-        assert keying.session_signature == b""
+        assert keying.host_key is None, "there may be one, and it isn't shown"
+        assert keying.host_key_shown == keying.session_signature == b""
     assert both.client.connection.keying.gss_context is first is not None
     assert asked(both.client, HostKeyOffered) == asked(both.server, SignatureWanted) == 0
     assert asked(both.client, GssExchangeProof) == asked(both.server, GssExchangeMic) == 4
@@ -727,7 +733,6 @@ class _Edited:
         (b"hello", b"hallo"),
         (b"kex-strict-s-v00", b"kex-string-s-v00"),
         (b"kex-strict-c-v00", b"kex-string-c-v00"),
-        (HOST_KEY.asbytes(), OTHER_KEY.asbytes()),
     ],
 )
 @pytest.mark.parametrize("direction", ["to_client", "to_server"])

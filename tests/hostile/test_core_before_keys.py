@@ -20,7 +20,14 @@ from trio_ssh.core.role import Role
 from trio_ssh.crypto.cipher import NullSealer
 from trio_ssh.errors import IncompatiblePeer, InternalError, RemoteProtocolError, SSHException
 from trio_ssh.testing.lockstep import CorePair
-from trio_ssh.wire.exchange import KexEcdhInit, KexEcdhReply
+from trio_ssh.wire.exchange import (
+    KexEcdhInit,
+    KexEcdhReply,
+    KexGssComplete,
+    KexGssContinue,
+    KexGssError,
+    KexGssHostkey,
+)
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import Ignore, KexInit, NewKeys, Unimplemented
@@ -333,6 +340,43 @@ def test_nothing_is_negotiated_that_we_did_not_enable(role: Role, name: str) -> 
     peer = arrive(role, "KEXINIT")
     peer.say(replaced(peer.kexinit(), **{name: (disabled[name], "none\0", "")}))
     assert isinstance(peer.failure(), IncompatiblePeer)
+
+
+GSS: Final = "gss-curve25519-sha256-toWM5Slw5Ew8Mqkay+al2g=="
+
+
+@pytest.mark.parametrize("role", Role)
+def test_nobody_exchanges_keys_by_gss_api_who_was_not_told_to(role: Role) -> None:
+    """A server that needn't sign could be anyone."""
+    peer = arrive(role, "KEXINIT")
+    peer.say(replaced(peer.kexinit(), kex_algorithms=(GSS,), server_host_key_algorithms=("null",)))
+    assert isinstance(peer.failure(), IncompatiblePeer)
+    peer = arrive(role, "KEXINIT")
+    message = peer.kexinit()
+    peer.say(replaced(message, server_host_key_algorithms=("null",)))
+    assert isinstance(peer.failure(), IncompatiblePeer)
+    peer = arrive(role, "KEXINIT")
+    markers = message.kex_algorithms[1:]
+    peer.say_kexinit(replaced(message, kex_algorithms=(GSS, KEX_NAME, *markers)))
+    peer.say(peer.init() if role is Role.SERVER else peer.reply())
+    peer.check()
+    assert peer.core.keying.gss_context is None
+
+
+def test_a_server_that_offered_gss_api_unasked_and_goes_on_by_it_is_left() -> None:
+    for message in (
+        KexGssHostkey(HOST_KEY.asbytes()),
+        KexGssContinue(b"token"),
+        KexGssComplete(bytes(32), b"mic", False, b""),
+        KexGssError(0, 0, "", ""),
+    ):
+        peer = HandPeer(Role.CLIENT)
+        peer.greet()
+        markers = peer.kexinit().kex_algorithms
+        peer.say_kexinit(replaced(peer.kexinit(), kex_algorithms=(GSS, *markers)))
+        peer.say(message)
+        assert isinstance(peer.failure(), RemoteProtocolError)
+        assert peer.side.of(Asked) == []
 
 
 # -- shares and host keys, through a whole connection

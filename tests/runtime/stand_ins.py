@@ -15,7 +15,7 @@ from trio_ssh.runtime.gss import GssAcceptor, GssIdentity, GssInitiator
 PRINCIPAL = "alice@EXAMPLE.COM"
 
 
-def mic(signer: str, data: bytes) -> bytes:
+def signed_by(signer: str, data: bytes) -> bytes:
     return hashlib.sha256(signer.encode() + data).digest()
 
 
@@ -65,10 +65,10 @@ class StandInInitiator(GssInitiator):
         return GssStep(b"" if is_complete else b"alice", is_complete, is_mutual=self.realm.is_mutual)
 
     def sign(self, data: bytes) -> bytes:
-        return mic("alice", data)
+        return signed_by("alice", data)
 
-    def verifies(self, data: bytes, signature: bytes) -> bool:
-        return signature == mic(self._host, data)
+    def verifies(self, data: bytes, mic: bytes) -> bool:
+        return mic == signed_by(self._host, data)
 
 
 class StandInAcceptor(GssAcceptor):
@@ -89,10 +89,10 @@ class StandInAcceptor(GssAcceptor):
         return GssStep(self.realm.host.encode(), self._heard == self.realm.rounds, is_mutual=self.realm.is_mutual)
 
     def sign(self, data: bytes) -> bytes:
-        return mic(self.realm.host, data)
+        return signed_by(self.realm.host, data)
 
-    def verifies(self, data: bytes, signature: bytes) -> bool:
-        return signature == mic("alice", data)
+    def verifies(self, data: bytes, mic: bytes) -> bool:
+        return mic == signed_by("alice", data)
 
     @property
     def identity(self) -> GssIdentity:

@@ -180,10 +180,22 @@ class Connection:
     def receive_eof(self, broken: Exception | None = None) -> list[Event]:
         """The peer closed the stream, or it broke."""
         if self.phase is not Phase.CLOSED:
-            lost = ConnectionLost(self._how_it_ended(broken))
+            lost = self._last_words() or ConnectionLost(self._how_it_ended(broken))
             lost.__cause__ = broken
             self._fail(lost)
         return self._take_events()
+
+    def _last_words(self) -> PeerDisconnected | None:
+        """Why the peer went, if it said so while a question was open, to which it won't hear the answer any more."""
+        try:
+            while self._asking is not None and (packet := self._inbound.next_packet()) is not None:
+                plain, end = packet
+                if plain[1] == Disconnect.NUMBER:
+                    message = Disconnect.from_payload(plain[1:end])
+                    return PeerDisconnected(message.reason, message.description)
+        except SSHException:
+            pass  # it is under keys that aren't in use yet, or malformed
+        return None
 
     def _how_it_ended(self, broken: Exception | None) -> str:
         how = "the peer closed the connection" if broken is None else "the peer's stream broke"

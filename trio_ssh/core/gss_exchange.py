@@ -1,7 +1,7 @@
 """RFC 4462 section 2 and RFC 8732: the key exchange in which GSS-API authenticates the server, as two dialogs.
 
 The shares are those of the ordinary methods; in the place of a host key's signature stands the context's MIC of the
-exchange hash.  A host key may be shown nevertheless: it is hashed, and so the server's, without having signed.
+exchange hash.  A server may show a host key nevertheless: it is hashed, and so the server's, without having signed.
 
 Loaded by the first connection that enables it: most never do.
 """
@@ -16,7 +16,7 @@ from typing import Final
 import attrs
 
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
-from trio_ssh.core.exchange import Identity, SharedSecret, Transcript, read_host_key
+from trio_ssh.core.exchange import SharedSecret, Transcript, read_host_key
 from trio_ssh.core.gssapi import (
     MAX_TOKENS,
     GssContext,
@@ -203,25 +203,19 @@ def _read_shown(
     return host_key, certificate
 
 
-def gss_agree_as_server(
-    negotiated: Negotiated, transcript: Transcript, identity: Identity | None, context: GssContext
-) -> Dialog[SharedSecret]:
-    """RFC 4462 s2.1: show our host key if we have one, complete the context, and sign the exchange by it.
+def gss_agree_as_server(negotiated: Negotiated, transcript: Transcript, context: GssContext) -> Dialog[SharedSecret]:
+    """RFC 4462 s2.1: complete the context, and sign the exchange by it.
 
     Args:
-        identity: what is shown; None for nothing.
         context: not begun.
 
     Raises:
         RemoteProtocolError: the client's tokens won't do, or it breaks the protocol.
     """
+    # RFC 4462 s2.1 leaves it to us whether we show a host key.  OpenSSH's servers don't, and its clients with Debian's
+    # patch can't read one: "buffer is read-only", and they are gone.
     algorithm = _twin(negotiated.kex)
     init = yield from expect(KexGssInit)
-    # RFC 4462 s2.1: prior to any other message.
-    blob = b""
-    if identity is not None:
-        blob = identity.blob
-        yield from send(KexGssHostkey(blob))
     token = init.token
     for _ in range(MAX_TOKENS):
         step: object = yield from ask(GssExchangeStep(context, token))
@@ -241,12 +235,10 @@ def gss_agree_as_server(
         raise _failed("the client wants no proof of who we are, or none that is bound to this key exchange")
     # The powers last: nobody who has no ticket makes us compute them.
     our_share, encoded_secret = algorithm.new_server().respond(init.share)
-    digest = transcript.digest(algorithm.hash_name, blob, init.share, our_share, encoded_secret)
+    digest = transcript.digest(algorithm.hash_name, b"", init.share, our_share, encoded_secret)
     mic: bytes = yield from ask(GssExchangeMic(context, digest))
     last = bytearray()
     if step.token:
         STRING.write(last, step.token)
     yield from send(KexGssComplete(our_share, mic, bool(step.token), bytes(last)))
-    if identity is None:
-        return SharedSecret(encoded_secret, digest, algorithm.hash_name, None)
-    return identity.secret(encoded_secret, digest, algorithm.hash_name, b"")
+    return SharedSecret(encoded_secret, digest, algorithm.hash_name, None)

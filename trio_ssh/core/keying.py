@@ -18,7 +18,6 @@ from trio_ssh.core.exchange import (
     Transcript,
     agree_as_client,
     agree_as_server,
-    choose_identity,
     compression,
     exchange,
     offered_algorithms,
@@ -29,7 +28,6 @@ from trio_ssh.core.limits import Limits
 from trio_ssh.core.negotiation import (
     EXT_INFO_CLIENT,
     GSS_PREFIX,
-    NULL_HOST_KEY,
     Algorithms,
     Negotiated,
     is_strict,
@@ -259,11 +257,7 @@ class Keying:
             self.gss_context = context
         if self._role is Role.CLIENT:
             return gss_agree_as_client(negotiated, transcript, self.host_key, context)
-        algorithm = negotiated.host_key_algorithm
-        identity = (
-            None if algorithm == NULL_HOST_KEY else choose_identity(self._host_keys, self._certificates, algorithm)
-        )
-        return gss_agree_as_server(negotiated, transcript, identity, context)
+        return gss_agree_as_server(negotiated, transcript, context)
 
     def receive(self, payload: bytes) -> None:
         """One of the exchange's own messages."""
