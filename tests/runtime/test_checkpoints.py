@@ -129,6 +129,35 @@ async def read_ended(stage: Stage) -> None:
         assert await stage.ours.receive_some() == b""
 
 
+async def started(function: Callable[..., Awaitable[object]]) -> None:
+    """Have something begin that goes on for ever, and end it."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(function)
+        nursery.cancel_scope.cancel()
+
+
+async def remote_listener(stage: Stage) -> trio_ssh.RemoteListener:
+    [listener] = await stage.client.open_tcp_listeners(0)
+    assert listener.port == 2222
+    return listener
+
+
+async def accept_what_is_there(stage: Stage) -> None:
+    listener = await remote_listener(stage)
+    server = stage.theirs.get_transport()
+    assert isinstance(server, trio_ssh.Transport)
+    await server.open_channel("forwarded-tcpip", ("localhost", 2222))
+    with trio.testing.assert_checkpoints():
+        await listener.accept()
+
+
+async def close_listener(stage: Stage) -> None:
+    listener = await remote_listener(stage)
+    for _ in range(2):
+        with trio.testing.assert_checkpoints():
+            await listener.aclose()
+
+
 Call = Callable[[Stage], Awaitable[object]]
 
 CALLS: Final[dict[type, dict[str, list[Call]]]] = {
@@ -136,6 +165,12 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "aclose": [lambda s: s.client.aclose()],
         "connect": [connect],
         "exec_command": [lambda s: s.client.exec_command("x")],
+        "forward_local_port": [lambda s: started(lambda **t: s.client.forward_local_port(0, "host", 1, **t))],
+        "forward_remote_port": [lambda s: started(lambda **t: s.client.forward_remote_port(0, "host", 1, **t))],
+        "serve_socks": [lambda s: started(lambda **t: s.client.serve_socks(0, **t))],
+        "open_tcp_listeners": [lambda s: s.client.open_tcp_listeners(0)],
+        "open_unix_listeners": [lambda s: s.client.open_unix_listeners("path")],
+        "open_unix_stream": [lambda s: s.client.open_unix_stream("path")],
         "invoke_shell": [lambda s: s.client.invoke_shell()],
         "load_host_keys": [lambda s: s.client.load_host_keys(s.directory / "known_hosts")],
         "load_system_host_keys": [lambda s: s.client.load_system_host_keys(s.directory / "known_hosts")],
@@ -189,6 +224,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         ],
         "wait_send_all_might_not_block": [lambda s: s.ours.wait_send_all_might_not_block()],
     },
+    trio_ssh.RemoteListener: {"accept": [accept_what_is_there], "aclose": [close_listener]},
     StderrStream: {
         "receive_some": [lambda s: s.ours.stderr.receive_some(), lambda s: s.ours.stderr.receive_some(1)],
         "aclose": [lambda s: s.ours.stderr.aclose()],
