@@ -11,7 +11,8 @@ import trio.testing
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, OpenDoor, echo, serving
-from trio_ssh.testing import CutStream, FaultyStream, memory_pair, open_memory_client
+from trio_ssh.runtime.engine import CLOSE_SECONDS
+from trio_ssh.testing import CutStream, FaultyStream, StalledStream, memory_pair, open_memory_client
 
 
 async def test_connect_is_a_block() -> None:
@@ -222,3 +223,68 @@ async def test_ssh_runs_through_a_channel_of_ssh() -> None:
             done = await inner.run_process("x", stdin=b"two layers" * 100_000, capture_stdout=True)
             assert done.stdout == b"two layers" * 100_000
         assert (await bastion.run_process("x", stdin=b"one layer", capture_stdout=True)).stdout == b"one layer"
+
+
+# -- closed while it connects
+
+
+@pytest.mark.parametrize("where", ["no version", "key exchange", "login"])
+@pytest.mark.parametrize("by", ["leaving", "cancelling", "aclose"])
+async def test_who_leaves_while_another_task_connects_is_not_held_up(
+    where: str, by: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    class Slow(OpenDoor):
+        async def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+            await trio.sleep_forever()
+            return trio_ssh.AUTH_FAILED
+
+    ours, theirs = memory_pair()
+    stream = StalledStream(ours, received=None if where == "login" else 100) if where != "no version" else ours
+    watched = FaultyStream(stream)
+    outcome: list[Exception] = []
+    async with trio.open_nursery() as nursery:
+        if where != "no version":
+            nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, Slow(), host_keys=[HOST_KEY]))
+        client = trio_ssh.SSHClient()
+
+        async def connect() -> None:
+            try:
+                await client.connect(
+                    "memory", username="u", known_hosts=KNOWN_HOST, look_for_keys=False, sock=watched, config=None
+                )
+            except Exception as error:
+                outcome.append(error)
+
+        with trio.CancelScope() as scope:
+            async with client:
+                nursery.start_soon(connect)
+                await trio.sleep(1)
+                if by == "aclose":
+                    await client.aclose()
+                    await trio.testing.wait_all_tasks_blocked()
+                    assert outcome
+                elif by == "cancelling":
+                    scope.cancel()
+                    await trio.lowlevel.checkpoint()
+        await trio.testing.wait_all_tasks_blocked()
+        assert [type(error) for error in outcome] == [trio.ClosedResourceError]
+        assert watched.is_closed
+        nursery.cancel_scope.cancel()
+    assert trio.current_time() < 1 + 2 * CLOSE_SECONDS
+
+
+async def test_a_client_that_was_closed_while_it_connected_can_connect_again() -> None:
+    async with trio_ssh.SSHClient() as client:
+        silent, _ = memory_pair()
+        async with trio.open_nursery() as nursery:
+
+            async def connect() -> None:
+                with pytest.raises(trio.ClosedResourceError, match="closed while it connected"):
+                    await client.connect("memory", username="u", known_hosts=KNOWN_HOST, sock=silent, config=None)
+
+            nursery.start_soon(connect)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.aclose()
+        async with serving() as stream:
+            await client.connect("memory", username="u", known_hosts=KNOWN_HOST, sock=stream, look_for_keys=False)
+            assert (await client.run_process("x", stdin=b"again", capture_stdout=True)).stdout == b"again"

@@ -12,7 +12,7 @@ import trio.testing
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KIB, MIB, Accepting, OpenDoor, echo, sleep
-from trio_ssh.testing import open_memory_client
+from trio_ssh.testing import delayed_pair, open_memory_client
 
 Handler = Callable[[trio_ssh.ServerProcess], Awaitable[int | None]]
 
@@ -338,6 +338,26 @@ async def test_a_command_is_terminated_when_its_whole_connection_is_cancelled(
         assert scope.cancelled_caught
         assert trio.current_time() == pytest.approx(10)
     assert stubborn.signals == [("TERM", pytest.approx(10))]
+
+
+@pytest.mark.parametrize("half_seconds", range(7))
+async def test_a_command_that_was_asked_for_is_ended_although_the_server_has_not_said_that_it_runs(
+    half_seconds: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    # Each way takes half a second: the channel is there behind one, and the answer to what starts the command behind
+    # two.
+    stubborn = Stubborn("TERM")
+    async with open_memory_client(OpenDoor(stubborn), host_key=HOST_KEY, streams=delayed_pair(0.5)) as client:
+        begin = trio.current_time()
+        with trio.move_on_after(0.1 + 0.5 * half_seconds) as scope:
+            await client.run_process("sleep", capture_stdout=True)
+        assert scope.cancelled_caught
+        if half_seconds < 2:
+            assert trio.current_time() < begin + 1
+            assert stubborn.signals == []
+        else:
+            assert trio.current_time() == pytest.approx(begin + 1.1 + 0.5 * half_seconds)
+            assert [name for name, _ in stubborn.signals] == ["TERM"]
 
 
 async def test_the_caller_may_deliver_the_cancellation(autojump_clock: trio.testing.MockClock) -> None:

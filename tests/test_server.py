@@ -792,3 +792,52 @@ async def test_a_large_packet_is_refused_by_its_length() -> None:
         await ours.send_all(b"SSH-2.0-x\r\n" + (256 * KIB + 8).to_bytes(4, "big") + bytes(4))
         said = b"".join([chunk async for chunk in ours])
         assert b"a packet length of 262152" in said
+
+
+# -- what the log says of those who did not get in
+
+
+@pytest.mark.parametrize("ending", ["fails", "hangs up", "is silent", "speaks no SSH"])
+async def test_the_log_says_where_a_client_was_that_did_not_log_in(
+    ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Closed(OpenDoor):
+        async def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            await trio.lowlevel.checkpoint()
+            return trio_ssh.AUTH_FAILED
+
+    caplog.set_level(logging.INFO, "trio_ssh.server")
+    limits = trio_ssh.Limits(auth_attempts=1, auth_failure_seconds=0)
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(
+            lambda task_status: trio_ssh.serve_tcp(
+                Closed,
+                0,
+                host="127.0.0.1",
+                host_keys=[HOST_KEY],
+                limits=limits,
+                login_timeout=0.05 if ending == "is silent" else None,
+                task_status=task_status,
+            )
+        )
+        port = listeners[0].socket.getsockname()[1]
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        our_port = stream.socket.getsockname()[1]
+        if ending == "fails":
+            async with trio_ssh.Transport(stream) as transport:
+                await transport.start_client(check_host_key=lambda key: None)
+                with pytest.raises(trio_ssh.SSHException):
+                    await transport.auth_password("user", "wrong")
+                    await transport.auth_password("user", "wrong")
+        elif ending == "speaks no SSH":
+            await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+        elif ending == "hangs up":
+            await stream.receive_some()
+            await stream.aclose()
+        with trio.fail_after(10):
+            while "did not log in" not in caplog.text:  # noqa: ASYNC110 -- a log sets no event
+                await trio.sleep(0.01)
+        await stream.aclose()
+        nursery.cancel_scope.cancel()
+    assert f"a client at ('127.0.0.1', {our_port}) did not log in" in caplog.text
+    assert "listening there" not in caplog.text

@@ -89,6 +89,8 @@ class SSHClient(HostTrust, PortForwarding):
         self._options: SSHOptions | None = None
         self._environment: Mapping[str, str] = {}
         self._route: JumpRoute | None = None
+        #: What ends a `connect` under way; None where the client was closed meanwhile.
+        self._attempt: trio.CancelScope | None = None
 
     def __repr__(self) -> str:
         transport = self._transport
@@ -112,7 +114,10 @@ class SSHClient(HostTrust, PortForwarding):
         await self._block.close(error, self.aclose)  # noqa: ASYNC102 -- what it calls has bounds of its own
 
     async def aclose(self) -> None:
-        """Disconnect.  The client may connect again within its block."""
+        """Disconnect, and give up connecting.  The client may connect again within its block."""
+        attempt, self._attempt = self._attempt, None
+        if attempt is not None:
+            attempt.cancel()  # another task's: its half-made connection must not outlive the block
         transport, self._transport = self._transport, None
         try:
             if transport is not None:
@@ -237,7 +242,8 @@ class SSHClient(HostTrust, PortForwarding):
             raise LocalProtocolError("this client is connected: aclose() first")
         if sock is not None and via is not None:
             raise ValueError("sock= and via= are two ways to one host: give one of them")
-        with self._conflict:
+        with self._conflict, trio.CancelScope() as attempt:
+            self._attempt = attempt
             try:
                 config = await read_config(config)
                 options = None if config is None else await config.lookup(hostname, port=port, user=username)
@@ -331,14 +337,10 @@ class SSHClient(HostTrust, PortForwarding):
                 transport, check_host_key, update_host_keys, options, known_hosts, self._has_loaded_keys
             )
             try:
-                with trio.move_on_after(limits.login_seconds) as login:
-                    await self._exchange_keys(transport, gss, check_host_key, updates, applied.connect_timeout)
-                    await log_in(transport, username, credentials)
-                    await start_forwardings(transport, None if self._clears_forwardings else options)
-                if login.cancelled_caught:
-                    raise ConnectionLost(
-                        f"{self._address} did not finish the login within {limits.login_seconds:g} seconds"
-                    )
+                attempt.deadline = trio.current_time() + limits.login_seconds
+                await self._exchange_keys(transport, gss, check_host_key, updates, applied.connect_timeout)
+                await log_in(transport, username, credentials)
+                await start_forwardings(transport, None if self._clears_forwardings else options)
             except BaseException:
                 with trio.CancelScope(shield=True) as closing:
                     closing.deadline = trio.current_time() + 1
@@ -352,6 +354,10 @@ class SSHClient(HostTrust, PortForwarding):
                 keepalive = applied.keepalive
             if keepalive:
                 transport.set_keepalive(keepalive, applied.keepalive_count)
+        if attempt.cancelled_caught:
+            if self._attempt is None:
+                raise trio.ClosedResourceError("this client was closed while it connected")
+            raise ConnectionLost(f"{self._address} did not finish the login within {limits.login_seconds:g} seconds")
 
     async def _exchange_keys(
         self,
@@ -476,9 +482,20 @@ class SSHClient(HostTrust, PortForwarding):
         command: str | None,
         pty: Pty | None,
         environment: Mapping[str, str] | None,
-        *,
-        then_eof: bool = False,
     ) -> Channel:
+        channel = await self._prepare(pty, environment)
+        try:
+            if command is None:
+                await channel.invoke_shell()
+            else:
+                await channel.exec_command(command)
+        except BaseException:
+            channel._close()
+            raise
+        return channel
+
+    async def _prepare(self, pty: Pty | None, environment: Mapping[str, str] | None) -> Channel:
+        """Open a session in which only the command is missing."""
         channel = await self.open_session()
         try:
             for name, value in self._environment.items():
@@ -489,10 +506,6 @@ class SSHClient(HostTrust, PortForwarding):
                 await channel.update_environment(environment)
             if pty is not None:
                 await channel.get_pty(pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes)
-            if command is None:
-                await channel.invoke_shell()
-            else:
-                await channel._exec(command, then_eof=then_eof)
         except BaseException:
             channel._close()
             raise
@@ -558,8 +571,7 @@ class SSHClient(HostTrust, PortForwarding):
         """
         line = command_line(command)
         pty = Pty(term) if isinstance(term, str) else term
-        # A command without input gets its EOF along with the request.
-        process = Process(await self._start(line, pty, env, then_eof=not len(stdin)), line)
+        process = Process(await self._prepare(pty, env), line)
         return await run(
             process,
             command,

@@ -165,7 +165,7 @@ async def run(
     deliver_cancel: DeliverCancel | None,
     started: Callable[[Process], None],
 ) -> CompletedProcess:
-    """Feed, drain and wait for a process that has just been started; see `SSHClient.run_process`."""
+    """Start a process, feed it, drain it and wait for it; see `SSHClient.run_process`."""
     stdout, stderr = bytearray(), bytearray()
 
     async def feed() -> None:
@@ -193,13 +193,16 @@ async def run(
         beside.append(feed)
     if not capture_stderr:
         beside.append(pass_on_stderr)
-    try:
+
+    async def see_through() -> None:
+        # A command without input gets its EOF along with the request.
+        await process.channel._exec(process.command, then_eof=not len(stdin))
         started(process)
         await (_together(*beside, follow) if beside else follow())
-    except trio.Cancelled:
-        with trio.CancelScope(shield=True):
-            await (Process.end if deliver_cancel is None else deliver_cancel)(process)
-        raise
+
+    try:
+        await trio.lowlevel.checkpoint_if_cancelled()  # here, nothing has been started
+        await _or_end(process, see_through, deliver_cancel)
     finally:
         process.channel._close()
     done = CompletedProcess(
@@ -213,6 +216,18 @@ async def run(
         report = process._report or ExitReport()
         raise ProcessError(done.returncode, process.command, done.stdout, done.stderr, report.signal, report.message)
     return done
+
+
+async def _or_end(
+    process: Process, function: Callable[[], Awaitable[None]], deliver_cancel: DeliverCancel | None
+) -> None:
+    """Run `function`; cancelled, end the command, which may run although the server has not said so yet."""
+    try:
+        await function()
+    except trio.Cancelled:
+        with trio.CancelScope(shield=True):
+            await (Process.end if deliver_cancel is None else deliver_cancel)(process)
+        raise
 
 
 async def _together(*functions: Callable[[], Awaitable[object]]) -> None:

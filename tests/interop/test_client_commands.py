@@ -11,7 +11,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.interop.peers import Sshd, is_alive
+from tests.interop.peers import Sshd, eventually, is_alive
 
 pytestmark = pytest.mark.interop
 
@@ -122,6 +122,56 @@ async def test_cancelling_ends_a_command_that_heeds_no_term(sshd: Sshd) -> None:
         nursery.cancel_scope.cancel()
     assert killed.is_set()
     assert not is_alive(pid)
+
+
+class Deaf(trio.abc.Stream):
+    """A stream on which nothing arrives any more, once it is told so, until `hears_again`."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.is_deaf = False
+        self.hears_again = trio.Event()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        data = await self._stream.receive_some(max_bytes)
+        if self.is_deaf:
+            await self.hears_again.wait()
+        return bytes(data)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+@pytest.mark.usefixtures("as_root")
+async def test_cancelling_ends_a_command_of_which_nobody_knows_yet_that_it_runs(
+    sshd: Sshd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = Deaf(await trio.open_tcp_stream("127.0.0.1", sshd.port))
+    execute = trio_ssh.Channel._exec
+
+    async def execute_unheard(channel: trio_ssh.Channel, command: str, *, then_eof: bool) -> None:
+        stream.is_deaf = "unheard" in command
+        await execute(channel, command, then_eof=then_eof)
+
+    async with sshd.connect() as other, sshd.connect(sock=stream) as client:
+        async with trio.open_nursery() as nursery:
+            monkeypatch.setattr(trio_ssh.Channel, "_exec", execute_unheard)
+            command = "echo $$ > ~/unheard; exec sleep 3600"
+            nursery.start_soon(functools.partial(client.run_process, command, capture_stdout=True))
+            pid = int(await file_of(other, "unh''eard"))
+            assert is_alive(pid)
+            nursery.cancel_scope.cancel()
+            with trio.CancelScope(shield=True):
+                await eventually(lambda: not is_alive(pid))
+                stream.is_deaf = False
+                stream.hears_again.set()
+        assert (await client.run_process("true")).returncode == 0
 
 
 # -- open_process

@@ -271,31 +271,39 @@ async def test_starting_a_command_leaves_no_channel(method: str) -> None:
 
 
 async def test_running_a_command_leaves_no_channel(autojump_clock: trio.testing.MockClock) -> None:
-    ended: list[str] = []
+    begun: list[str | None] = []
+    ended: dict[int, str] = {}
 
     async def handle(process: trio_ssh.ServerProcess) -> int:
+        number = len(begun)
+        begun.append(process.command)
         async with trio.open_nursery() as nursery:
 
             async def obey() -> None:
                 async for name in process.signals:
                     process.exit_signal(name)
-                    ended.append(name)
+                    ended.setdefault(number, name)
                     nursery.cancel_scope.cancel()
                     return
 
             nursery.start_soon(obey)
             await echo(process)
+            ended.setdefault(number, "by itself")
             nursery.cancel_scope.cancel()
         return 0
 
-    async with a_client(OpenDoor(handle)) as (client, check):
+    async with a_client(OpenDoor(handle)) as (client, check_client):
+
+        async def check() -> None:
+            await check_client()
+            assert len(begun) == len(ended), "a command was left to itself"
 
         async def scenario() -> None:
             done = await client.run_process("echo", stdin=bytes(300 * KIB), capture_stdout=True, capture_stderr=True)
             assert done.stdout == bytes(300 * KIB)
 
         assert await cancel_everywhere(scenario, check, at_steps_of_others=True) >= 6
-        assert set(ended) <= {"TERM"}
+        assert set(ended.values()) == {"TERM", "by itself"}
 
 
 async def test_sending_leaves_a_beginning_of_the_data_and_a_channel_that_works() -> None:
@@ -337,11 +345,6 @@ async def test_receiving_loses_nothing() -> None:
     async with channel_pairs() as pairs:
         ours, theirs = await pairs.make()
         received = bytearray()
-
-        async def scenario() -> None:
-            nonlocal received
-            while len(received) % len(data) or not received:
-                received += await ours.receive_some(30 * KIB)
 
         async def send() -> None:
             for _ in range(2):

@@ -7,6 +7,7 @@ are their own.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import os
@@ -162,6 +163,8 @@ class Transport(ClientAuthentication):
         self._acceptance: tuple[trio.MemorySendChannel[Channel], trio.MemoryReceiveChannel[Channel]] | None = None
         self._banner = ""
         self._username: str | None = None
+        #: Where the peer is: a socket that is closed can't tell any more.
+        self._peer_name: object = None
 
     def __repr__(self) -> str:
         if self._running is None:
@@ -237,13 +240,10 @@ class Transport(ClientAuthentication):
 
     def getpeername(self) -> object:
         """Return the peer's address as its socket tells it, or None where the stream has none."""
-        stream = self._stream
-        if isinstance(stream, trio.SocketStream):
-            try:
-                return stream.socket.getpeername()
-            except OSError:
-                return None
-        return None
+        if self._peer_name is None and isinstance(self._stream, trio.SocketStream):
+            with contextlib.suppress(OSError):
+                self._peer_name = self._stream.socket.getpeername()
+        return self._peer_name
 
     def get_remote_server_key(self) -> PublicKey:
         """Return the key that the server proved to own.
@@ -365,6 +365,7 @@ class Transport(ClientAuthentication):
             )
         if self._running is not None:
             raise LocalProtocolError("this transport was started before")
+        self.getpeername()  # it is remembered
         # Most say what they want when they make it, and never look again.
         given = self._algorithms if self._options is None else None
         algorithms = self.get_security_options().for_role(role) if given is None else given
