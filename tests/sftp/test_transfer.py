@@ -22,6 +22,7 @@ from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
 from trio_ssh.sftp.session import ClientSession, Waiter
 from trio_ssh.sftp.transfer import OVERLAP_BYTES
 from trio_ssh.testing import CutStream, MemorySFTPServer, memory_pair
+from trio_ssh.testing.sftp import _MemoryFile
 
 SIZES = [0, 1, 32 * KIB - 1, 32 * KIB, 32 * KIB + 1, 255 * KIB, 255 * KIB + 1, 5 * MIB + 7]
 
@@ -238,15 +239,69 @@ async def test_paths_that_are_none_are_refused() -> None:
             await sftp.get("/file", sftp.path("/remote"))  # type: ignore[arg-type]
 
 
-async def test_a_server_without_room_keeps_the_old_file(tmp_path: Path) -> None:
-    server = MemorySFTPServer({"/file": b"old"})
-    server.fail_on("/.file.part", OSError(errno.ENOSPC, "No space left on device"), operation="write")
-    (tmp_path / "file").write_bytes(noise(MIB))
-    async with connected(server) as sftp:
-        with pytest.raises(trio_ssh.SFTPError) as raised:
-            await sftp.put(tmp_path / "file", "/file")
-        assert raised.value.filename == "/.file.part"
+class Full(MemorySFTPServer):
+    """A disk that has no room for one WRITE, and then has room again: somebody's log was rotated.
+
+    Args:
+        at: the WRITE of the byte with this offset fails, once.
+    """
+
+    def __init__(self, files: dict[str, bytes], at: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__(files)
+        left = [at]
+        write = _MemoryFile.write
+
+        async def write_or_not(file: _MemoryFile, offset: int, data: bytes) -> None:
+            if left and offset <= left[0] < offset + len(data):
+                left.clear()
+                raise OSError(errno.ENOSPC, "No space left on device")
+            await write(file, offset, data)
+
+        monkeypatch.setattr(_MemoryFile, "write", write_or_not)
+
+
+@pytest.mark.parametrize("how", ["put", "putfo", "copy"])
+async def test_a_server_without_room_keeps_the_old_file(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise(4 * MIB)
+    server = Full({"/file": b"old", "/source": data}, MIB, monkeypatch)
+    (tmp_path / "file").write_bytes(data)
+    async with connected(server, without=(b"copy-data",)) as sftp:
+        with pytest.raises(trio_ssh.SFTPError, match="No space") as raised:
+            if how == "put":
+                await sftp.put(tmp_path / "file", "/file")
+            elif how == "putfo":
+                await sftp.putfo(io.BytesIO(data), "/file")
+            else:
+                await sftp.copy("/source", "/file")
+        assert raised.value.filename in ("/.file.part", "/file", "/source")
     assert server.read_bytes("/file") == b"old"
+    if how == "put":
+        # Though what came behind was written.
+        assert 0 < len(server.files["/.file.part"]) <= MIB
+        assert data.startswith(server.files["/.file.part"])
+    else:
+        assert set(server.files) == {"/file", "/source"}
+
+
+@pytest.mark.parametrize("atomic", [True, False])
+@pytest.mark.parametrize("without", [(), (b"check-file",)])
+async def test_what_goes_on_after_a_write_that_failed_is_whole(
+    atomic: bool, without: tuple[bytes, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise(12 * MIB)
+    server = Full({}, 2 * MIB, monkeypatch)
+    (tmp_path / "file").write_bytes(data)
+    async with connected(server, without=without) as sftp:
+        with pytest.raises(trio_ssh.SFTPError):
+            await sftp.put(tmp_path / "file", "/file", atomic=atomic)
+        await sftp.normalize(".")
+        assert [data.startswith(left) for left in server.files.values()] == [True], "and it doesn't look whole"
+        calls: list[int] = []
+        await sftp.put(tmp_path / "file", "/file", lambda done, total: calls.append(done), atomic=atomic, resume=True)
+        assert calls[0] > MIB
+    assert server.files == {"/file": data}
 
 
 async def test_a_disk_without_room_keeps_the_old_file(tmp_path: Path) -> None:
@@ -458,7 +513,194 @@ async def test_without_parts_the_target_itself_is_continued(tmp_path: Path) -> N
     assert local.read_bytes() == data == server.read_bytes("/back")
 
 
+async def test_a_hole_that_a_cut_connection_left_in_a_part_is_filled(tmp_path: Path) -> None:
+    data = noise(20 * MIB)
+    hole = slice(5 * MIB, 5 * MIB + 255 * KIB)
+    part = bytearray(data[: 19 * MIB])
+    part[hole] = bytes(255 * KIB)
+    server = MemorySFTPServer({"/.file.part": bytes(part)})
+    (tmp_path / "file").write_bytes(data)
+    calls: list[int] = []
+    async with connected(server, without=(b"check-file",)) as sftp:
+        await sftp.put(tmp_path / "file", "/file", lambda done, total: calls.append(done), resume=True)
+    assert server.files == {"/file": data}
+    assert calls[0] >= 5 * MIB, "what is before the hole was not sent again"
+
+
+async def test_two_files_that_end_alike_are_not_taken_for_one(tmp_path: Path) -> None:
+    data = noise(20 * MIB) + bytes(2 * MIB)
+    server = MemorySFTPServer({"/.file.part": noise(20 * MIB, 2) + bytes(MIB)})
+    (tmp_path / "file").write_bytes(data)
+    async with connected(server, without=(b"check-file",)) as sftp:
+        await sftp.put(tmp_path / "file", "/file", resume=True)
+    assert server.files == {"/file": data}
+
+
 # -- names on the server
+
+
+@pytest.mark.parametrize("how", ["put", "putfo", "copy"])
+@pytest.mark.parametrize("error", [errno.EOPNOTSUPP, errno.EIO, errno.EXDEV, errno.EACCES])
+async def test_a_rename_that_fails_costs_neither_file(how: str, error: int, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old", "/source": b"new"})
+    server.fail_on("/.file.part", OSError(error, "not so"), operation="rename")
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server, without=(b"posix-rename@openssh.com",)) as sftp:
+        with pytest.raises(trio_ssh.SFTPError, match="not so") as raised:
+            await (
+                sftp.put(tmp_path / "file", "/file")
+                if how == "put"
+                else sftp.putfo(io.BytesIO(b"new"), "/file")
+                if how == "putfo"
+                else sftp.copy("/source", "/file")
+            )
+        assert raised.value.filename2 == "/file"
+        assert ("atomic=False" in str(getattr(raised.value, "__notes__", ""))) == (error == errno.EACCES)
+    kept = {"/.file.part": b"new"} if how == "put" else {}
+    assert server.files == {"/file": b"old", "/source": b"new", **kept}
+
+
+@pytest.mark.parametrize("how", ["put", "putfo"])
+async def test_where_the_old_file_cannot_come_back_both_are_kept_and_named(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trio_ssh.sftp.local.secrets.token_hex", lambda size: "0" * 2 * size)
+    server = MemorySFTPServer({"/file": b"old"})
+    for path in ("/.file.part", "/.file.00000000.old"):
+        server.fail_on(path, OSError(errno.EIO, "bad disk"), operation="rename")
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server, without=(b"posix-rename@openssh.com",)) as sftp:
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await (sftp.put(tmp_path / "file", "/file") if how == "put" else sftp.putfo(io.BytesIO(b"new"), "/file"))
+    assert "/.file.00000000.old" in raised.value.__notes__[0]
+    assert server.files == {"/.file.00000000.old": b"old", "/.file.part": b"new"}
+
+
+async def test_a_posix_rename_that_is_refused_tells_of_the_other_way(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    server.fail_on("/.file.part", PermissionError(errno.EACCES, "no renaming"), operation="posix_rename")
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server) as sftp:
+        with pytest.raises(PermissionError) as raised:
+            await sftp.put(tmp_path / "file", "/file")
+    assert "atomic=False" in raised.value.__notes__[0]
+    assert server.files == {"/file": b"old", "/.file.part": b"new"}
+
+
+@pytest.mark.parametrize("how", ["put", "putfo"])
+async def test_a_server_that_renames_for_ever_can_be_left(
+    how: str, tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    (tmp_path / "file").write_bytes(b"new")
+    for path, seconds in (("/.file.part", 5), ("/file", 5)):
+        server = MemorySFTPServer({"/file": b"old"})
+        server.delay_on(path, seconds, operation="rename")
+        async with connected(server, without=(b"posix-rename@openssh.com",)) as sftp:
+            started = trio.current_time()
+            with trio.move_on_after(1 if path == "/.file.part" else 2) as scope:
+                await (
+                    sftp.put(tmp_path / "file", "/file") if how == "put" else sftp.putfo(io.BytesIO(b"new"), "/file")
+                )
+            assert scope.cancelled_caught
+            assert trio.current_time() - started < 3
+            await trio.sleep(30)
+        # What was begun has come to its end, and nothing is lost.
+        if path == "/file":
+            assert server.files == {"/file": b"new"}
+        else:
+            assert server.files == {"/file": b"old"} | ({"/.file.part": b"new"} if how == "put" else {})
+
+
+async def test_a_link_to_a_link_is_followed_where_only_readlink_tells(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(noise(4 * MIB))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        server = Full({"/folder/file": b"old"}, 2 * MIB, monkeypatch)
+        async with connected(server) as sftp:
+            await sftp.symlink("file", "/folder/inner")
+            await sftp.symlink("folder/inner", "/link")
+            with pytest.raises(trio_ssh.SFTPError, match="No space"):
+                await sftp.put(tmp_path / "file", "/link")
+            assert server.read_bytes("/folder/file") == b"old"
+            await sftp.put(tmp_path / "file", "/link")
+            assert (await sftp.lstat("/link")).is_symlink()
+            assert (await sftp.lstat("/folder/inner")).is_symlink()
+    assert server.files == {"/folder/file": noise(4 * MIB)}
+
+
+async def test_a_link_that_leads_nowhere_is_written_as_a_part_too(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        server = Full({"/folder/other": b""}, 2 * MIB, monkeypatch)
+        (tmp_path / "file").write_bytes(noise(4 * MIB))
+        async with connected(server) as sftp:
+            await sftp.symlink("/folder/file", "/link")
+            with pytest.raises(trio_ssh.SFTPError, match="No space"):
+                await sftp.put(tmp_path / "file", "/link")
+            assert "/folder/file" not in server.files
+            await sftp.put(tmp_path / "file", "/link")
+    assert server.files["/folder/file"] == noise(4 * MIB)
+
+
+@pytest.mark.parametrize("target", ["/link", "/other"])
+async def test_a_link_that_goes_round_is_refused_and_the_way_out_is_told(target: str, tmp_path: Path) -> None:
+    server = MemorySFTPServer()
+    (tmp_path / "file").write_bytes(b"new")
+    async with connected(server) as sftp:
+        await sftp.symlink(target, "/link")
+        await sftp.symlink("/link", "/other")
+        with pytest.raises(OSError, match="symbolic link") as raised:
+            await sftp.put(tmp_path / "file", "/link")
+        assert raised.value.errno == errno.ELOOP
+        assert "atomic=False" in raised.value.__notes__[0]
+        server.fail_on("/link", OSError(errno.EACCES, "no"), operation="readlink")
+        with pytest.raises(OSError, match="symbolic link"):
+            await sftp.put(tmp_path / "file", "/link")
+        assert not sftp._link.parts
+    assert server.files == {}
+
+
+@pytest.mark.parametrize("planted", ["/victim", "/missing"])
+async def test_a_link_that_is_planted_as_a_part_is_not_gone_on_with(planted: str, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/victim": b"new"})
+    (tmp_path / "file").write_bytes(b"new and longer")
+    async with connected(server) as sftp:
+        await sftp.symlink(planted, "/.file.part")
+        await sftp.put(tmp_path / "file", "/file", resume=True)
+        assert (await sftp.lstat("/file")).is_file()
+    assert server.files == {"/victim": b"new", "/file": b"new and longer"}
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_a_directory_with_the_name_of_a_part_is_left_alone(resume: bool, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/.file.part/inside": b"precious", "/source": b"data"})
+    (tmp_path / "file").write_bytes(b"data")
+    part_of(tmp_path / "got").mkdir()
+    async with connected(server) as sftp:
+        await sftp.put(tmp_path / "file", "/file", resume=resume)
+        await sftp.get("/source", tmp_path / "got", resume=resume)
+    assert server.files == {"/.file.part/inside": b"precious", "/source": b"data", "/file": b"data"}
+    assert sorted(os.listdir(tmp_path)) == [".got.part", "file", "got"]
+
+
+@pytest.mark.parametrize("how", ["put", "putfo", "resume"])
+async def test_a_part_is_never_more_readable_than_what_it_becomes(how: str, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"private"})
+    data = noise(MIB)
+    (tmp_path / "file").write_bytes(data)
+    modes: list[int] = []
+
+    async def look(done: int, total: int) -> None:
+        modes.append((await sftp.stat("/.file.part")).st_mode or 0)
+
+    async with connected(server) as sftp:
+        await sftp.chmod("/file", 0o600)
+        if how == "resume":
+            server.write_bytes("/.file.part", data[:1000])
+        if how == "putfo":
+            await sftp.putfo(io.BytesIO(data), "/file", callback=look)
+        else:
+            await sftp.put(tmp_path / "file", "/file", look, resume=how == "resume")
+        modes.append((await sftp.stat("/file")).st_mode or 0)
+    assert {stat.S_IMODE(mode) for mode in modes} == {0o600}
 
 
 async def test_an_old_part_is_replaced_and_a_planted_link_not_followed(tmp_path: Path) -> None:
@@ -604,21 +846,22 @@ async def test_a_connection_that_is_cut_leaves_a_part(passed: int, tmp_path: Pat
 
 
 async def test_two_transfers_to_one_file_do_not_mix(tmp_path: Path) -> None:
-    server = MemorySFTPServer({"/a": noise(4 * MIB, 1), "/b": noise(4 * MIB, 2)})
-    outcomes: list[object] = []
+    server = MemorySFTPServer({"/a": noise(4 * MIB, 1), "/b": noise(8 * MIB, 2)})
+    is_half_done, may_go_on = trio.Event(), trio.Event()
 
-    async def get(sftp: trio_ssh.SFTPClient, path: str) -> None:
-        try:
-            outcomes.append(await sftp.get(path, tmp_path / "file"))
-        except OSError as error:
-            outcomes.append(error.errno)
+    async def stop(done: int, total: int) -> None:
+        is_half_done.set()
+        await may_go_on.wait()
 
     async with connected(server) as sftp, trio.open_nursery() as nursery:
-        nursery.start_soon(get, sftp, "/a")
-        nursery.start_soon(get, sftp, "/b")
-    assert None in outcomes
-    assert set(outcomes) <= {None, errno.ETXTBSY}
-    assert (tmp_path / "file").read_bytes() in (server.read_bytes("/a"), server.read_bytes("/b"))
+        nursery.start_soon(sftp.get, "/a", tmp_path / "file", stop)
+        await is_half_done.wait()
+        with pytest.raises(OSError, match="another transfer is writing it") as raised:
+            await sftp.get("/b", tmp_path / "file")
+        assert raised.value.errno == errno.ETXTBSY
+        may_go_on.set()
+    assert (tmp_path / "file").read_bytes() == server.read_bytes("/a")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 # -- what is held
@@ -754,6 +997,57 @@ async def test_two_transfers_to_one_file_there_do_not_mix(
     assert server.files == {"/file": contents[1]}
 
 
+async def test_a_part_of_another_session_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    contents = noise(2 * MIB, 1), noise(9 * MIB, 2)
+    for number, content in enumerate(contents):
+        (tmp_path / str(number)).write_bytes(content)
+    server = MemorySFTPServer({"/file": b"old"})
+    is_there, may_go_on = trio.Event(), trio.Event()
+
+    async def stop(done: int, total: int) -> None:
+        is_there.set()
+        await may_go_on.wait()
+
+    async with connected(server) as one, connected(server) as other, trio.open_nursery() as nursery:
+        is_first_there, may_first_go_on = trio.Event(), trio.Event()
+
+        async def stop_first(done: int, total: int) -> None:
+            is_first_there.set()
+            await may_first_go_on.wait()
+
+        async def put_first() -> None:
+            with pytest.raises(OSError, match="2097152 bytes were written, and the server says that it has"):
+                await one.put(tmp_path / "0", "/file", stop_first, confirm=False)
+            assert server.files["/file"] == b"old"
+            may_go_on.set()
+
+        nursery.start_soon(put_first)
+        await is_first_there.wait()
+        nursery.start_soon(partial(other.put, tmp_path / "1", "/file", stop, confirm=False))
+        await is_there.wait()
+        may_first_go_on.set()
+    assert server.files == {"/file": contents[1]}
+
+
+async def test_what_is_the_part_of_one_file_is_no_target_of_another_meanwhile(tmp_path: Path) -> None:
+    server = MemorySFTPServer()
+    (tmp_path / "file").write_bytes(noise(9 * MIB))
+    is_half_done, may_go_on = trio.Event(), trio.Event()
+
+    async def stop(done: int, total: int) -> None:
+        is_half_done.set()
+        await may_go_on.wait()
+
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(partial(sftp.put, tmp_path / "file", "/file", stop))
+        await is_half_done.wait()
+        for atomic in (True, False):
+            with pytest.raises(OSError, match="another transfer is writing it"):
+                await sftp.put(tmp_path / "file", "/.file.part", atomic=atomic)
+        may_go_on.set()
+    assert server.files == {"/file": noise(9 * MIB)}
+
+
 async def test_a_target_is_not_removed_for_a_part_that_is_gone(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/file": b"old"})
     async with connected(server, without=(b"posix-rename@openssh.com",)) as sftp:
@@ -770,3 +1064,97 @@ async def test_a_text_file_is_not_taken_for_bytes() -> None:
     async with connected(MemorySFTPServer()) as sftp:
         with pytest.raises(TypeError, match="gives str: open it as binary"):
             await sftp.putfo(io.StringIO("text"), "/file")
+
+
+# -- what may block for ever
+
+
+async def test_what_is_in_memory_needs_no_thread(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    data = noise(5 * MIB)
+    server = MemorySFTPServer({"/file": data})
+    server.delay_on("/back", 3600, operation="open")
+    async with connected(server) as sftp:
+
+        async def refuse(*arguments: object, **options: object) -> None:
+            raise AssertionError("a thread")
+
+        monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+        file = io.BytesIO()
+        await sftp.getfo("/file", file)
+        assert file.getvalue() == data
+        file.seek(1000)
+        await sftp.putfo(file, "/back")
+    assert server.read_bytes("/back") == data[1000:]
+
+
+@pytest.mark.parametrize("is_get", [True, False])
+async def test_a_fifo_without_another_end_can_be_left(is_get: bool, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"data"})
+    os.mkfifo(tmp_path / "fifo")
+    async with connected(server) as sftp:
+        with trio.move_on_after(0.2) as scope:
+            if is_get:
+                await sftp.get("/file", tmp_path / "fifo")
+            else:
+                await sftp.put(tmp_path / "fifo", "/back")
+        assert scope.cancelled_caught
+        assert trio.testing.active_thread_count() == 0
+    assert server.files == {"/file": b"data"}
+
+
+async def test_a_fifo_is_read_when_somebody_writes_it(tmp_path: Path) -> None:
+    server = MemorySFTPServer()
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    data = noise(3 * MIB)
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(sftp.put, fifo, "/file")
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        await trio.to_thread.run_sync(fifo.write_bytes, data)
+    assert server.files == {"/file": data}
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * MIB])
+async def test_a_fifo_is_written_when_somebody_reads_it(size: int, tmp_path: Path) -> None:
+    data = noise(size)
+    server = MemorySFTPServer({"/file": data})
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(sftp.get, "/file", fifo)
+        await trio.testing.wait_all_tasks_blocked(0.05)
+        assert await trio.to_thread.run_sync(fifo.read_bytes) == data
+    assert stat.S_ISFIFO(fifo.stat().st_mode)
+
+
+@pytest.mark.parametrize("buffering", [-1, 0])
+async def test_a_pipe_as_a_file_object_can_be_left_and_is_read_to_its_end(buffering: int) -> None:
+    server = MemorySFTPServer()
+    receiver, sender = os.pipe()
+    with open(receiver, "rb", buffering=buffering) as file:  # noqa: ASYNC230, RUF100 -- it is what users have
+        async with connected(server) as sftp:
+            with trio.move_on_after(0.2) as scope:
+                await sftp.putfo(file, "/file")
+            assert scope.cancelled_caught
+            assert trio.testing.active_thread_count() == 0
+            os.write(sender, b"from a pipe")
+            os.close(sender)
+            await sftp.putfo(file, "/file")
+    assert server.files == {"/file": b"from a pipe"}
+
+
+async def test_a_pipe_that_nobody_reads_can_be_left() -> None:
+    server = MemorySFTPServer({"/file": noise(MIB)})
+    receiver, sender = os.pipe()
+    async with connected(server) as sftp:
+        with open(sender, "wb", buffering=0) as file:  # noqa: ASYNC230, RUF100 -- it is what users have
+            with trio.move_on_after(0.2) as scope:
+                await sftp.getfo("/file", file)
+            assert scope.cancelled_caught
+            while trio.testing.active_thread_count():
+                await trio.to_thread.run_sync(os.read, receiver, MIB, limiter=trio.CapacityLimiter(1))
+                if len(os.read(receiver, MIB)) < 64 * KIB:
+                    break
+    os.close(receiver)

@@ -74,15 +74,12 @@ def part_level(name: bytes) -> int:
 
     A file that is written before those of higher levels harms none of them by its part.
     """
-    if not _is_part(name):
+    name = name.lower()  # there are disks on which that makes no difference
+    if len(name) <= 6 or not name.startswith(b".") or not name.endswith(b".part"):
         return 0
     inner = name[1:-5]
     # A hash may be that of any long name, and only a name with a hash in it can be the part of this one.
     return _NAME_BYTES if len(inner) == _HASH_DIGITS and _HEX.issuperset(inner) else 1 + part_level(inner)
-
-
-def _is_part(name: bytes) -> bool:
-    return len(name) > 6 and name.startswith(b".") and name.endswith(b".part")
 
 
 @contextlib.contextmanager

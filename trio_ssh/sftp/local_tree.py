@@ -13,11 +13,15 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import attrs
 
 from trio_ssh.sftp.local import CAREFULLY, DIRECTORY, Finish, Parts, located
 from trio_ssh.sftp.small_files import HEAD_ROOM
+
+#: Directories that are known to have been empty; of more than that, each file is looked for.
+_NEW_DIRECTORIES: Final = 10_000
 
 
 def joined(folder: bytes, name: bytes) -> bytes:
@@ -57,6 +61,7 @@ class LocalTree:
         self._atomic = atomic
         self._descriptor = -1
         self._folds: bool | None = None
+        self._new: set[bytes] = set()
         self._token = b".%s-" % secrets.token_hex(8).encode()
         self._numbers = itertools.count()
 
@@ -73,6 +78,7 @@ class LocalTree:
         with located(self._root):
             with contextlib.suppress(FileExistsError):
                 os.mkdir(self._root, mode & 0o777 | stat.S_IRWXU)
+                self._new.add(b"")
             self._descriptor = os.open(self._root, DIRECTORY)
 
     def close(self) -> None:
@@ -113,6 +119,8 @@ class LocalTree:
             try:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(name, mode & 0o777 | stat.S_IRWXU, dir_fd=parent)
+                    if len(self._new) < _NEW_DIRECTORIES:
+                        self._new.add(path)
                 os.close(os.open(name, DIRECTORY | os.O_NOFOLLOW, dir_fd=parent))
             finally:
                 os.close(parent)
@@ -149,10 +157,14 @@ class LocalTree:
             return
         # It is complete a moment later, so that nobody ever finds a part of it to resume: its name need not be known.
         part = b"%s%d.part" % (self._token, next(self._numbers))
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CAREFULLY, file.mode, dir_fd=directory)
+        replaced = None if file.folder in self._new else self._mode_of(file.name, directory)
+        mode = file.mode if replaced is None else file.mode & replaced | stat.S_IRUSR | stat.S_IWUSR
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | CAREFULLY, mode, dir_fd=directory)
         try:
             try:
                 self._fill(descriptor, file)
+                if replaced is not None and file.finish.mode is None:
+                    os.fchmod(descriptor, replaced)
             finally:
                 os.close(descriptor)
             os.rename(part, file.name, src_dir_fd=directory, dst_dir_fd=directory)
@@ -160,6 +172,14 @@ class LocalTree:
             with contextlib.suppress(OSError):
                 os.unlink(part, dir_fd=directory)
             raise
+
+    @staticmethod
+    def _mode_of(name: bytes, directory: int) -> int | None:
+        try:
+            status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        return status.st_mode & 0o777 if stat.S_ISREG(status.st_mode) else None
 
     @staticmethod
     def _fill(descriptor: int, file: NewFile) -> None:

@@ -343,6 +343,7 @@ class WritePipeline:
     """Writes to a file, in any order.
 
     Attributes:
+        is_begun: something was sent.
         under_way: bytes that are not acknowledged.
         failure: the first error that the server answered.
     """
@@ -354,6 +355,7 @@ class WritePipeline:
         self._room = trio.lowlevel.ParkingLot()
         #: Where WRITEs begin that the server has not acknowledged, or has refused.
         self._unwritten: set[int] = set()
+        self.is_begun: bool = False
         self.under_way: int = 0
         self.failure: Status | None = None
 
@@ -420,6 +422,7 @@ class WritePipeline:
         if self._link.failure is not None:
             raise LocalProtocolError("nothing is written after the session's end")
         size = len(packet) - self.head_size
+        self.is_begun = True
         self._unwritten.add(offset)
         self._link.session.write_in_place(packet, self._handle, offset, Ack(self, offset, size))
         self._link.flush()

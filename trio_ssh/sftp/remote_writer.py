@@ -103,6 +103,7 @@ class RemoteWriter:
         self._resume = resume
         self._replaced_mode: int | None = None
         self._has_part = False
+        self._is_opened = False
         self._claimed: tuple[bytes, ...] = ()
         self._pipeline: WritePipeline | None = None
         self.path: bytes = path
@@ -251,6 +252,7 @@ class RemoteWriter:
     def _opened_part(self, opened: Handle, mode: int | None) -> None:
         """Write to a part of these permissions; who may read neither source nor target mustn't read what is written."""
         self.handle = opened.handle
+        self._is_opened = True
         allowed = 0o777
         for other in (self._mode, self._replaced_mode):
             if other is not None:
@@ -424,17 +426,19 @@ class RemoteWriter:
     def abandon(self, *, remove: bool = False) -> None:
         """Close it, and don't wait.
 
-        What was written stays as a part, unless it is to be removed; as far as it is whole: of what was under way, the
-        end may be written and the beginning not.
+        What was written stays as a part, unless that is nothing or it is to be removed; as far as it is whole: of what
+        was under way, the end may be written and the beginning not.
         """
         link = self._link
         end = None if self._pipeline is None else self._pipeline.first_unwritten
+        is_begun = self._pipeline is not None and self._pipeline.is_begun
+        is_empty = end == 0 or (self._is_opened and not self.kept_bytes and not is_begun)
         if self.handle and link.failure is None:
             if end is not None:
                 request_later(link, Fsetstat(self.handle, SFTPAttributes(st_size=end)))
             link.close_later(self.handle)
             self.handle = b""
-        if (remove or end == 0) and self._has_part:
+        if (remove or is_empty) and self._has_part:
             self._has_part = False
             request_later(link, Remove(self.written))
         self._release()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import trio
 
@@ -18,7 +18,7 @@ from trio_ssh.core.channel import Batch
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.local import part_name
-from trio_ssh.sftp.messages import Close, Data, Fsetstat, Handle, Open, Packet, Remove, Status
+from trio_ssh.sftp.messages import Attrs, Close, Data, Fsetstat, Handle, Lstat, Open, Packet, Remove, Status
 from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import rename_over
@@ -91,6 +91,9 @@ class SmallFile(ABC, Generic[T]):
         """Nothing was asked that brings data."""
         raise AssertionError("it is not being read")
 
+    def release(self) -> None:
+        """It is done, or nobody wants it any more: others may have its names."""
+
     def on_lost(self) -> None:
         """The session has ended."""
         if self.error is None:
@@ -160,8 +163,9 @@ class SmallPut(SmallFile[T]):
     Args:
         data: `HEAD_ROOM` bytes, and what the file holds.
         attributes: what it is made with.
-        finish: what it gets in the end, or None.
+        finish: what it gets in the end, or None for the permissions of the file that it replaces, if there is one.
         atomic: write a part and rename it; needs ``posix-rename``.
+        looks: there may be something of its name already.
     """
 
     def __init__(
@@ -173,6 +177,7 @@ class SmallPut(SmallFile[T]):
         finish: SFTPAttributes | None,
         *,
         atomic: bool,
+        looks: bool,
     ) -> None:
         super().__init__(item, path, len(data) - HEAD_ROOM)
         self._data = data
@@ -183,19 +188,51 @@ class SmallPut(SmallFile[T]):
         if atomic:
             folder, slash, name = path.rpartition(b"/")
             self._written = folder + slash + part_name(name)
+        self._claimed: tuple[bytes, ...] = ()
+        self._handle: bytes | None = None
+        self._is_looking = atomic and looks
+        self._there = _NO_ATTRIBUTES
         self._left = 0
         self._failure: Status | None = None
         self._is_renaming = False
 
     def open(self, link: Link) -> None:
-        """Ask for a handle."""
+        """Ask for a handle, and for what is to be replaced."""
+        if self._is_atomic:
+            names = self._written, self.path
+            if not link.parts.isdisjoint(names):
+                self._done(is_odd=True)  # whoever puts large files says what is wrong
+                return
+            link.parts.update(names)
+            self._claimed = names
+        if self._is_looking:
+            link.session.request(Lstat(self.path), _Look(self))
         flags = OpenFlags.WRITE | OpenFlags.CREATE | (OpenFlags.EXCLUSIVE if self._is_atomic else OpenFlags.TRUNCATE)
         link.session.request(Open(self._written, flags, self._attributes), self)
+
+    def release(self) -> None:
+        """Others may have its names."""
+        self.pool.link.parts.difference_update(self._claimed)
+        self._claimed = ()
+
+    def on_look(self, attributes: SFTPAttributes) -> None:
+        """What is to be replaced is known, or that nothing is."""
+        self._is_looking = False
+        self._there = attributes
+        if self._handle is not None:
+            self._write(self._handle)
+
+    def on_look_lost(self) -> None:
+        """The session has ended; without a handle, the request for that hears of it, or it is done already."""
+        if self._is_looking and self._handle is not None:
+            self.on_lost()
 
     def on_reply(self, reply: Packet) -> None:
         """The handle: write, set, close.  Then rename.  Then that is all."""
         if isinstance(reply, Handle):
-            self._write(reply.handle)
+            self._handle = reply.handle
+            if not self._is_looking:
+                self._write(reply.handle)
             return
         assert isinstance(reply, Status), "a handle or a status was due"
         if self.expects is Handle:
@@ -223,12 +260,18 @@ class SmallPut(SmallFile[T]):
 
     def _write(self, handle: bytes) -> None:
         link = self.pool.link
-        if self.pool.is_stopped:
+        there = self._there
+        is_odd = there.st_mode is not None and not there.is_file()
+        if self.pool.is_stopped or is_odd:
             request_later(link, Close(handle), *((Remove(self._written),) if self._is_atomic else ()))
-            self.pool.on_done(self)
+            self._done(is_odd=is_odd)
             return
         self._expect(Status)
         self._left = 1
+        if there.st_mode is not None and self._finish is None:
+            # Before there is anything in it that others may not read.  Servers that can't are none the worse.
+            replaced = SFTPAttributes(st_mode=there.st_mode & 0o777)
+            link.session.request(Fsetstat(handle, replaced), FORGOTTEN)
         if self.size:
             self._left += 1
             head = link.session.write_head_size(handle)
@@ -238,6 +281,29 @@ class SmallPut(SmallFile[T]):
             link.session.request(Fsetstat(handle, self._finish), self)
         link.session.request(Close(handle), self)
         link.flush()
+
+
+class _Look:
+    """Waits for what is said of a file that is to be replaced."""
+
+    __slots__ = ("_file", "asked", "expects")
+
+    def __init__(self, file: SmallPut[Any]) -> None:
+        self._file = file
+        self.expects: type[Packet] = Attrs
+        self.asked: int = 0
+
+    def on_reply(self, reply: Packet) -> None:
+        """Tell the file."""
+        self._file.on_look(reply.attributes if isinstance(reply, Attrs) else _NO_ATTRIBUTES)
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """Nothing was asked that brings data."""
+        raise AssertionError("a look reads no file")
+
+    def on_lost(self) -> None:
+        """The session has ended."""
+        self._file.on_look_lost()
 
 
 class SmallFiles(Generic[T]):
@@ -260,7 +326,7 @@ class SmallFiles(Generic[T]):
         self._waiting: deque[SmallFile[T]] = deque()
         self._done: list[SmallFile[T]] = []
         self._done_bytes = 0
-        self._under_way = 0
+        self._under_way: set[SmallFile[T]] = set()
         self._has_all = False
         self._bell = trio.Event()
         self._room = trio.lowlevel.ParkingLot()
@@ -277,7 +343,7 @@ class SmallFiles(Generic[T]):
     def go(self) -> None:
         """Begin with what was added, as far as there is room."""
         has_begun = False
-        while self._waiting and self._under_way < self._at_once and not self.is_stopped:
+        while self._waiting and len(self._under_way) < self._at_once and not self.is_stopped:
             if self.link.failure is not None:
                 self._bell.set()
                 break
@@ -285,7 +351,7 @@ class SmallFiles(Generic[T]):
             if not self._share.take(file.size + 1):
                 break
             self._waiting.popleft()
-            self._under_way += 1
+            self._under_way.add(file)
             file.start(self)
             has_begun = True
         if has_begun:
@@ -298,7 +364,8 @@ class SmallFiles(Generic[T]):
 
     def on_done(self, file: SmallFile[T]) -> None:
         """A file is complete, or failed."""
-        self._under_way -= 1
+        self._under_way.discard(file)
+        file.release()
         if self.is_stopped:
             self._share.give_back(file.size + 1)
             return
@@ -334,6 +401,8 @@ class SmallFiles(Generic[T]):
 
     def _stop(self) -> None:
         self.is_stopped = True
+        for file in self._under_way:
+            file.release()
         for file in self._done:
             self._share.give_back(file.size + 1)
         self._done.clear()
