@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import struct
 from pathlib import Path
@@ -399,3 +400,19 @@ async def test_a_transport_serves_what_it_is_told_to() -> None:
         assert not OpenDoor.subsystems
         with pytest.raises(LocalProtocolError):
             client.set_subsystem_handler("sftp", MemorySFTPServer)
+
+
+async def test_helpers_of_paramiko_s_server_are_there(tmp_path: Path) -> None:
+    assert trio_ssh.SFTPServer.convert_errno(errno.EACCES) == StatusCode.PERMISSION_DENIED
+    assert trio_ssh.SFTPServer.convert_errno(errno.ENOSPC) == StatusCode.FAILURE
+    assert trio_ssh.SFTPServer.convert_errno(0) == StatusCode.OK
+    (tmp_path / "file").write_bytes(b"content")
+    (tmp_path / "link").symlink_to("file")
+    wanted = trio_ssh.SFTPAttributes(st_size=4, st_mode=0o100604, st_atime=1000, st_mtime=2000)
+    await trio_ssh.SFTPServer.set_file_attr(tmp_path / "link", wanted)
+    found = (tmp_path / "file").stat()
+    assert (found.st_size, found.st_mode & 0o7777, found.st_mtime) == (4, 0o604, 2000)
+    await trio_ssh.SFTPServer.set_file_attr(str(tmp_path / "file"), trio_ssh.SFTPAttributes())
+    assert (tmp_path / "file").stat().st_size == 4
+    with pytest.raises(FileNotFoundError):
+        await trio_ssh.SFTPServer.set_file_attr(tmp_path / "missing", wanted)

@@ -34,10 +34,10 @@
 ``longname``       the line that ``ls -l`` would show
 ``order``          which of a session's requests may run at the same time
 ``dispatch``       from a request to its reply, by way of an interface
-``server``         `SFTPServer`: an interface on a channel, each request in a task
 ``budget``         what all sessions of a process share
 ``beneath``        opening files beneath a directory and never outside of it
 ``local_file``     an open file of this machine as a handle, and system calls on descriptors
+``server``         `SFTPServer`: an interface on a channel, each request in a task
 ``directory``      a directory of this machine as an interface whose methods never wait
 ``filesystem``     `LocalSFTPServer`: such a directory, served by threads
 """

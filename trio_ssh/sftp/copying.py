@@ -14,7 +14,7 @@ from trio_ssh.errors import SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.listing import DirectoryReader
-from trio_ssh.sftp.local import Parts
+from trio_ssh.sftp.local import Parts, is_zero
 from trio_ssh.sftp.local_tree import joined
 from trio_ssh.sftp.messages import (
     Attrs,
@@ -45,9 +45,18 @@ _AT_ONCE: Final = 8
 
 
 class _RemoteSink:
-    """Another file on a server."""
+    """Another file on a server.
 
-    def __init__(self, link: Link, handle: bytes) -> None:
+    Args:
+        sparse: leave out blocks of zeros: whoever finishes the file sets its size.
+
+    Attributes:
+        has_holes: something was left out.
+    """
+
+    def __init__(self, link: Link, handle: bytes, *, sparse: bool) -> None:
+        self._sparse = sparse
+        self.has_holes: bool = False
         self._writer = WritePipeline(link, Share(link), handle)
         self._head = self._writer.head_size
         self._block_bytes = link.write_bytes
@@ -70,6 +79,9 @@ class _RemoteSink:
 
     async def _send(self, packet: bytearray, offset: int) -> int:
         size = len(packet) - self._head
+        if self._sparse and is_zero(memoryview(packet)[self._head :]):
+            self.has_holes = True
+            return offset + size
         await self._writer.wait_room(size)
         self._writer.write(memoryview(packet), offset)
         return offset + size
@@ -98,17 +110,21 @@ async def copy_file(
         await writer.open()
         size = attributes.st_size or 0
         end: int | None = None
+        has_holes = False
         if link is target_link and b"copy-data" in link.session.extensions:
             end = await _copy_there(link, handle, source, writer.handle, size, progress)
         if end is None:
-            sink = _RemoteSink(target_link, writer.handle)
+            # What is no part, such as a device, may have something where zeros are to be.
+            sink = _RemoteSink(target_link, writer.handle, sparse=options.sparse and bool(writer.part))
             end = await receive(link, handle, source, sink, progress, size=size)
             await sink.drain()
+            has_holes = sink.has_holes
         is_kept = options.preserve
         return await writer.finish(
             end,
             mode=mode if is_kept else None,
             times=times_of(attributes) if is_kept else None,
+            has_holes=has_holes,
             confirm=options.confirm,
         )
     finally:

@@ -302,14 +302,19 @@ class SFTPFile(trio.abc.AsyncResource):
                 raise StopAsyncIteration
             return line
 
-    async def prefetch(self, file_size: int | None = None) -> None:
+    async def prefetch(self, file_size: int | None = None, max_concurrent_requests: int | None = None) -> None:
         """Read ahead as far as `SFTPLimits.file_bytes` goes, from the position on, without waiting for it.
 
         Args:
             file_size: None to ask the server, meanwhile.
+            max_concurrent_requests: blocks of this file that are asked for at once from now on; None for as many as
+                `SFTPLimits.file_bytes` holds, and never more.
         """
+        if max_concurrent_requests is not None and max_concurrent_requests < 1:
+            raise ValueError(f"max_concurrent_requests is at least 1, not {max_concurrent_requests}")
         with self._use:
             await self._before_reading()
+            self._ahead.bound(max_concurrent_requests)
             self._ahead.read_all(file_size)
 
     def readv(self, chunks: Iterable[tuple[int, int]]) -> Scatter:

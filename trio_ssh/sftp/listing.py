@@ -129,18 +129,22 @@ def as_attributes(entry: NamedFile) -> SFTPAttributes:
 class DirectoryReader:
     """Reads an open directory, several READDIRs at a time.  It is what waits for their replies.
 
+    Args:
+        most_ahead: READDIRs under way at the most, if fewer than usual.
+
     Attributes:
         expects, asked: see `Waiter`.
     """
 
-    def __init__(self, link: Link, handle: bytes, filename: str | bytes) -> None:
+    def __init__(self, link: Link, handle: bytes, filename: str | bytes, most_ahead: int | None = None) -> None:
         self.expects: type[Packet] = Name
         self.asked: int = 0
         self._link = link
         self._handle = handle
         self._filename = filename
         self._arrived: deque[tuple[NamedFile, ...]] = deque()
-        self._ahead = _FIRST_AHEAD
+        self._most_ahead = min(most_ahead or _MOST_AHEAD, _MOST_AHEAD)
+        self._ahead = min(_FIRST_AHEAD, self._most_ahead)
         self._under_way = 0
         self._names_left = link.limits.listing_names
         self._bytes_left = link.limits.listing_bytes
@@ -162,7 +166,7 @@ class DirectoryReader:
         """Names, or the end of them."""
         self._under_way -= 1
         if isinstance(reply, Name):
-            self._ahead = _MOST_AHEAD
+            self._ahead = self._most_ahead
             if not self._is_closed:
                 self._arrived.append(reply.names)
         else:

@@ -159,7 +159,7 @@ def closing(descriptor: int) -> Generator[int]:
         os.close(descriptor)
 
 
-def set_attributes(thing: int | str, attr: SFTPAttributes) -> None:
+def set_attributes(thing: int | str | bytes, attr: SFTPAttributes) -> None:
     """Set all but the size, in OpenSSH's order."""
     if attr.st_mode is not None:
         os.chmod(thing, attr.st_mode & MODE_BITS)

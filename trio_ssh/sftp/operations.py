@@ -213,11 +213,11 @@ class Operations:
             replies.append(await waiting.popleft().wait())
         return replies
 
-    async def _read_directory(self, path: RemotePath) -> DirectoryReader:
+    async def _read_directory(self, path: RemotePath, read_aheads: int | None = None) -> DirectoryReader:
         """Open a directory.  Whoever calls it closes it."""
         name = shown(path)
         handle = (await self._link.ask(Opendir(self._wire(path)), Handle, name)).handle
-        return DirectoryReader(self._link, handle, name)
+        return DirectoryReader(self._link, handle, name, read_aheads)
 
     async def _gather(self, path: RemotePath, make: Callable[[NamedFile], E], cost: Callable[[E], int]) -> list[E]:
         """Return all that is in a directory.
@@ -291,9 +291,15 @@ class Operations:
         """Return the files in a directory: attributes, with ``filename`` and ``longname``."""
         return await self._gather(path, as_attributes, attributes_memory)
 
-    def listdir_iter(self, path: RemotePath = ".") -> Listing[SFTPAttributes]:
-        """Return the files in a directory as they come, to be iterated over: see `Listing`."""
-        return Listing(lambda: self._read_directory(path), as_attributes)
+    def listdir_iter(self, path: RemotePath = ".", read_aheads: int | None = None) -> Listing[SFTPAttributes]:
+        """Return the files in a directory as they come, to be iterated over: see `Listing`.
+
+        Args:
+            read_aheads: requests that are under way at the most; None, and whatever is more, for as many as are of use.
+        """
+        if read_aheads is not None and read_aheads < 1:
+            raise ValueError(f"read_aheads is at least 1, not {read_aheads}")
+        return Listing(lambda: self._read_directory(path, read_aheads), as_attributes)
 
     def scandir(self, path: RemotePath = ".") -> Listing[SFTPDirEntry]:
         """Return the files in a directory as they come, as `os.scandir` does, to be iterated over: see `Listing`."""

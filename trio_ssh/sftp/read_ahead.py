@@ -52,6 +52,7 @@ class ReadAhead:
         self._link = link
         self._handle = handle
         self._least_bytes = least_bytes
+        self._most_bytes = link.limits.file_bytes
         self._reader: ReadPipeline | None = None
         self._share = Share(link)
         self._taken: deque[Block] = deque()
@@ -76,7 +77,7 @@ class ReadAhead:
     def _begin(self, wanted: int) -> None:
         wanted = max(wanted, self._least_bytes)
         self._share = share = Share(self._link)
-        share.limit = min(wanted, share.limit)
+        share.limit = min(wanted, self._most_bytes)
         self._is_sequential = False
         self._reader = ReadPipeline(
             self._link,
@@ -88,6 +89,11 @@ class ReadAhead:
             grows=False,
             block_bytes=min(share.limit, self._link.read_bytes),
         )
+
+    def bound(self, requests: int | None) -> None:
+        """From now on ask for so many blocks at once; None for as many as `SFTPLimits.file_bytes` holds."""
+        most = self._link.limits.file_bytes
+        self._most_bytes = most if requests is None else min(most, requests * self._link.read_bytes)
 
     def read_all(self, size: int | None = None) -> None:
         """Ask for as much as may be under way: the user wants everything up to the end.
@@ -101,6 +107,7 @@ class ReadAhead:
         self._ask_size()
         if self._reader is None:
             self._share = Share(self._link)
+            self._share.limit = self._most_bytes
             self._reader = ReadPipeline(
                 self._link,
                 self._share,
@@ -111,7 +118,7 @@ class ReadAhead:
                 grows=False,
             )
         self._is_sequential = True
-        self._widen(self._link.limits.file_bytes)
+        self._widen(self._most_bytes)
 
     def _ask_size(self) -> None:
         if not self._has_asked_size and self._link.failure is None:
@@ -127,7 +134,7 @@ class ReadAhead:
     def _widen(self, limit: int) -> None:
         reader = self._reader
         assert reader is not None, "what is widened was begun"
-        self._share.limit = min(max(limit, self._share.limit), self._link.limits.file_bytes)
+        self._share.limit = min(max(limit, self._share.limit), self._most_bytes)
         reader.ahead_bytes = self._share.limit
         # Two under way at the least, so that one is on its way while the other is read.
         reader.block_bytes = min(self._link.read_bytes, max(reader.block_bytes, self._share.limit // 2))

@@ -8,6 +8,7 @@ stays on its channel's window, which bounds it.  A client that doesn't take its 
 from __future__ import annotations
 
 import logging
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -20,11 +21,14 @@ from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.session import ServerProcess, SubsystemHandler
+from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.dispatch import Answered, Dispatcher
 from trio_ssh.sftp.interface import SFTPServerInterface
+from trio_ssh.sftp.local_file import set_attributes
 from trio_ssh.sftp.order import Job, Queue
-from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
+from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits, StatusCode
 from trio_ssh.sftp.session import ServerSession, WriteParts
+from trio_ssh.sftp.status import CODES
 
 _log = logging.getLogger("trio_ssh.sftp")
 
@@ -238,6 +242,23 @@ class SFTPServer(SubsystemHandler):
         self._make_interface = make_interface
         self._limits = limits
 
+    @staticmethod
+    def convert_errno(e: int) -> StatusCode:
+        """Return the code that a client gets for an errno.
+
+        For looking up alone: what a method of an `SFTPServerInterface` has to say, it raises, as `OSError`.
+        """
+        return CODES.get(e, StatusCode.FAILURE) if e else StatusCode.OK
+
+    @staticmethod
+    async def set_file_attr(filename: str | bytes | os.PathLike[str], attr: SFTPAttributes) -> None:
+        """Set those attributes of a file of this machine that are not None, in a thread; links are followed.
+
+        Raises:
+            OSError: something can't be set; what comes before it is.
+        """
+        await trio.to_thread.run_sync(_set_file_attributes, os.fsencode(filename), attr)
+
     async def handle(self, process: ServerProcess) -> int:
         """Serve a session to its end; return its exit status."""
         interface = self._make_interface(process)
@@ -257,6 +278,12 @@ class SFTPServer(SubsystemHandler):
             if closing.cancelled_caught:
                 _log.error("the interface of %r did not close its files within %g seconds", process, _CLOSING_SECONDS)
         return exit_status(link, process)
+
+
+def _set_file_attributes(path: bytes, attr: SFTPAttributes) -> None:
+    if attr.st_size is not None:
+        os.truncate(path, attr.st_size)
+    set_attributes(path, attr)
 
 
 def exit_status(link: ServerLink, process: ServerProcess) -> int:

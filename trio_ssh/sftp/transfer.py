@@ -60,6 +60,8 @@ class Options:
 
     Attributes:
         preserve: keep permissions and times.
+        times: keep the times alone, by which a tree that is continued knows what it has.
+        requests: READs of one file that are under way at once; None for as many as are of use.
         resume: continue a part that an earlier transfer left.
         atomic: write a part beside the target and rename it over the target.
         sparse: leave holes out.
@@ -67,10 +69,17 @@ class Options:
     """
 
     preserve: bool = False
+    times: bool = False
+    requests: int | None = None
     resume: bool = False
     atomic: bool = True
     sparse: bool = True
     confirm: bool = True
+
+    @property
+    def keeps_times(self) -> bool:
+        """Whether the times are kept, with permissions or alone."""
+        return self.preserve or self.times
 
 
 DEFAULT_OPTIONS: Final = Options()
@@ -141,19 +150,29 @@ class Sink(Protocol):
 
 
 async def receive(
-    link: Link, handle: bytes, path: bytes, sink: Sink, progress: Progress, *, offset: int = 0, size: int = 0
+    link: Link,
+    handle: bytes,
+    path: bytes,
+    sink: Sink,
+    progress: Progress,
+    *,
+    offset: int = 0,
+    size: int = 0,
+    requests: int | None = None,
 ) -> int:
     """Read an open file to its end; return where that is.
 
     Args:
         offset: where to begin.
         size: the file's, as far as it is known.
+        requests: how many are under way at the most, or None.
 
     Raises:
         SFTPError: the server could not read on.
         ConnectionLost: the session ended.
     """
-    pipeline = ReadPipeline(link, Share(link), handle, offset, size)
+    ahead = None if requests is None else requests * link.read_bytes
+    pipeline = ReadPipeline(link, Share(link), handle, offset, size, ahead_bytes=ahead, grows=requests is None)
     taken: list[Block] = []
     is_last = False
     try:
@@ -240,15 +259,18 @@ async def get_file(link: Link, path: bytes, writer: LocalWriter, options: Option
     try:
         handle, attributes = await open_source(link, path)
         size = attributes.st_size or 0
-        finish = Finish()
         writer.mode = writer.mode if attributes.st_mode is None else attributes.st_mode & 0o777
-        if options.preserve:
-            finish = Finish(mode=mode_of(attributes), times=times_of(attributes))
+        finish = Finish(
+            mode=mode_of(attributes) if options.preserve else None,
+            times=times_of(attributes) if options.keeps_times else None,
+        )
         offset = 0
         if options.resume:
             await trio.to_thread.run_sync(writer.open)
             offset = await _resume_get(link, handle, path, writer, size)
-        return await receive(link, handle, path, _FileSink(writer, finish), progress, offset=offset, size=size)
+        sink = _FileSink(writer, finish)
+        requests = options.requests
+        return await receive(link, handle, path, sink, progress, offset=offset, size=size, requests=requests)
     finally:
         if handle is not None and link.failure is None:
             link.close_later(handle)
@@ -494,11 +516,11 @@ async def put_file(
         if writer.kept_bytes:
             offset = await _resume_put(link, writer, source)
         end = await send(link, source, writer, progress, offset=offset)
-        is_kept = options.preserve
+        times = int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF
         return await writer.finish(
             end,
-            mode=mode if is_kept else None,
-            times=(int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF) if is_kept else None,
+            mode=mode if options.preserve else None,
+            times=times if options.keeps_times else None,
             has_holes=source.has_holes,
             confirm=options.confirm,
         )
@@ -566,8 +588,11 @@ async def _write_all_async(write: Callable[[memoryview], Awaitable[object]], par
         view = view[written if isinstance(written, int) and written > 0 else len(view) :]
 
 
-async def get_object(link: Link, path: bytes, file: Any, progress: Progress) -> int:
+async def get_object(link: Link, path: bytes, file: Any, progress: Progress, *, requests: int | None = None) -> int:
     """Write what a file holds to a file object; return how much that was.
+
+    Args:
+        requests: see `Options`.
 
     Raises:
         SFTPError: the server could not read it.
@@ -577,7 +602,8 @@ async def get_object(link: Link, path: bytes, file: Any, progress: Progress) -> 
     """
     handle, attributes = await open_source(link, path)
     try:
-        return await receive(link, handle, path, _ObjectSink(file), progress, size=attributes.st_size or 0)
+        size = attributes.st_size or 0
+        return await receive(link, handle, path, _ObjectSink(file), progress, size=size, requests=requests)
     finally:
         if link.failure is None:
             link.close_later(handle)

@@ -41,6 +41,12 @@ def _tree_options(
     )
 
 
+def _requests(prefetch: bool, most: int | None) -> int | None:
+    if most is not None and most < 1:
+        raise ValueError(f"max_concurrent_prefetch_requests is at least 1, not {most}")
+    return most if prefetch else 1
+
+
 class Transfers(Operations):
     """Files and trees, from the server, to it, and on it.
 
@@ -53,9 +59,12 @@ class Transfers(Operations):
         remotepath: RemotePath,
         localpath: LocalPath,
         callback: Callback | None = None,
+        prefetch: bool = True,
+        max_concurrent_prefetch_requests: int | None = None,
         *,
         recurse: bool = False,
         preserve: bool = False,
+        preserve_times: bool = False,
         follow_symlinks: bool = False,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -72,9 +81,13 @@ class Transfers(Operations):
             localpath: what it is to be called here: the name itself, and not a directory to put it into.
             callback: a function or coroutine function of the bytes that are done and of all there are, as far as that
                 is known.  What it raises ends the transfer.
+            prefetch: False to ask for one block after another, of a server that bears no more.
+            max_concurrent_prefetch_requests: blocks of a file that are asked for at once; None for as many as are of
+                use.  More than `SFTPLimits.file_bytes` holds never are.
             recurse: a directory, with all that is in it.  What is there already stays, unless it has the same name.
             preserve: keep permissions and times.  Without it, a new file has the permissions that the umask leaves, and
                 one that is replaced keeps its own.
+            preserve_times: keep the times of files alone.  With `recurse` and `resume` they always are.
             follow_symlinks: with `recurse`: take a link for what it leads to, instead of making it again.
             include: with `recurse`: patterns, one of which a file has to match.
             exclude: with `recurse`: patterns; a file or directory that matches one is left out.
@@ -94,7 +107,14 @@ class Transfers(Operations):
             RemoteProtocolError: the server's listing leads out of the directory, which it never does.
             ConnectionLost: the session ended.
         """
-        file = Options(preserve=preserve, resume=resume, atomic=atomic, sparse=sparse)
+        file = Options(
+            preserve=preserve,
+            times=preserve_times or (recurse and resume),
+            requests=_requests(prefetch, max_concurrent_prefetch_requests),
+            resume=resume,
+            atomic=atomic,
+            sparse=sparse,
+        )
         options = _tree_options(file, follow_symlinks, include, exclude, parallel, error_handler)
         path, local = self._wire(remotepath), local_path(localpath)
         if recurse:
@@ -112,6 +132,7 @@ class Transfers(Operations):
         *,
         recurse: bool = False,
         preserve: bool = False,
+        preserve_times: bool = False,
         follow_symlinks: bool = False,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -133,6 +154,7 @@ class Transfers(Operations):
             recurse: a directory, with all that is in it.  What is there already stays, unless it has the same name.
             preserve: keep permissions and times.  Without it, a new file has its permissions here, as far as the
                 server's umask leaves them, and one that is replaced keeps its own.
+            preserve_times: keep the times of files alone.  With `recurse` and `resume` they always are.
             follow_symlinks: with `recurse`: take a link for what it leads to, instead of making it again.
             include: with `recurse`: patterns, one of which a file has to match.
             exclude: with `recurse`: patterns; a file or directory that matches one is left out.
@@ -155,7 +177,8 @@ class Transfers(Operations):
             OSError: it could not be read here, or its size in the end is another one.
             ConnectionLost: the session ended.
         """
-        file = Options(preserve=preserve, resume=resume, atomic=atomic, sparse=sparse, confirm=confirm)
+        times = preserve_times or (recurse and resume)
+        file = Options(preserve=preserve, times=times, resume=resume, atomic=atomic, sparse=sparse, confirm=confirm)
         options = _tree_options(file, follow_symlinks, include, exclude, parallel, error_handler)
         local, path = local_path(localpath), self._wire(remotepath)
         if recurse:
@@ -163,20 +186,28 @@ class Transfers(Operations):
             return SFTPAttributes()
         return await put_file(self._link, LocalReader(local, sparse=sparse), path, file, Progress(callback))
 
-    async def getfo(self, remotepath: RemotePath, fl: Any, callback: Callback | None = None) -> int:
+    async def getfo(
+        self,
+        remotepath: RemotePath,
+        fl: Any,
+        callback: Callback | None = None,
+        prefetch: bool = True,
+        max_concurrent_prefetch_requests: int | None = None,
+    ) -> int:
         """Copy a file from the server to a file object.
 
         Args:
             fl: anything with a `write` of bytes: async, as trio's files have it, or not, and then it is called in a
                 thread.
-            callback: as for `get`.
+            callback, prefetch, max_concurrent_prefetch_requests: as for `get`.
 
         Returns:
             How many bytes it was.
 
         Cancelled, or failed, the file object has the file's start.
         """
-        return await get_object(self._link, self._wire(remotepath), fl, Progress(callback))
+        requests = _requests(prefetch, max_concurrent_prefetch_requests)
+        return await get_object(self._link, self._wire(remotepath), fl, Progress(callback), requests=requests)
 
     async def putfo(
         self,
@@ -211,6 +242,7 @@ class Transfers(Operations):
         *,
         recurse: bool = False,
         preserve: bool = False,
+        sparse: bool = True,
         follow_symlinks: bool = False,
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
@@ -225,6 +257,7 @@ class Transfers(Operations):
         Args:
             source: a file; with `recurse` also a directory.
             target: what the copy is to be called.
+            sparse: don't write zeros that stream through this machine; a server that copies by itself does as it likes.
             target_client: where the copy is to be made; None for this server.
             callback, recurse, preserve, follow_symlinks, include, exclude, error_handler: as for `get`.
 
@@ -238,7 +271,7 @@ class Transfers(Operations):
 
         Cancelled, the target is as it was.
         """
-        file = Options(preserve=preserve)
+        file = Options(preserve=preserve, sparse=sparse)
         options = _tree_options(file, follow_symlinks, include, exclude, AT_ONCE, error_handler)
         other = self if target_client is None else target_client
         paths = self._wire(source), self._link, other._wire(target), other._link

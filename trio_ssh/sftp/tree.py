@@ -466,9 +466,11 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         return one_name(await self.link.ask(Realpath(path), Name, decoded(path)))
 
     def _finish(self, attributes: SFTPAttributes) -> Finish:
-        if not self.options.file.preserve:
-            return Finish()
-        return Finish(mode=mode_of(attributes), times=times_of(attributes))
+        file = self.options.file
+        return Finish(
+            mode=mode_of(attributes) if file.preserve else None,
+            times=times_of(attributes) if file.keeps_times else None,
+        )
 
     async def _deal(self, done: list[SmallFile[_RemoteFile]]) -> None:
         files: list[NewFile] = []

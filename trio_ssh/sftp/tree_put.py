@@ -236,7 +236,9 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
             await self.add_job(_LocalFile(found, remote, status.st_size))
         else:
             self.count(status.st_size)
-            finish = _attributes(status) if self.options.file.preserve else None
+            finish = _attributes(status) if self.options.file.keeps_times else None
+            if finish is not None and not self.options.file.preserve:
+                finish.st_mode = None
             item = _LocalFile(found, remote, status.st_size)
             made = new_file(status.st_mode)
             put = SmallPut(item, remote, found.data, made, finish, atomic=self._atomic, looks=not is_new)
