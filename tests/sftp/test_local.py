@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_ssh.sftp import local
-from trio_ssh.sftp.local import Finish, LocalReader, LocalWriter, is_zero, part_name, write_parts
+from trio_ssh.sftp.local import (
+    Finish,
+    LocalReader,
+    LocalWriter,
+    aside_name,
+    is_zero,
+    part_level,
+    part_name,
+    write_parts,
+)
 from trio_ssh.sftp.local_tree import LocalScan, LocalTree, NewFile
 from trio_ssh.sftp.protocol import KIB, MIB
 
@@ -67,6 +76,23 @@ def test_a_part_has_a_name_that_fits_wherever_its_target_does(name: bytes) -> No
 
 def test_long_names_have_different_parts() -> None:
     assert part_name(b"a" * 254 + b"1") != part_name(b"a" * 254 + b"2")
+
+
+@given(st.binary(min_size=1, max_size=255))
+def test_a_part_is_written_after_whatever_it_may_be_the_part_of(name: bytes) -> None:
+    assert part_level(part_name(name)) > part_level(name)
+    assert part_level(part_name(part_name(name))) > part_level(part_name(name))
+
+
+@pytest.mark.parametrize("name", [b"a", b".part", b"..part", b".a.Part2", b"a.part", b".bashrc"])
+def test_other_names_are_nothings_part(name: bytes) -> None:
+    assert part_level(name) == 0
+
+
+@given(st.binary(min_size=1, max_size=255))
+def test_what_is_moved_aside_has_a_name_that_fits(name: bytes) -> None:
+    assert len(aside_name(name, b"old")) <= 255
+    assert aside_name(name, b"old") != aside_name(name, b"old")
 
 
 # -- writing
@@ -154,6 +180,72 @@ def test_a_part_is_written_by_one_transfer_at_a_time(tmp_path: Path) -> None:
     first.write([memoryview(b"first")], 0)
     first.finish(Finish())
     assert path.read_bytes() == b"first"
+
+
+def test_a_transfer_that_begins_as_another_ends_leaves_the_whole_file_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    first, second = writer(path), writer(path)
+    first.open()
+    first.write([memoryview(b"the first")], 0)
+    flock = local.fcntl.flock
+
+    def finish_first(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(local.fcntl, "flock", flock)
+        first.finish(Finish())
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(local.fcntl, "flock", finish_first)
+    second.open()
+    assert path.read_bytes() == b"the first"
+    second.write([memoryview(b"2nd")], 0)
+    assert path.read_bytes() == b"the first"
+    second.finish(Finish())
+    assert path.read_bytes() == b"2nd"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_part_that_is_put_away_again_and_again_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    monkeypatch.setattr(local.fcntl, "flock", lambda descriptor, operation: part_of(path).unlink())
+    with descriptors_stay(), pytest.raises(OSError, match="again and again"):
+        writer(path).open()
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_part_with_another_name_is_somebodys_file(resume: bool, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    part_of(tmp_path / "file").hardlink_to(victim)
+    with descriptors_stay(), pytest.raises(FileExistsError, match="no file of this user's"):
+        writer(tmp_path / "file", resume=resume).open()
+    assert victim.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_an_old_part_gives_its_permissions_to_nothing(resume: bool, tmp_path: Path) -> None:
+    part = part_of(tmp_path / "file")
+    part.write_bytes(b"old part")
+    part.chmod(0o644)
+    file = writer(tmp_path / "file", mode=0o600, resume=resume)
+    file.open()
+    assert stat.S_IMODE(part.stat().st_mode) == 0o600
+    file.write([memoryview(b"secret")], 0)
+    file.finish(Finish())
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o600
+    assert (tmp_path / "file").read_bytes() == b"secret"
+
+
+def test_a_part_is_no_more_readable_than_the_file_that_it_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"private")
+    path.chmod(0o600)
+    file = writer(path, mode=0o644)
+    file.open()
+    assert stat.S_IMODE(part_of(path).stat().st_mode) == 0o600
+    file.finish(Finish())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 def test_a_part_that_somebody_replaced_is_not_renamed(tmp_path: Path) -> None:
@@ -359,6 +451,32 @@ def test_one_file_that_fails_does_not_hold_up_the_others(tree: LocalTree, tmp_pa
     assert files[1].error.filename == str(tmp_path / "root" / "missing" / "x")
     assert files[2].error is None
     assert sorted(os.listdir(tmp_path / "root")) == ["good", "taken"]
+
+
+def test_a_small_file_that_is_replaced_keeps_its_permissions(tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    for name, mode in {"private": 0o600, "tool": 0o755}.items():
+        (tmp_path / "root" / name).write_bytes(b"old")
+        (tmp_path / "root" / name).chmod(mode)
+    tree = LocalTree(os.fsencode(tmp_path / "root"))
+    tree.make_root(0o755)
+    files = [new_file(b"", b"private"), new_file(b"", b"tool"), new_file(b"", b"new")]
+    tree.write_files(files)
+    tree.close()
+    assert [file.error for file in files] == [None] * 3
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "root").iterdir()}
+    assert (modes["private"], modes["tool"]) == (0o600, 0o755)
+    assert modes["new"] & ~0o644 == 0
+
+
+def test_nothing_is_looked_for_in_a_directory_that_is_new(
+    tree: LocalTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree.make_directory(b"one", 0o755)
+    monkeypatch.setattr(LocalTree, "_mode_of", staticmethod(lambda name, directory: pytest.fail("looked for")))
+    files = [new_file(b"", b"a"), new_file(b"one", b"b")]
+    tree.write_files(files)
+    assert [file.error for file in files] == [None] * 2
 
 
 @pytest.mark.parametrize("atomic", [True, False])

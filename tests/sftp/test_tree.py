@@ -11,13 +11,17 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trio_ssh
 from tests.sftp.connected import connected, noise
+from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.local_tree import LocalTree
+from trio_ssh.sftp.messages import Packet
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
+from trio_ssh.sftp.session import ClientSession, Waiter
 from trio_ssh.sftp.tree import Selection
 from trio_ssh.testing import CutStream, MemorySFTPServer, memory_pair
 
@@ -166,6 +170,151 @@ async def test_permissions_and_times_of_directories_are_kept(tmp_path: Path) -> 
             attributes = await sftp.stat(f"{root}/one")
             assert (stat.S_IMODE(attributes.st_mode or 0), attributes.st_mtime) == (0o500, 4)
             assert (await sftp.stat(f"{root}/one/file")).st_mtime == 2
+
+
+async def test_small_files_are_replaced_as_large_ones_are(tmp_path: Path) -> None:
+    contents = {"small": b"new", "large": noise(MIB)}
+    server = MemorySFTPServer({f"/tree/{name}": b"old" for name in contents})
+    (tmp_path / "source").mkdir()
+    for name, data in contents.items():
+        (tmp_path / "source" / name).write_bytes(data)
+    async with connected(server) as sftp:
+        for name in contents:
+            await sftp.chmod(f"/tree/{name}", 0o600)
+            (tmp_path / "source" / name).chmod(0o755)
+        await sftp.put(tmp_path / "source", "/tree", recurse=True)
+        for name in contents:
+            assert stat.S_IMODE((await sftp.stat(f"/tree/{name}")).st_mode or 0) == 0o600
+        # And a link that is there is followed.
+        await sftp.mkdir("/linked")
+        for name in contents:
+            server.write_bytes(f"/elsewhere/{name}", b"old")
+            await sftp.symlink(f"/elsewhere/{name}", f"/linked/{name}")
+        await sftp.put(tmp_path / "source", "/linked", recurse=True)
+        for name, data in contents.items():
+            assert (await sftp.lstat(f"/linked/{name}")).is_symlink()
+            assert server.read_bytes(f"/elsewhere/{name}") == data
+            assert server.read_bytes(f"/tree/{name}") == data
+
+
+async def test_a_small_file_costs_no_request_for_what_cannot_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(10):
+        (tmp_path / "source" / str(number)).write_bytes(b"data")
+    asked: list[str] = []
+    request = ClientSession.request
+
+    def note(self: ClientSession, packet: Packet, waiter: Waiter) -> None:
+        asked.append(type(packet).__name__)
+        request(self, packet, waiter)
+
+    async with connected(MemorySFTPServer()) as sftp:
+        monkeypatch.setattr(ClientSession, "request", note)
+        for looks in (0, 10):
+            asked.clear()
+            await sftp.put(tmp_path / "source", "/tree", recurse=True)
+            assert asked.count("Lstat") == looks
+            assert asked.count("Open") == asked.count("Close") == asked.count("Extended") == 10
+
+
+# -- files that are called as parts are
+
+
+@pytest.mark.parametrize("size", [100, MIB])
+@pytest.mark.parametrize("is_turned", [False, True])
+async def test_what_is_called_as_a_part_comes_through_beside_its_file(
+    is_turned: bool, size: int, tmp_path: Path
+) -> None:
+    files = {
+        "/tree/big": noise(MIB, 1),
+        "/tree/.big.part": noise(size, 2),
+        "/tree/..big.part.part": noise(size, 3),
+        "/tree/small": b"small",
+        "/tree/.small.part": noise(size, 4),
+        "/tree/" + "n" * 255: noise(MIB, 5),
+        "/tree/" + os.fsdecode(part_name(b"n" * 255)): noise(size, 6),
+    }
+    server = MemorySFTPServer(dict(list(files.items())[:: -1 if is_turned else 1]))
+    calls: list[tuple[int, int]] = []
+    async with connected(server) as sftp:
+        for resume in (False, False, True):
+            await sftp.get("/tree", tmp_path / "tree", lambda *now: calls.append(now), recurse=True, resume=resume)
+            assert local_files(tmp_path / "tree") == files
+            assert calls[-1][0] == calls[-1][1]
+            await sftp.put(tmp_path / "tree", "/back", recurse=True, resume=resume)
+            assert remote_files(server, "/back") == files
+            await sftp.copy("/tree", "/copied", recurse=True)
+            assert remote_files(server, "/copied") == files
+
+
+async def test_a_tree_with_parts_in_it_is_gone_on_with(tmp_path: Path) -> None:
+    files = {"/tree/big": noise(3 * MIB, 1), "/tree/.big.part": noise(MIB, 2)}
+    server = MemorySFTPServer(files)
+    async with connected(server) as sftp:
+        for is_get in (True, False):
+            with trio.CancelScope() as scope:
+
+                def stop(done: int, total: int, scope: trio.CancelScope = scope) -> None:
+                    if done > MIB:
+                        scope.cancel()
+
+                if is_get:
+                    await sftp.get("/tree", tmp_path / "tree", stop, recurse=True)
+                else:
+                    await sftp.put(tmp_path / "tree", "/back", stop, recurse=True)
+            if is_get:
+                await sftp.get("/tree", tmp_path / "tree", recurse=True, resume=True)
+                assert local_files(tmp_path / "tree") == files
+            else:
+                await sftp.put(tmp_path / "tree", "/back", recurse=True, resume=True)
+    assert remote_files(server, "/back") == files
+
+
+async def test_a_small_file_and_another_transfer_to_its_place_do_not_mix(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"small")
+    (tmp_path / "large").write_bytes(noise(9 * MIB))
+    server = MemorySFTPServer({"/tree/file": b"old"})
+    server.delay_on("/tree/.file.part", 1, operation="write", times=1)
+    is_half_done, may_go_on = trio.Event(), trio.Event()
+
+    async def stop(done: int, total: int) -> None:
+        is_half_done.set()
+        await may_go_on.wait()
+
+    async with connected(server) as sftp:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(sftp.put, tmp_path / "tree", "/tree", recurse=True))
+            await trio.sleep(0.5)
+            with pytest.raises(OSError, match="another transfer is writing it"):
+                await sftp.put(tmp_path / "large", "/tree/file")
+        assert server.files == {"/tree/file": b"small"}
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(sftp.put, tmp_path / "large", "/tree/file", stop))
+            await is_half_done.wait()
+            with pytest.raises(OSError, match="another transfer is writing it"):
+                await sftp.put(tmp_path / "tree", "/tree", recurse=True)
+            may_go_on.set()
+    assert server.files == {"/tree/file": noise(9 * MIB)}
+
+
+async def test_a_tree_that_was_cancelled_claims_no_names(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    (tmp_path / "small").write_bytes(b"new")
+    server = MemorySFTPServer({"/tree/small": b"old"})
+    server.delay_on("/tree/.small.part", 5, operation="write", times=1)
+    async with connected(server) as sftp:
+        with trio.move_on_after(1) as scope:
+            await sftp.put(tmp_path, "/tree", recurse=True)
+        assert scope.cancelled_caught
+        assert not sftp._link.parts
+        await sftp.put(tmp_path, "/tree", recurse=True)
+    assert server.files == {"/tree/small": b"new"}
 
 
 # -- links
