@@ -182,9 +182,11 @@ async def test_small_files_are_replaced_as_large_ones_are(tmp_path: Path) -> Non
         for name in contents:
             await sftp.chmod(f"/tree/{name}", 0o600)
             (tmp_path / "source" / name).chmod(0o755)
-        await sftp.put(tmp_path / "source", "/tree", recurse=True)
-        for name in contents:
-            assert stat.S_IMODE((await sftp.stat(f"/tree/{name}")).st_mode or 0) == 0o600
+        for resume in (False, True):
+            await sftp.put(tmp_path / "source", "/tree", recurse=True, resume=resume)
+            for name in contents:
+                assert stat.S_IMODE((await sftp.stat(f"/tree/{name}")).st_mode or 0) == 0o600
+                (tmp_path / "source" / name).touch()
         # And a link that is there is followed.
         await sftp.mkdir("/linked")
         for name in contents:

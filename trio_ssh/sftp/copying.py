@@ -14,7 +14,7 @@ from trio_ssh.errors import SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.listing import DirectoryReader
-from trio_ssh.sftp.local import Parts, is_zero
+from trio_ssh.sftp.local import Parts, is_zero, part_level
 from trio_ssh.sftp.local_tree import joined
 from trio_ssh.sftp.messages import (
     Attrs,
@@ -238,7 +238,11 @@ class CopyTree(TreeTransfer[_Directory, _File]):
             return
         if not attributes.is_dir():
             self.count(attributes.st_size or 0)
-            await self.add_job(_File(path, target, attributes))
+            file = _File(path, target, attributes)
+            if level := part_level(name):
+                self.hold_job(file, level, remote_memory(path, target), path)
+            else:
+                await self.add_job(file)
             return
         depth = directory.depth + 1
         if depth > self.link.limits.depth:

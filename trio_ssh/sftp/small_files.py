@@ -163,7 +163,8 @@ class SmallPut(SmallFile[T]):
     Args:
         data: `HEAD_ROOM` bytes, and what the file holds.
         attributes: what it is made with.
-        finish: what it gets in the end, or None for the permissions of the file that it replaces, if there is one.
+        finish: what it gets in the end, or None; without permissions, those of the file that it replaces, if there is
+            one.
         atomic: write a part and rename it; needs ``posix-rename``.
         looks: there may be something of its name already.
     """
@@ -268,7 +269,7 @@ class SmallPut(SmallFile[T]):
             return
         self._expect(Status)
         self._left = 1
-        if there.st_mode is not None and self._finish is None:
+        if there.st_mode is not None and (self._finish is None or self._finish.st_mode is None):
             # Before there is anything in it that others may not read.  Servers that can't are none the worse.
             replaced = SFTPAttributes(st_mode=there.st_mode & 0o777)
             link.session.request(Fsetstat(handle, replaced), FORGOTTEN)

@@ -159,11 +159,12 @@ class Transfers(Operations):
             include: with `recurse`: patterns, one of which a file has to match.
             exclude: with `recurse`: patterns; a file or directory that matches one is left out.
             resume: go on with the part that an earlier transfer left, if it is the start of the file: compared as a
-                whole by SHA-256 where the server knows ``check-file``, else its last MiB.  With `recurse`, files of the
+                whole by SHA-256 where the server knows ``check-file``, else its last MiB and
+                `SFTPLimits.file_bytes`, as far as it is right.  With `recurse`, files of the
                 same size and time are not transferred again.
             atomic: write a part and rename it.  Without, the target itself is written, and is what `resume` goes on
                 with.  A server that doesn't know ``posix-rename`` can't replace a file by renaming: the old one is
-                removed first, and for a moment there is none.
+                moved aside first, and for a moment there is none.
             sparse: don't send holes.
             parallel: with `recurse`: small files that are under way at once.
             error_handler: with `recurse`: a function or coroutine function that is told of each file or directory that
@@ -198,7 +199,7 @@ class Transfers(Operations):
 
         Args:
             fl: anything with a `write` of bytes: async, as trio's files have it, or not, and then it is called in a
-                thread.
+                thread, unless it is an `io.BytesIO`.
             callback, prefetch, max_concurrent_prefetch_requests: as for `get`.
 
         Returns:
@@ -221,7 +222,7 @@ class Transfers(Operations):
 
         Args:
             fl: anything with a `read` of so many bytes: async, as trio's files have it, or not, and then it is called
-                in a thread.
+                in a thread, unless it is an `io.BytesIO`.
             file_size: for the callback, if it is known.
             callback: as for `put`.
             confirm: as for `put`.
