@@ -94,11 +94,11 @@ from trio_ssh.keys.signer import Signer
 from trio_ssh.keys.sshfp import SSHFPRecord
 from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
-from trio_ssh.remote_listener import RemoteListener
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.gss import GssIdentity
+from trio_ssh.runtime.remote_listener import RemoteListener
 from trio_ssh.runtime.security_options import SecurityOptions
 from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.runtime.transport import Transport

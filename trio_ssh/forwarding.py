@@ -18,10 +18,10 @@ import trio
 
 from trio_ssh.core.limits import Limits
 from trio_ssh.errors import ChannelException, LocalProtocolError, SSHException
-from trio_ssh.remote_listener import RemoteListener, remote_forwards
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.pump import join_streams
+from trio_ssh.runtime.remote_listener import RemoteListener, remote_forwards
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.socks import SocksError, SocksHandshake, SocksRequest
 from trio_ssh.wire.connection import StreamlocalChannel

@@ -31,7 +31,7 @@ from trio_ssh.forwarding import (
     to_remote_path,
     to_remote_port,
 )
-from trio_ssh.remote_listener import RemoteListener, remote_forwards
+from trio_ssh.runtime.remote_listener import RemoteListener, remote_forwards
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.socks import SocksRequest
 from trio_ssh.wire.numbers import OpenFailureReason

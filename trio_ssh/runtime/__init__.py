@@ -19,4 +19,5 @@
 ``gss``                    contexts of GSS-API, in threads
 ``client_authentication``  logging in, one method at a time
 ``transport``              the public `Transport`: one connection
+``remote_listener``        what a server listens at for us
 """
