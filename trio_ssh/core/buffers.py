@@ -17,6 +17,22 @@ _KEPT: Final = 8
 
 _free: list[bytearray] = []
 
+#: Bytes of the block by which `_keep_heap` is done.
+_ONCE_BYTES: Final = 8 * 1024 * 1024
+
+
+def _keep_heap() -> None:
+    """Let what is freed be used again, where the C library is glibc; elsewhere this does nothing.
+
+    It returns the top of its heap to the system as soon as twice the largest block is free there that was ever mapped
+    and freed, and a transfer frees and takes half a mebibyte a read.  Measured: 100,000 page faults and 0.4 s of CPU a
+    GiB.  Such a block, which nobody touches, ends that; up to twice its size of freed memory may be kept instead.
+    """
+    bytes(_ONCE_BYTES)
+
+
+_keep_heap()
+
 
 def borrow() -> bytearray:
     """Return a buffer of `LENT_BYTES`, with whatever its last user left in it."""

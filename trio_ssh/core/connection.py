@@ -155,8 +155,11 @@ class Connection:
 
     # -- the verbs
 
-    def receive_data(self, data: bytes | bytearray) -> list[Event]:
+    def receive_data(self, data: bytes | bytearray | memoryview) -> list[Event]:
         """Feed bytes from the peer, run every complete packet, and return what happened.
+
+        Args:
+            data: yours again on return.
 
         Never raises: a violation seals a DISCONNECT, and the last event is `Ended`.  Where the bytes make more work
         than one call should do, `is_unfinished` is true afterwards, and `resume` does the rest.
@@ -303,7 +306,7 @@ class Connection:
 
     # -- the walk
 
-    def _receive(self, data: bytes | bytearray) -> None:
+    def _receive(self, data: bytes | bytearray | memoryview) -> None:
         if not self._is_logged_in:
             self._login_bytes += len(data)
         if self._identification is not None:
@@ -318,6 +321,7 @@ class Connection:
         if self._asking is not None and self._inbound.waiting_bytes > self.options.limits.paused_input_bytes:
             raise RemoteProtocolError("the peer sends on and on while an answer is awaited")
         self._go_on()
+        self._inbound.keep()
 
     def _go_on(self) -> None:
         self._walk()

@@ -43,7 +43,7 @@ class Identification:
         #: The peer's line without CR LF, once it is there.
         self.version_line: bytes | None = None
 
-    def receive(self, data: bytes | bytearray) -> bytes | None:
+    def receive(self, data: bytes | bytearray | memoryview) -> bytes | None:
         """Take bytes; return those behind the version line when it is complete, else None.
 
         Raises:

@@ -107,13 +107,19 @@ class Inbound:
         """Inflate payloads from the next packet on."""
         self._decompressor = decompressor
 
-    def feed(self, data: bytes | bytearray) -> None:
-        """Give bytes to walk; they are kept, not copied, and mustn't change."""
+    def feed(self, data: bytes | bytearray | memoryview) -> None:
+        """Give bytes to walk; they are not copied, and mustn't change before `keep`."""
         if self._offset < len(self._view):
             # Only while a question paused the walk: whole reads pile up, and the caller bounds them.
             data = b"".join((self._view[self._offset :], data))
         self._view = memoryview(data)
         self._offset = 0
+
+    def keep(self) -> None:
+        """Copy what was fed and is not walked yet: its owner uses it again."""
+        if self._view:
+            self._view = memoryview(bytes(self._view[self._offset :]))
+            self._offset = 0
 
     def next_packet(self) -> tuple[bytes, int] | None:
         """Open the next packet, or return None where it isn't complete.

