@@ -564,13 +564,19 @@ def certified(
 
 
 async def connect_certified(
-    key: trio_ssh.CertifiedKey, known: str, policy: trio_ssh.MissingHostKeyPolicy | None = None, port: int = 22
+    key: trio_ssh.CertifiedKey,
+    known: str,
+    policy: trio_ssh.MissingHostKeyPolicy | None = None,
+    port: int = 22,
+    *,
+    ours_enables: trio_ssh.SecurityOptions | None = None,
+    theirs_enables: trio_ssh.SecurityOptions | None = None,
 ) -> bool:
     """Connect to a server with a certificate; tell whether it was shown."""
     ours, theirs = trio_ssh.testing.memory_pair()
     shown: list[str] = []
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, OpenDoor(), host_keys=[key]))
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, OpenDoor(), host_keys=[key], security=theirs_enables))
         async with trio_ssh.connect(
             "example.com",
             port,
@@ -580,6 +586,7 @@ async def connect_certified(
             sock=ours,
             look_for_keys=False,
             config=None,
+            security=ours_enables,
         ) as client:
             transport = client.get_transport()
             assert transport is not None
@@ -612,6 +619,14 @@ async def test_a_certificate_of_no_use_leaves_the_host_unknown(
         await connect_certified(key, line(names, OTHER_KEY, "@cert-authority "))
     notes = getattr(raised.value.exceptions[0], "__notes__", [])
     assert [note in each for each in notes] == [True] * bool(note)
+
+
+async def test_a_certificate_is_shown_unless_either_side_has_disabled_it() -> None:
+    known = line("example.com", OTHER_KEY, "@cert-authority ") + line("example.com", HOST_KEY)
+    without = trio_ssh.SecurityOptions(host_key_algorithms="-*-cert-*")
+    assert await connect_certified(certified(OTHER_KEY), known)
+    assert not await connect_certified(certified(OTHER_KEY), known, ours_enables=without)
+    assert not await connect_certified(certified(OTHER_KEY), known, theirs_enables=without)
 
 
 async def test_a_pinned_fingerprint_counts_for_a_certified_key_too() -> None:

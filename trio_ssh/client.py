@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
 import trio
 
 from trio_ssh.auth import log_in
-from trio_ssh.config.applied import (
-    Config,
-    apply,
-    apply_limits,
-    choose_algorithms,
-    offer_certificates,
-    prefer_known,
-    read_config,
-)
+from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorithms, order_host_keys, read_config
 from trio_ssh.config.forwards import start_forwardings
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
@@ -51,7 +43,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
-from trio_ssh.runtime.security_options import AlgorithmNames, Security
+from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.session import Pty
@@ -172,6 +164,7 @@ class SSHClient(HostTrust, PortForwarding):
         ciphers: AlgorithmNames | None = None,
         macs: AlgorithmNames | None = None,
         compressions: AlgorithmNames | None = None,
+        disabled_algorithms: DisabledAlgorithms | None = None,
         keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
         config: Config | None = ConfigSource.DEFAULT,
@@ -218,6 +211,8 @@ class SSHClient(HostTrust, PortForwarding):
                 configuration makes of it.
             kex, host_key_algorithms, ciphers, macs, compressions: what to enable of one kind, best first, or a text as
                 in ssh_config, such as ``"+aes128-cbc"``; None for what `security` says.
+            disabled_algorithms: what to take away of all that, as paramiko has it: ``{"ciphers": ["aes128-ctr"]}``, by
+                ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"``, ``"macs"`` and ``"compression"``.
             keepalive: seconds of silence after which the server is asked for a sign of life; 0 for never.
             limits: bounds on what the server may choose.
             config: an `SSHConfig`, or a file; by default the user's and the system's.  None for none.
@@ -258,11 +253,12 @@ class SSHClient(HostTrust, PortForwarding):
                 algorithms = choose_algorithms(
                     applied, security, compress, kex, host_key_algorithms, ciphers, macs, compressions
                 )
+                if disabled_algorithms:
+                    algorithms = without(algorithms, disabled_algorithms)
                 known = await self._known_hosts(known_hosts, options)
                 name = name_on_record(options, target, port, host_key_alias)
-                if host_key_algorithms is None and not applied.keeps_host_key_order:
-                    algorithms = prefer_known(algorithms, known, name)
-                algorithms = offer_certificates(algorithms, known, name)
+                keeps_order = host_key_algorithms is not None or applied.keeps_host_key_order
+                algorithms = order_host_keys(algorithms, known, name, keeps_order=keeps_order)
                 gss = plan_gss(
                     options,
                     logs_in=gss_auth,
@@ -626,6 +622,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
         ciphers: AlgorithmNames | None = None,
         macs: AlgorithmNames | None = None,
         compressions: AlgorithmNames | None = None,
+        disabled_algorithms: DisabledAlgorithms | None = None,
         keepalive: float | None = None,
         limits: Limits = DEFAULT_LIMITS,
         config: Config | None = ConfigSource.DEFAULT,
@@ -667,6 +664,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
                 ciphers=ciphers,
                 macs=macs,
                 compressions=compressions,
+                disabled_algorithms=disabled_algorithms,
                 keepalive=keepalive,
                 limits=limits,
                 config=config,

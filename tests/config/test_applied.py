@@ -270,6 +270,9 @@ async def test_what_is_turned_off_is_not_tried_and_the_error_says_so(text: str, 
 
 
 RSA_KEY = trio_ssh.RSAKey.generate(2048)
+RSA_CERTIFICATE = trio_ssh.Certificate.issue_for_user(
+    OTHER_KEY, RSA_KEY.public_key, key_id="", principals=["joe"], valid_before=trio_ssh.Certificate.FOREVER
+)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +297,27 @@ async def test_a_key_signs_by_what_is_accepted(text: str, signs_by: str | None) 
             await client.connect("alias", sock=stream, config=config, pkey=RSA_KEY)
     tried = [line for line in raised.value.tried if line.startswith("publickey")]
     assert [line.split()[1] for line in tried] == ([signs_by] if signs_by is not None else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ["rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-512"]),
+        ("PubkeyAcceptedAlgorithms rsa-sha2-256-cert-v01@openssh.com", ["rsa-sha2-256-cert-v01@openssh.com"]),
+        ("PubkeyAcceptedAlgorithms rsa-sha2-512", ["rsa-sha2-512"]),
+        ("PubkeyAcceptedAlgorithms -*cert*", ["rsa-sha2-512"]),
+        ("PubkeyAcceptedAlgorithms -rsa-sha2-512", ["rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256"]),
+        ("PubkeyAcceptedAlgorithms +ssh-ed448", ["rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-512"]),
+    ],
+)
+async def test_a_certificate_is_shown_where_its_algorithm_is_accepted(text: str, shown: list[str], home: Path) -> None:
+    RSA_KEY.write_private_key_file(home / "rsa")
+    (home / "rsa-cert.pub").write_text(RSA_CERTIFICATE.to_openssh() + "\n")
+    config = await trio_ssh.SSHConfig.from_text(f"{text}\n{COMMON.replace('~/key', '~/rsa')}")
+    async with serving(Server()) as stream, trio_ssh.SSHClient() as client:
+        with pytest.raises(trio_ssh.AuthenticationException) as raised:
+            await client.connect("alias", sock=stream, config=config)
+    assert [attempt.algorithm for attempt in raised.value.attempts if attempt.algorithm] == shown
 
 
 async def test_a_certificate_that_is_none_is_a_remark(home: Path) -> None:
@@ -384,6 +408,68 @@ async def test_who_says_which_hosts_are_known_has_the_last_word() -> None:
         await connects("StrictHostKeyChecking yes", policy=trio_ssh.WarningPolicy)
 
 
+CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "agreed"),
+    [
+        ("", CERTIFICATE),
+        (f"HostKeyAlgorithms {CERTIFICATE}", CERTIFICATE),
+        ("HostKeyAlgorithms -ssh-ed25519", CERTIFICATE),
+        ("HostKeyAlgorithms +ssh-ed448", CERTIFICATE),
+        (f"HostKeyAlgorithms ^{CERTIFICATE}", CERTIFICATE),
+        (f"HostKeyAlgorithms ssh-ed25519,{CERTIFICATE}", "ssh-ed25519"),
+        ("HostKeyAlgorithms ^ssh-ed25519", "ssh-ed25519"),
+        ("HostKeyAlgorithms ssh-ed25519", "ssh-ed25519"),
+        ("HostKeyAlgorithms -*cert*", "ssh-ed25519"),
+    ],
+)
+@pytest.mark.parametrize("is_authority_known", [True, False])
+async def test_a_host_s_certificate_is_asked_for_where_the_list_has_it(
+    text: str, agreed: str, is_authority_known: bool, home: Path
+) -> None:
+    issued = trio_ssh.Certificate.issue_for_host(
+        OTHER_KEY, HOST_KEY.public_key, key_id="", principals=["real.example"], valid_before=2**63
+    )
+    known = f"real.example {HOST_KEY.public_key.to_openssh()}\n"
+    if is_authority_known:
+        known += f"@cert-authority real.example {OTHER_KEY.public_key.to_openssh()}\n"
+    elif not text:
+        agreed = "ssh-ed25519"
+    (home / ".ssh" / "known_hosts").write_text(known)
+    config = await trio_ssh.SSHConfig.from_text(f"{text}\n{COMMON}")
+    ours, theirs = trio.testing.memory_stream_pair()
+    async with trio.open_nursery() as nursery:
+        key = trio_ssh.CertifiedKey(HOST_KEY, issued)
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, Server(), host_keys=[key]))
+        async with trio_ssh.connect("alias", sock=ours, config=config) as client:
+            transport = client.get_transport()
+            assert transport is not None
+            negotiated = transport.get_negotiated()
+            assert negotiated is not None
+            assert negotiated.host_key_algorithm == agreed
+
+
+async def test_what_is_disabled_is_not_offered_whatever_else_says_so() -> None:
+    config = await trio_ssh.SSHConfig.from_text(
+        f"Ciphers aes128-ctr,aes256-ctr\nHostKeyAlgorithms +ssh-ed448\n{COMMON}"
+    )
+    disabled = {"ciphers": ["aes128-ctr"], "macs": ["hmac-sha2-256-etm@openssh.com"], "keys": ["ssh-ed448"]}
+    async with (
+        serving(Server()) as stream,
+        trio_ssh.connect(
+            "alias", sock=stream, config=config, macs="^hmac-sha2-256-etm@openssh.com", disabled_algorithms=disabled
+        ) as client,
+    ):
+        transport = client.get_transport()
+        assert transport is not None
+        negotiated = transport.get_negotiated()
+        assert negotiated is not None
+        direction = negotiated.client_to_server
+        assert (direction.cipher, direction.mac) == ("aes256-ctr", "hmac-sha2-512-etm@openssh.com")
+
+
 async def test_an_alias_is_the_name_on_record() -> None:
     await connects("HostKeyAlias real.example\nPort 3")
     options = await options_of("HostKeyAlias K\nPort 3\n")
@@ -417,7 +503,7 @@ async def test_files_that_are_not_there_know_nobody(home: Path) -> None:
         ("Ciphers made-up,aes256-ctr", "ciphers", ("aes256-ctr",)),
         ("MACs hmac-sha2-512", "macs", ("hmac-sha2-512",)),
         ("KexAlgorithms sntrup761x25519-sha512,curve25519-sha256", "kex", ("curve25519-sha256",)),
-        ("HostKeyAlgorithms ssh-*", "host_key_algorithms", ("ssh-ed25519",)),
+        ("HostKeyAlgorithms ssh-*", "host_key_algorithms", ("ssh-ed25519", "ssh-ed25519-cert-v01@openssh.com")),
         ("Compression yes", "compress", True),
         ("ServerAliveInterval 2m", "keepalive", 120),
         ("ServerAliveCountMax 5", "keepalive_count", 5),

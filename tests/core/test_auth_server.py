@@ -68,7 +68,14 @@ OTHER: Final = Ed25519Key(bytes(range(32)))
 SESSION: Final = b"\x05" * 32
 HOST_BLOB: Final = Ed25519Key(b"\x07" * 32).asbytes()
 ED25519: Final = "ssh-ed25519"
-ALGORITHMS: Final = (ED25519, "ecdsa-sha2-nistp256", "rsa-sha2-512", "rsa-sha2-256")
+ALGORITHMS: Final = (
+    ED25519,
+    "ssh-ed25519-cert-v01@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "rsa-sha2-512",
+    "rsa-sha2-256",
+    "rsa-sha2-512-cert-v01@openssh.com",
+)
 ALLOWED: Final = ("publickey", "password")
 
 SUCCESSFUL, PARTIAL, FAILED = AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCESSFUL, AuthResult.FAILED

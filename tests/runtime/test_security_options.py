@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import paramiko
 import pytest
 import trio
 from hypothesis import given
@@ -15,6 +16,7 @@ from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
 from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.errors import LocalProtocolError
+from trio_ssh.keys.certification import certificate_name
 from trio_ssh.runtime.security_options import SecurityOptions, checked_algorithms, signature_algorithm
 from trio_ssh.testing import memory_pair
 
@@ -158,19 +160,109 @@ def test_disabled_algorithms_are_taken_from_each_kind() -> None:
 @pytest.mark.parametrize(
     ("disabled", "error", "text"),
     [
-        ({"digests": ["hmac-sha1"]}, ValueError, "no 'digests'; there are: kex, keys, pubkeys, ciphers, macs"),
         (
-            {"kex": ["curve25519"]},
+            {"digests": ["hmac-sha1"]},
             ValueError,
-            "exchange methods: curve25519. Did you mean curve25519-sha256",
+            "no 'digests'; there are: kex, keys, pubkeys, ciphers, macs, compression",
         ),
         ({"ciphers": list(CIPHERS.names())}, ValueError, "no ciphers: at least one must stay enabled"),
         ({"macs": "hmac-sha1"}, TypeError, r"disabled_algorithms\['macs'\] is a list of names, not one str"),
     ],
 )
-def test_disabling_what_is_not_there_is_an_error(disabled: Any, error: type[Exception], text: str) -> None:
+def test_disabling_what_cannot_be_is_an_error(disabled: Any, error: type[Exception], text: str) -> None:
     with pytest.raises(error, match=text):
         SecurityOptions(disabled_algorithms=disabled)
+
+
+def test_the_kinds_that_can_be_disabled_are_paramiko_s() -> None:
+    theirs = {name.removeprefix("preferred_") for name in vars(paramiko.Transport) if name.startswith("preferred_")}
+    options = SecurityOptions(disabled_algorithms=dict.fromkeys(theirs, ()))
+    assert options.algorithms == Algorithms()
+    with pytest.raises(ValueError, match="there are: ") as caught:
+        options.disable({"x": ()})
+    assert set(str(caught.value).partition("there are: ")[2].split(", ")) == theirs
+
+
+def test_a_name_that_is_unknown_is_disabled_anyway_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    options = SecurityOptions(disabled_algorithms={"compression": ["lzma\x07", "zlib@openssh.com"], "kex": ["curve*"]})
+    assert options.compression == ("none",)
+    assert options.kex == defaults.KEX
+    assert r"disabled_algorithms['compression']: lzma\x07 is unknown" in caplog.text
+    assert "disabled_algorithms['kex']: curve* is unknown" in caplog.text
+
+
+async def test_a_transport_lacks_what_was_disabled() -> None:
+    ours, theirs = memory_pair()
+    with pytest.raises(ValueError, match="no 'digests'"):
+        trio_ssh.Transport(ours, disabled_algorithms={"digests": ()})
+    given = SecurityOptions("fips")
+    transport = trio_ssh.Transport(ours, security=given, disabled_algorithms={"macs": ["hmac-sha2-256"]})
+    assert "hmac-sha2-256" not in transport.get_security_options().digests
+    assert "hmac-sha2-256" in given.digests
+    for stream in (ours, theirs):
+        await trio.aclose_forcefully(stream)
+
+
+# -- certificates
+
+CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names"),
+    [
+        # A key's algorithm stands for its certificates'.
+        (["ssh-ed25519"], [CERTIFICATE, "ssh-ed25519"]),
+        ("-ssh-rsa,ecdsa-sha2-nistp*,sk-*,rsa-*", [CERTIFICATE, "ssh-ed25519"]),
+        # Until they are spoken of.
+        ([CERTIFICATE, "ssh-ed25519"], [CERTIFICATE, "ssh-ed25519"]),
+        ([CERTIFICATE], [CERTIFICATE]),
+        ("-*-cert-*,rsa-*,ecdsa-*,sk-*", ["ssh-ed25519"]),
+        ("-ssh-ed25519,rsa-*,ecdsa-*,sk-*", [CERTIFICATE]),
+    ],
+)
+def test_certificates_are_enabled_with_their_keys_until_they_are_named(
+    wanted: str | list[str], names: list[str]
+) -> None:
+    assert SecurityOptions(pubkey_algorithms=wanted).algorithms.every_pubkey == tuple(names)
+
+
+def test_named_certificates_lead_or_follow() -> None:
+    plain = defaults.HOST_KEYS
+    certificates = tuple(map(certificate_name, plain))
+    ahead = SecurityOptions(host_key_algorithms=f"^{certificates[3]}")
+    assert ahead.key_types == tuple(dict.fromkeys((certificates[3], *certificates, *plain)))
+    assert SecurityOptions(host_key_algorithms=f"+{CERTIFICATE}").key_types == (*certificates, *plain)
+    # Of users' algorithms no certificate is named by that.
+    assert ahead.pubkeys == plain
+    ahead.key_types = ["ssh-ed25519"]
+    assert ahead.algorithms.names_certificates == frozenset()
+    only = SecurityOptions(host_key_algorithms=["ssh-ed448-cert-v01@openssh.com"])
+    assert only.pubkeys == (*plain, "ssh-ed448")
+    assert Algorithms(host_keys=(CERTIFICATE, "ssh-ed25519")).pubkeys == ("ssh-ed25519",)
+
+
+@pytest.mark.parametrize("named", ["", "^ssh-ed25519-cert-v01@openssh.com"])
+def test_who_disables_a_key_s_algorithm_disables_its_certificates(named: str) -> None:
+    options = SecurityOptions(**({"pubkey_algorithms": named} if named else {}))  # type: ignore[arg-type]
+    options.disable({"pubkeys": ["ssh-ed25519"]})
+    assert {CERTIFICATE, "ssh-ed25519"}.isdisjoint(options.algorithms.every_pubkey)
+    options.disable({"pubkeys": ["rsa-sha2-512-cert-v01@openssh.com", "rsa-sha2-256"]})
+    found = options.algorithms.every_pubkey
+    assert [name for name in found if name.startswith("rsa")] == ["rsa-sha2-512"]
+
+
+def test_a_certified_key_signs_by_what_is_left() -> None:
+    issued = trio_ssh.Certificate.issue_for_user(
+        ED25519, RSA.public_key, key_id="", principals=["bob"], valid_before=trio_ssh.Certificate.FOREVER
+    )
+    key = trio_ssh.CertifiedKey(RSA, issued)
+    assert signature_algorithm(key, Algorithms().every_pubkey, None) == "rsa-sha2-512-cert-v01@openssh.com"
+    rest = SecurityOptions(pubkey_algorithms="-rsa-sha2-512*").algorithms.every_pubkey
+    assert signature_algorithm(key, rest, b"rsa-sha2-512") == "rsa-sha2-256-cert-v01@openssh.com"
+    bare = SecurityOptions(pubkey_algorithms="-*-cert-*").algorithms.every_pubkey
+    with pytest.raises(LocalProtocolError, match=r"cert-v01@openssh\.com, which is disabled: enable it by pubkey"):
+        signature_algorithm(key, bare, None)
 
 
 def test_a_description_is_a_table_with_what_there_is_to_say() -> None:

@@ -22,14 +22,15 @@ from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import ConfigParseError
 from trio_ssh.keys import patterns
-from trio_ssh.keys.certification import certificate_name
+from trio_ssh.keys.certification import certificate_name, plain_algorithm
 from trio_ssh.keys.known_hosts import HostKeys
-from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
+from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms, known_keys
 from trio_ssh.wire.text import printable
 
 Config = SSHConfig | ConfigSource | str | Path
 
-_KEYS: Final = (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
+#: What ssh enables of keys by default: certificates, and then bare keys.
+_HOST_KEYS: Final = (*map(certificate_name, defaults.HOST_KEYS), *defaults.HOST_KEYS)
 #: In the order in which a client of ours tries them.
 _METHODS: Final = ("publickey", "keyboard-interactive", "password")
 #: In front of them, where somebody asks for them.
@@ -56,7 +57,7 @@ class Applied:
     """Values for arguments of `connect`; None where nothing was said.
 
     Attributes:
-        kex, host_key_algorithms, ciphers, macs: what to enable, best first.
+        kex, host_key_algorithms, ciphers, macs: what to enable, best first; of host keys, with the certificates'.
         keeps_host_key_order: a kind of key that is on record is not asked for first.
         compress, keepalive, identities_only: as in `connect`.
         allow_agent: as in `connect`.
@@ -110,8 +111,8 @@ def apply(options: SSHOptions | None) -> Applied:
         host_key_algorithms=_algorithms(
             options,
             "host_key_algorithms",
-            defaults.HOST_KEYS,
-            (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME),
+            _HOST_KEYS,
+            known_keys(),
         ),
         keeps_host_key_order=host_keys is not None and host_keys.sign in ("", "^"),
         ciphers=_algorithms(options, "ciphers", defaults.CIPHERS, CIPHERS.names()),
@@ -259,27 +260,45 @@ def choose_algorithms(
         macs=macs if macs is not None else applied.macs,
         compressions=compressions,
     )
-    if applied.pubkeys is None:
-        return algorithms
-    # Nothing may be left of these: then no key is tried, and the error says why.
-    return attrs.evolve(algorithms, pubkeys=_apply(applied.pubkeys, algorithms.pubkeys, _KEYS))
+    # ssh's lists name certificates one by one, and so do those that are written for it.
+    if host_key_algorithms is None and applied.host_key_algorithms is not None:
+        algorithms = attrs.evolve(algorithms, names_certificates=algorithms.names_certificates | {"host_keys"})
+    if applied.pubkeys is not None:
+        # Nothing may be left of these: then no key is tried, and the error says why.
+        algorithms = attrs.evolve(
+            algorithms,
+            pubkeys=_apply(applied.pubkeys, algorithms.every_pubkey, known_keys()),
+            names_certificates=algorithms.names_certificates | {"pubkeys"},
+        )
+    return algorithms
 
 
-def offer_certificates(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
-    """Ask first for a certificate, of what is enabled, where an authority may certify the host."""
-    if not known.authorities(name):
+def order_host_keys(algorithms: Algorithms, known: HostKeys, name: str, *, keeps_order: bool) -> Algorithms:
+    """Ask first for what is on record of a host: a certificate, or a key of a kind that is."""
+    ordered = algorithms if keeps_order else _prefer_known(algorithms, known, name)
+    return _offer_certificates(ordered, known, name)
+
+
+def _offer_certificates(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
+    """Ask first for a certificate, of what is enabled, where an authority may certify the host.
+
+    A list that names certificates, or names none, stays as it is.
+    """
+    if "host_keys" in algorithms.names_certificates or not known.authorities(name):
         return algorithms
     sound = [each for each in algorithms.host_keys if each not in defaults.INSECURE]
     return attrs.evolve(algorithms, host_keys=(*map(certificate_name, sound), *algorithms.host_keys))
 
 
-def prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
+def _prefer_known(algorithms: Algorithms, known: HostKeys, name: str) -> Algorithms:
     """Ask first for a host key of a kind that is on record: else a server with several shows one that looks unknown."""
     types = known.key_types(name)
-    if not types:
+    # Where an authority certifies the host, any kind may be the right one: ssh leaves the order, too.
+    if not types or ("host_keys" in algorithms.names_certificates and known.authorities(name)):
         return algorithms
-    of_type = {"rsa-sha2-256": "ssh-rsa", "rsa-sha2-512": "ssh-rsa"}
-    return attrs.evolve(
-        algorithms,
-        host_keys=tuple(sorted(algorithms.host_keys, key=lambda name: of_type.get(name, name) not in types)),
-    )
+
+    def is_unknown(algorithm: str) -> bool:
+        plain = plain_algorithm(algorithm)
+        return ("ssh-rsa" if plain in ("rsa-sha2-256", "rsa-sha2-512") else plain) not in types
+
+    return attrs.evolve(algorithms, host_keys=tuple(sorted(algorithms.host_keys, key=is_unknown)))

@@ -39,7 +39,7 @@ from trio_ssh.core.questions import (
 )
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.certificate import Certificate
-from trio_ssh.keys.certification import SUFFIX, certificate_name
+from trio_ssh.keys.certification import SUFFIX
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.security_key import SecurityPublicKey
 from trio_ssh.wire.message import Message
@@ -109,7 +109,7 @@ def authenticate_as_server(
     """Run authentication to its success.
 
     Args:
-        algorithms: public-key signature algorithms that are accepted, of certified keys too.
+        algorithms: public-key signature algorithms that are accepted, those of certificates by their own names.
         host_key: the key that we have shown, for signatures that are bound to it.
         gss_context: of the first key exchange, if that was by GSS-API.
 
@@ -290,14 +290,10 @@ def _read_identity(shown: _Shown, session: _Session) -> PublicKey | Certificate 
         # Somebody between us and the client has shown it another, and passes its request on.
         _log.info("a public key was refused: its request is bound to another host key than ours")
         return None
-    is_certificate = shown.algorithm.endswith(SUFFIX)
-    if is_certificate:
-        if shown.algorithm not in map(certificate_name, session.algorithms):
-            return None
-    elif shown.algorithm not in session.algorithms:
+    if shown.algorithm not in session.algorithms:
         return None
     try:
-        if is_certificate:
+        if shown.algorithm.endswith(SUFFIX):
             certificate = Certificate.from_blob(shown.blob)
             certificate.plain_algorithm(shown.algorithm)
             return certificate

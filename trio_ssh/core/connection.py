@@ -52,6 +52,7 @@ from trio_ssh.errors import (
     SSHException,
 )
 from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
@@ -82,7 +83,7 @@ class Options:
         host_keys: a server's keys.
         certificates: of some of them.
         moduli: a server's groups for the key exchange of RFC 4419.
-        signature_algorithms: public-key algorithms that a server accepts from users.
+        signature_algorithms: public-key algorithms that a server accepts from users, certificates' among them.
         new_gss_context: makes a context for each key exchange by GSS-API; None to offer none.
     """
 
@@ -94,7 +95,7 @@ class Options:
     host_keys: tuple[PKey, ...] = ()
     certificates: tuple[Certificate, ...] = ()
     moduli: Moduli = NO_MODULI
-    signature_algorithms: tuple[str, ...] = _ALGORITHMS.pubkeys
+    signature_algorithms: tuple[str, ...] = _ALGORITHMS.every_pubkey
     new_gss_context: Callable[[], GssContext] | None = None
 
 
@@ -439,7 +440,8 @@ class Connection:
         """RFC 8308 s2.4: EXT_INFO is the first message behind our first NEWKEYS."""
         if self.role is Role.SERVER and self.keying.takes_ext_info:
             extensions = (
-                ("server-sig-algs", ",".join(self.options.signature_algorithms)),
+                # What signs, as OpenSSH announces it: a certificate is only shown.
+                ("server-sig-algs", ",".join(dict.fromkeys(map(plain_algorithm, self.options.signature_algorithms)))),
                 ("ping@openssh.com", "0"),
                 (HOSTBOUND_EXTENSION, "0"),
             )

@@ -15,6 +15,7 @@ from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
 from trio_ssh.crypto.cipher import CIPHERS
 from trio_ssh.errors import IncompatiblePeer
+from trio_ssh.keys.certification import certificate_name, plain_algorithm
 from trio_ssh.wire.transport import KexInit
 
 STRICT_CLIENT: Final = "kex-strict-c-v00@openssh.com"
@@ -33,7 +34,7 @@ _MARKERS: Final = frozenset((STRICT_CLIENT, STRICT_SERVER, EXT_INFO_CLIENT, EXT_
 
 
 def _as_for_hosts(algorithms: Algorithms) -> tuple[str, ...]:
-    return algorithms.host_keys
+    return tuple(dict.fromkeys(map(plain_algorithm, algorithms.host_keys)))
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +43,8 @@ class Algorithms:
 
     Attributes:
         pubkeys: of users' signatures; the same as of hosts' unless they are given.
+        names_certificates: those of ``"host_keys"`` and ``"pubkeys"`` in which the algorithms of certificates stand one
+            by one, or don't.  In the others each name stands for its certificate's as well.
     """
 
     kex: tuple[str, ...] = defaults.KEX
@@ -50,6 +53,14 @@ class Algorithms:
     macs: tuple[str, ...] = defaults.MACS
     compressions: tuple[str, ...] = defaults.COMPRESSIONS
     pubkeys: tuple[str, ...] = attrs.field(default=attrs.Factory(_as_for_hosts, takes_self=True))
+    names_certificates: frozenset[str] = frozenset()
+
+    @property
+    def every_pubkey(self) -> tuple[str, ...]:
+        """The algorithms of users' signatures, those of certificates in front."""
+        if "pubkeys" in self.names_certificates:
+            return self.pubkeys
+        return (*map(certificate_name, self.pubkeys), *self.pubkeys)
 
 
 @attrs.frozen

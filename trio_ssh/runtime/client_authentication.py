@@ -168,7 +168,7 @@ class ClientAuthentication(Link):
         Raises:
             LocalProtocolError: it can sign with nothing that is enabled.
         """
-        enabled = self._engine.core.options.algorithms.pubkeys
+        enabled = self._engine.core.options.algorithms.every_pubkey
         return signature_algorithm(key, enabled, self._engine.core.extensions.get("server-sig-algs"))
 
     def gssapi_dialog(self, username: str, context: GssContext) -> Dialog[AuthAnswer]:

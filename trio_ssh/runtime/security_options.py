@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import attrs
 
@@ -17,9 +18,11 @@ from trio_ssh.crypto.compression import COMPRESSIONS
 from trio_ssh.crypto.mac import MACS
 from trio_ssh.errors import LocalProtocolError
 from trio_ssh.keys import patterns
-from trio_ssh.keys.certification import plain_algorithm
+from trio_ssh.keys.certification import certificate_name, is_certificate_algorithm, plain_algorithm
 from trio_ssh.keys.signer import Signer
 from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.transport")
 
 SecurityProfile = Literal["modern", "compatible", "legacy", "fips"]
 """A choice among all algorithms, by name."""
@@ -28,8 +31,10 @@ AlgorithmNames = str | Sequence[str]
 """Names, best first; or one text as in ssh_config: ``"a,b"``, ``"+a"``, ``"-a*"``, ``"^a"``."""
 
 
-def _known_keys() -> tuple[str, ...]:
-    return (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
+def known_keys() -> tuple[str, ...]:
+    """Return what keys may sign by, and certificates by those that are not broken."""
+    plain = (*defaults.HOST_KEYS, *defaults.HOST_KEYS_BY_NAME)
+    return (*plain, *(certificate_name(name) for name in plain if name not in defaults.INSECURE))
 
 
 @attrs.frozen
@@ -43,8 +48,8 @@ class _Kind:
 
 
 _KEX: Final = _Kind("key exchange", "key exchange methods", "kex", KEX.names)
-_HOST_KEYS: Final = _Kind("host key", "host key algorithms", "host_keys", _known_keys)
-_PUBKEYS: Final = _Kind("user key", "public key algorithms", "pubkeys", _known_keys)
+_HOST_KEYS: Final = _Kind("host key", "host key algorithms", "host_keys", known_keys)
+_PUBKEYS: Final = _Kind("user key", "public key algorithms", "pubkeys", known_keys)
 _CIPHERS: Final = _Kind("cipher", "ciphers", "ciphers", CIPHERS.names)
 _MACS: Final = _Kind("MAC", "MACs", "macs", MACS.names)
 _COMPRESSIONS: Final = _Kind("compression", "compression methods", "compressions", COMPRESSIONS.names)
@@ -53,7 +58,18 @@ _KINDS: Final = (_KEX, _HOST_KEYS, _PUBKEYS, _CIPHERS, _MACS, _COMPRESSIONS)
 _RSA_SHA2: Final = frozenset(("rsa-sha2-256", "rsa-sha2-512"))
 
 #: paramiko's names of the kinds in ``disabled_algorithms``.
-_DISABLED: Final = {"kex": _KEX, "keys": _HOST_KEYS, "pubkeys": _PUBKEYS, "ciphers": _CIPHERS, "macs": _MACS}
+_DISABLED: Final = {
+    "kex": _KEX,
+    "keys": _HOST_KEYS,
+    "pubkeys": _PUBKEYS,
+    "ciphers": _CIPHERS,
+    "macs": _MACS,
+    "compression": _COMPRESSIONS,
+}
+
+DisabledAlgorithms = Mapping[str, Collection[str]]
+"""What to take away, as paramiko has it: names by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"``, ``"macs"`` and
+``"compression"``."""
 
 
 def _refuse_unknown(kind: _Kind, names: Sequence[str]) -> None:
@@ -74,19 +90,22 @@ def _nearest(name: str, known: Sequence[str]) -> str:
     return next(iter(whole or difflib.get_close_matches(name, known, 1)), "")
 
 
-def _changed(kind: _Kind, wanted: AlgorithmNames, present: Sequence[str]) -> tuple[str, ...]:
-    """Return `present` as `wanted` would have it.
+def _parsed(kind: _Kind, wanted: AlgorithmNames) -> tuple[str, list[str]]:
+    """Return the sign, or nothing, and the names."""
+    if isinstance(wanted, str):
+        sign = wanted[:1] if wanted[:1] in ("+", "-", "^") else ""
+        return sign, [name.strip() for name in wanted[len(sign) :].split(",") if name.strip()]
+    if all(isinstance(name, str) for name in wanted):
+        return "", list(wanted)
+    raise TypeError(f"{kind.plural} are names: a sequence of str, or one str as in ssh_config")
+
+
+def _changed(kind: _Kind, sign: str, names: Sequence[str], present: Sequence[str]) -> tuple[str, ...]:
+    """Return `present` as a sign and names would have it.
 
     Raises:
         ValueError: a name is unknown, or none is left.
     """
-    if isinstance(wanted, str):
-        sign = wanted[:1] if wanted[:1] in ("+", "-", "^") else ""
-        names = [name.strip() for name in wanted[len(sign) :].split(",") if name.strip()]
-    elif all(isinstance(name, str) for name in wanted):
-        sign, names = "", list(wanted)
-    else:
-        raise TypeError(f"{kind.plural} are names: a sequence of str, or one str as in ssh_config")
     if sign == "-":
         _refuse_unknown(kind, [name for name in names if "*" not in name and "?" not in name])
         chosen: Iterable[str] = (name for name in present if not any(patterns.matches(each, name) for each in names))
@@ -101,9 +120,17 @@ def _changed(kind: _Kind, wanted: AlgorithmNames, present: Sequence[str]) -> tup
 
 def _for_users(present: Sequence[str], named: Sequence[str]) -> tuple[str, ...]:
     """Return algorithms for users' keys, where `named` are to be a host's: what is named is named for both."""
+    named = [plain_algorithm(name) for name in named]
     # Who names SHA-1 and not SHA-2 means it: OpenSSH announces SHA-2 even where it is told not to take it.
     left_out = _RSA_SHA2.difference(named) if "ssh-rsa" in named else frozenset[str]()
     return tuple(name for name in dict.fromkeys((*present, *named)) if name not in left_out)
+
+
+def _speaks_of_certificates(sign: str, names: Iterable[str], present: Iterable[str]) -> bool:
+    """Whether a change of `present`, which names none, is about the algorithms of certificates."""
+    if sign == "-":
+        return any(patterns.matches(each, certificate_name(name)) for each in names for name in present)
+    return any(map(is_certificate_algorithm, names))
 
 
 def _of_offer(offer: defaults.Offer) -> Algorithms:
@@ -125,12 +152,14 @@ class SecurityOptions:
     well, which checks them.  Each takes names, best first, or a text as ssh_config has it: ``"a,b"`` in the place of
     what there was, ``"+a,b"`` behind it, ``"^a,b"`` in front of it, and ``"-a,b*"`` to take away.
 
+    The name of a key's algorithm stands for its certificates' as well, unless such are spoken of: in a list that names
+    one, only those that it names are enabled, and ``"-*-cert-*"`` leaves none.
+
     Args:
         profile: ``"modern"``, ``"compatible"``, ``"legacy"``, or ``"fips"``.
         kex, host_key_algorithms, ciphers, macs, compressions: of a kind.
         pubkey_algorithms: of users' signatures, to which `host_key_algorithms` adds what the profile doesn't have.
-        disabled_algorithms: paramiko's: names to take away, by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"`` and
-            ``"macs"``.
+        disabled_algorithms: paramiko's: names to take away; see `disable`.
 
     Raises:
         ValueError: a name is unknown, or none is left of a kind; the text lists the known ones.
@@ -146,7 +175,7 @@ class SecurityOptions:
         ciphers: AlgorithmNames | None = None,
         macs: AlgorithmNames | None = None,
         compressions: AlgorithmNames | None = None,
-        disabled_algorithms: Mapping[str, Collection[str]] | None = None,
+        disabled_algorithms: DisabledAlgorithms | None = None,
     ) -> None:
         #: The one that everything began with; None where the algorithms were given.
         self.profile: str | None = None
@@ -185,23 +214,32 @@ class SecurityOptions:
         return made
 
     def _set(self, kind: _Kind, wanted: AlgorithmNames) -> None:
+        sign, names = _parsed(kind, wanted)
         changed = {}
         for role, algorithms in self._of.items():
-            names = _changed(kind, wanted, getattr(algorithms, kind.field))
-            changes = {kind.field: names}
+            present = getattr(algorithms, kind.field)
+            naming = algorithms.names_certificates
+            if kind in (_HOST_KEYS, _PUBKEYS) and (not sign or kind.field not in naming):
+                naming -= {kind.field}
+                if _speaks_of_certificates(sign, names, present):
+                    naming |= {kind.field}
+                    present = (*filter(is_certificate_algorithm, map(certificate_name, present)), *present)
+            chosen = _changed(kind, sign, names, present)
+            changes: dict[str, Any] = {kind.field: chosen, "names_certificates": naming}
             if kind is _HOST_KEYS:
-                changes["pubkeys"] = _for_users(algorithms.pubkeys, names)
+                changes["pubkeys"] = _for_users(algorithms.pubkeys, chosen)
             changed[role] = attrs.evolve(algorithms, **changes)
         self._of = changed  # all of it, or nothing
 
-    def disable(self, names: Mapping[str, Collection[str]]) -> None:
-        """Take algorithms away, as paramiko's ``disabled_algorithms`` does.
+    def disable(self, names: DisabledAlgorithms) -> None:
+        """Take algorithms away, as paramiko's ``disabled_algorithms`` does.  A name that is unknown is only logged.
 
         Args:
-            names: by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"`` and ``"macs"``.
+            names: by ``"kex"``, ``"keys"``, ``"pubkeys"``, ``"ciphers"``, ``"macs"`` and ``"compression"``.  Who
+                disables a key's algorithm disables its certificates' too.
 
         Raises:
-            ValueError: a kind or a name is unknown, or none is left.
+            ValueError: a kind is unknown, or none is left of one.
         """
         for title, disabled in names.items():
             kind = _DISABLED.get(title)
@@ -209,8 +247,17 @@ class SecurityOptions:
                 raise ValueError(f"disabled_algorithms has no {title!r}; there are: {', '.join(_DISABLED)}")
             if isinstance(disabled, str):
                 raise TypeError(f"disabled_algorithms[{title!r}] is a list of names, not one str")
-            if disabled:
-                self._set(kind, "-" + ",".join(disabled))
+            known = kind.known()
+            for name in disabled:
+                if name not in known:
+                    _log.warning("disabled_algorithms[%r]: %s is unknown", title, printable(name, 64))
+            found = [name for name in disabled if name in known]
+            if any(kind.field in each.names_certificates for each in self._of.values()) or any(
+                map(is_certificate_algorithm, found)
+            ):
+                found += [certificate_name(name) for name in found if certificate_name(name) in known]
+            if found:
+                self._set(kind, "-" + ",".join(found))
 
     def describe(self, role: Literal["client", "server"] = "client") -> str:
         """Return a table of what is enabled: kind, algorithm, and what there is to say of it."""
@@ -286,7 +333,7 @@ def remark(name: str) -> str:
     """Return what there is to say of an algorithm; empty for most."""
     if name in defaults.INSECURE:
         return f"insecure: {defaults.INSECURE[name]}"
-    return "post-quantum" if name in defaults.POST_QUANTUM else ""
+    return "post-quantum" if plain_algorithm(name) in defaults.POST_QUANTUM else ""
 
 
 @functools.cache
@@ -332,11 +379,16 @@ def checked_algorithms(
     return changed.for_role(role)
 
 
+def without(algorithms: Algorithms, disabled: DisabledAlgorithms) -> Algorithms:
+    """Return what is left of `algorithms`; see `SecurityOptions.disable`."""
+    return SecurityOptions(algorithms, disabled_algorithms=disabled).algorithms
+
+
 def signature_algorithm(key: Signer, enabled: Collection[str], announced: bytes | None) -> str:
     """RFC 8308 s3.1: of those that the key can sign with, the first that the server says it takes.
 
     Args:
-        enabled: for users' signatures.
+        enabled: for users' signatures, those of certificates by their own names.
         announced: ``server-sig-algs``, if the server has said so.
 
     Raises:
@@ -344,18 +396,21 @@ def signature_algorithm(key: Signer, enabled: Collection[str], announced: bytes 
     """
     taken = announced.decode("ascii", "replace").split(",") if announced is not None else ()
     # A key that was given is reason enough, unless its algorithm is one that somebody has taken away.
-    usable = [
-        name
-        for name in key.algorithms
-        if plain_algorithm(name) in enabled or plain_algorithm(name) not in defaults.HOST_KEYS
-    ]
+    usable = [name for name in key.algorithms if name in enabled or plain_algorithm(name) not in defaults.HOST_KEYS]
     # Servers name what signs, and not what is shown: a certificate's algorithm is as good as its key's.
     is_certified = any(plain_algorithm(name) != name for name in key.algorithms)
     legacy = [name for name in key.public_key.legacy_algorithms if name in enabled and not is_certified]
     # Who says nothing is older than RFC 8332, for which somebody has enabled what is broken.
     able = [*usable, *legacy] if announced is not None else [*legacy, *usable]
     if not able:
-        names = " or ".join((*key.algorithms, *key.public_key.legacy_algorithms))
-        what = "is disabled" if key.algorithms else "is insecure, and enabled by nobody"
-        raise LocalProtocolError(f"it signs only with {names}, which {what}. Make a new key: `ssh-keygen -t ed25519`")
+        names = " or ".join((*key.algorithms, *(() if is_certified else key.public_key.legacy_algorithms)))
+        if key.algorithms:
+            raise LocalProtocolError(
+                f"it signs only with {names}, which is disabled: enable it by pubkey_algorithms= of SecurityOptions, "
+                "or by PubkeyAcceptedAlgorithms of a configuration"
+            )
+        raise LocalProtocolError(
+            f"it signs only with {names}, which is insecure, and enabled by nobody. Make a new key: "
+            "`ssh-keygen -t ed25519`"
+        )
     return next((name for name in able if name in taken or plain_algorithm(name) in taken), able[0])

@@ -69,7 +69,7 @@ from trio_ssh.runtime.handler import PeerHandler, Subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
-from trio_ssh.runtime.security_options import Security, SecurityOptions, options_of
+from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
@@ -93,7 +93,9 @@ def _is_first_exchange(event: Event) -> bool:
 
 @functools.lru_cache(maxsize=32)
 def with_certificates(algorithms: Algorithms) -> Algorithms:
-    """Put the certificate's algorithm in front of each that a host key may have."""
+    """Put the certificate's algorithm in front of each that a host key may have, unless they are named one by one."""
+    if "host_keys" in algorithms.names_certificates:
+        return algorithms
     names = [each for name in algorithms.host_keys for each in (certificate_name(name), name)]
     return attrs.evolve(algorithms, host_keys=tuple(names))
 
@@ -113,6 +115,7 @@ class Transport(ClientAuthentication):
         limits: bounds on what the peer may choose.
         algorithms: what to enable, best first, in either role; or else
         security: a profile, or `SecurityOptions`, which are copied; None for ``"modern"``.
+        disabled_algorithms: what to take away, as in `SecurityOptions.disable`.
         moduli: a server's groups for ``diffie-hellman-group-exchange-*``; see also `load_server_moduli`.
         gss_kex: exchange keys by GSS-API where both can; needs the extra ``gssapi``.  A client calls `set_gss_host`
             too.
@@ -130,6 +133,7 @@ class Transport(ClientAuthentication):
         limits: Limits = DEFAULT_LIMITS,
         algorithms: Algorithms | None = None,
         security: Security | None = None,
+        disabled_algorithms: DisabledAlgorithms | None = None,
         moduli: Moduli = NO_MODULI,
         gss_kex: bool = False,
         gss_deleg_creds: bool = False,
@@ -165,6 +169,8 @@ class Transport(ClientAuthentication):
         self._username: str | None = None
         #: Where the peer is: a socket that is closed can't tell any more.
         self._peer_name: object = None
+        if disabled_algorithms:
+            self.get_security_options().disable(disabled_algorithms)
 
     def __repr__(self) -> str:
         if self._running is None:
@@ -383,7 +389,7 @@ class Transport(ClientAuthentication):
             host_keys=tuple(self._host_keys),
             certificates=tuple(self._certificates),
             moduli=self._moduli,
-            signature_algorithms=algorithms.pubkeys,
+            signature_algorithms=algorithms.every_pubkey,
             new_gss_context=self._gss_contexts(role) if self._gss_kex else None,
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
