@@ -240,9 +240,13 @@ async def test_what_is_called_as_a_part_comes_through_beside_its_file(
     }
     server = MemorySFTPServer(dict(list(files.items())[:: -1 if is_turned else 1]))
     calls: list[tuple[int, int]] = []
+
+    def note(done: int, total: int) -> None:
+        calls.append((done, total))
+
     async with connected(server) as sftp:
         for resume in (False, False, True):
-            await sftp.get("/tree", tmp_path / "tree", lambda *now: calls.append(now), recurse=True, resume=resume)
+            await sftp.get("/tree", tmp_path / "tree", note, recurse=True, resume=resume)
             assert local_files(tmp_path / "tree") == files
             assert calls[-1][0] == calls[-1][1]
             await sftp.put(tmp_path / "tree", "/back", recurse=True, resume=resume)

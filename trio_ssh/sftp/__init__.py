@@ -21,6 +21,7 @@
 ``local``          files of this machine as transfers read and write them, in threads
 ``remote_writer``  a file on the server while a transfer writes it
 ``transfer``       single files, from the server and to it
+``file_objects``   from the server to file objects, and from file objects to it
 ``small_files``    many small files at once, and no task for any of them
 ``local_tree``     a tree of directories on this machine, in threads
 ``tree``           trees from the server, and what all transfers of trees have in common

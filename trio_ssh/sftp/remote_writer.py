@@ -224,24 +224,22 @@ class RemoteWriter:
             await self._replace_part()
 
     async def _replace_part(self) -> None:
-        for _ in range(2):
-            round_ = Round(self._link)
-            look = round_.add(Lstat(self.written), Attrs)
-            # Of an earlier transfer; or a link that somebody planted there.
-            round_.add(Remove(self.written))
-            opening = round_.add(self._new_part(), Handle)
-            await round_.wait()
-            opened, there = opening.get_or_none(Handle), look.get_or_none(Attrs)
-            if opened is not None:
-                self._opened_part(opened, self._mode)
-                return
-            if there is None or not there.attributes.is_dir():
-                break
+        round_ = Round(self._link)
+        look = round_.add(Lstat(self.written), Attrs)
+        # Of an earlier transfer; or a link that somebody planted there.
+        round_.add(Remove(self.written))
+        opening = round_.add(self._new_part(), Handle)
+        await round_.wait()
+        there = look.get_or_none(Attrs)
+        if opening.get_or_none(Handle) is None and there is not None and there.attributes.is_dir():
             # Trees may have both names in them.  What has a name that nobody knows can't be gone on with.
             self.written = _aside(self.path, b"part")
             self._claim(self.written, self.path)
+            round_ = Round(self._link)
+            opening = round_.add(self._new_part(), Handle)
+            await round_.wait()
         try:
-            opening.get(Handle, decoded(self.written))
+            self._opened_part(opening.get(Handle, decoded(self.written)), self._mode)
         except SFTPNoSuchFile as error:
             error.filename = decoded(self.path)
             raise

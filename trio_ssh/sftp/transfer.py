@@ -1,4 +1,4 @@
-"""Single files: from the server, to it, and from one of its files to another.
+"""Single files, from the server and to it.
 
 A transfer is one task that waits for the network and for one thread, in turns; what is under way meanwhile is the
 pipeline's.  What arrived is written by one hop for as much as has gathered; what is sent is read by one hop straight
@@ -13,12 +13,10 @@ from __future__ import annotations
 import errno
 import hashlib
 import inspect
-import io
 import os
-import stat
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import attrs
 import trio
@@ -41,8 +39,8 @@ Callback = Callable[[int, int], object]
 GATHERED_BYTES: Final = 4 * MIB
 
 #: What one buffer of an upload holds, and how many there are.
-_BUFFER_BYTES: Final = 2 * MIB
-_BUFFERS: Final = 6
+BUFFER_BYTES: Final = 2 * MIB
+BUFFERS: Final = 6
 
 #: Of a part that is continued, what is compared where the server has no hashes.
 OVERLAP_BYTES: Final = 1 * MIB
@@ -200,7 +198,7 @@ async def receive(
     return offset
 
 
-async def _wait_readable(descriptor: int) -> None:
+async def wait_readable(descriptor: int) -> None:
     """Wait until a FIFO or a device has something to read, or has come to its end.  A checkpoint, always."""
     try:
         await trio.lowlevel.wait_readable(descriptor)
@@ -399,7 +397,7 @@ class _Ring:
         self.head: int = head
         self.block: int = block
         self.step: int = head + block
-        self.blocks: int = max(1, min(_BUFFER_BYTES, size + 1) // block)
+        self.blocks: int = max(1, min(BUFFER_BYTES, size + 1) // block)
         self.bytes: int = self.blocks * block
         #: Buffers, the one that was used longest ago first; and how many bytes had been written when each was used up.
         self._used: deque[tuple[memoryview, int]] = deque()
@@ -413,9 +411,9 @@ class _Ring:
         written when the buffer was used up are proof that all of it has been sent.  A buffer may hold little: a file of
         many holes comes in small pieces, and six of them are used up long before the first has left.
         """
-        if self._free is not None or len(self._used) < _BUFFERS:
+        if self._free is not None or len(self._used) < BUFFERS:
             buffer, self._free = self._free or memoryview(bytearray(self.blocks * self.step)), None
-            return buffer, self.bytes * _BUFFERS
+            return buffer, self.bytes * BUFFERS
         buffer, mark = self._used.popleft()
         return buffer, self._written - mark
 
@@ -455,7 +453,7 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
             if not got:
                 break
             # Small pieces are worth a copy: else six of them, with little in them, would be all that is under way.
-            is_copied = got < ring.bytes // _BUFFERS
+            is_copied = got < ring.bytes // BUFFERS
             await _send_buffer(writer, ring, buffer, offset, got, is_copied=is_copied)
             ring.used(buffer, got, is_free=is_copied)
             offset += got
@@ -471,7 +469,7 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
 
 async def _fill(source: LocalReader, views: list[memoryview], offset: int) -> tuple[int, int]:
     while not source.is_regular:
-        await _wait_readable(source.descriptor)
+        await wait_readable(source.descriptor)
         try:
             return await trio.to_thread.run_sync(source.fill, views, offset)
         except BlockingIOError:
@@ -540,162 +538,6 @@ async def _resume_put(link: Link, writer: RemoteWriter, source: LocalReader) -> 
     if same < kept:
         await writer.shorten(same)
     return same
-
-
-# -- from and to file objects
-
-
-def _is_special(file: Any) -> bool:
-    """Whether a file object stands for a pipe, a terminal or the like, which may block for ever."""
-    try:
-        return not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
-    except (AttributeError, OSError, ValueError, TypeError):
-        return False
-
-
-class _ObjectSink:
-    """A file object with a `write` that is sync, and then is called in a thread unless it is in memory, or async."""
-
-    def __init__(self, file: Any) -> None:
-        self._write = file.write
-        self._is_async = inspect.iscoroutinefunction(file.write)
-        self._is_in_memory = getattr(type(file), "write", None) is io.BytesIO.write
-        self._is_special = not self._is_in_memory and _is_special(file)
-
-    async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
-        """Write all of it."""
-        if self._is_async:
-            for part in parts:
-                await _write_all_async(self._write, part)
-        elif self._is_in_memory:
-            self._write_parts(parts)
-        elif parts:
-            await trio.to_thread.run_sync(self._write_parts, parts, abandon_on_cancel=self._is_special)
-
-    def _write_parts(self, parts: Parts) -> None:
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                written = self._write(view)
-                # A raw file may write less than it is given; others return None, or all.
-                view = view[written if isinstance(written, int) and written > 0 else len(view) :]
-
-
-async def _write_all_async(write: Callable[[memoryview], Awaitable[object]], part: memoryview | bytearray) -> None:
-    view = memoryview(part)
-    while view:
-        written = await write(view)
-        view = view[written if isinstance(written, int) and written > 0 else len(view) :]
-
-
-async def get_object(link: Link, path: bytes, file: Any, progress: Progress, *, requests: int | None = None) -> int:
-    """Write what a file holds to a file object; return how much that was.
-
-    Args:
-        requests: see `Options`.
-
-    Raises:
-        SFTPError: the server could not read it.
-        ConnectionLost: the session ended.
-
-    Cancelled, the file object has the file's start.
-    """
-    handle, attributes = await open_source(link, path)
-    try:
-        size = attributes.st_size or 0
-        return await receive(link, handle, path, _ObjectSink(file), progress, size=size, requests=requests)
-    finally:
-        if link.failure is None:
-            link.close_later(handle)
-
-
-class _ObjectSource:
-    """A file object with a `read` that is sync, and then is called in a thread unless it is in memory, or async."""
-
-    def __init__(self, file: Any) -> None:
-        self._read = file.read
-        self._is_async = inspect.iscoroutinefunction(file.read)
-        self._is_in_memory = getattr(type(file), "read", None) is io.BytesIO.read
-        self._is_special = not self._is_in_memory and _is_special(file)
-        self._waits_for = -1
-        if self._is_special and type(file) in (io.BufferedReader, io.FileIO):
-            # A thread that is left behind in there holds its lock, and ends the whole program in an abort.
-            self._waits_for = file.fileno()
-            self._read = getattr(file, "read1", file.read)
-
-    async def read(self) -> memoryview:
-        """Return the next bytes; none at the end."""
-        if self._is_async:
-            data = await self._read(_BUFFER_BYTES)
-        elif self._is_in_memory:
-            data = self._read(_BUFFER_BYTES)
-        else:
-            if self._waits_for >= 0:
-                await _wait_readable(self._waits_for)
-            data = await trio.to_thread.run_sync(self._read, _BUFFER_BYTES, abandon_on_cancel=self._is_special)
-        if not data:
-            return memoryview(b"")
-        return _bytes_of(data)
-
-
-async def put_object(
-    link: Link, file: Any, path: bytes, size: int, options: Options, progress: Progress
-) -> SFTPAttributes:
-    """Put what a file object gives up to its end.
-
-    Args:
-        file: with a `read` of so many bytes that is sync, and then is called in a thread, or async.
-        size: what `progress` is told; 0 where it isn't known.
-
-    Raises: as `put_file`.
-    """
-    source = _ObjectSource(file)
-    remote = RemoteWriter(link, path, atomic=options.atomic)
-    try:
-        await remote.open()
-        writer = remote.pipeline()
-        head, offset = writer.head_size, 0
-        try:
-            while True:
-                await writer.wait_below(_BUFFER_BYTES * _BUFFERS)
-                data = await source.read()
-                if not data:
-                    break
-                for part in _cut(data, link.write_bytes):
-                    await writer.wait_room(len(part))
-                    writer.write(_packet(head, part), offset)
-                    offset += len(part)
-                if offset > writer.under_way:
-                    await progress.tell(offset - writer.under_way, size)
-            await writer.wait_below(0)
-        except SFTPError as error:
-            error.filename = error.filename or decoded(path)
-            raise
-        await progress.tell(offset, offset)
-        return await remote.finish(offset, confirm=options.confirm)
-    finally:
-        # Nobody can resume what a file object gave.
-        remote.abandon(remove=True)
-
-
-def _bytes_of(data: Any) -> memoryview:
-    try:
-        return memoryview(data).cast("B")
-    except TypeError:
-        text = f"a file object is to give bytes, and this one gives {type(data).__name__}: open it as binary, by 'rb'"
-        raise TypeError(text) from None
-
-
-def _cut(data: memoryview, size: int) -> list[memoryview]:
-    return [data[start : start + size] for start in range(0, len(data), size)]
-
-
-def _packet(head: int, *parts: memoryview | bytearray) -> memoryview:
-    """Return a WRITE's packet, its head still to be filled."""
-    packet = bytearray(head)
-    for part in parts:
-        packet += part
-    return memoryview(packet)
 
 
 def local_path(path: str | bytes | os.PathLike[str] | os.PathLike[bytes]) -> bytes:

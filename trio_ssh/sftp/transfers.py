@@ -8,10 +8,11 @@ from typing import Any
 
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.copying import copy_file, copy_tree
+from trio_ssh.sftp.file_objects import get_object, put_object
 from trio_ssh.sftp.local import LocalReader, LocalWriter
 from trio_ssh.sftp.operations import Operations
 from trio_ssh.sftp.pure_path import RemotePath
-from trio_ssh.sftp.transfer import Callback, Options, Progress, get_file, get_object, local_path, put_file, put_object
+from trio_ssh.sftp.transfer import Callback, Options, Progress, get_file, local_path, put_file
 from trio_ssh.sftp.tree import AT_ONCE, ErrorHandler, TreeOptions, get_tree
 from trio_ssh.sftp.tree_put import put_tree
 
