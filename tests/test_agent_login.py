@@ -14,8 +14,10 @@ import trio
 import trio.testing
 
 import trio_ssh
+from tests.keys.tokens import token
 from tests.runtime.helpers import KNOWN_HOST, OpenDoor, serving
 from trio_ssh.agent_server import listening_socket
+from trio_ssh.keys.security_key import SecurityKey
 from trio_ssh.testing import open_memory_client
 
 KEYS: Final = {name: trio_ssh.Ed25519Key.generate(name) for name in ("a", "b", "c", "d")}
@@ -311,3 +313,38 @@ async def test_a_silent_agent_is_waited_for_as_long_as_the_caller_does(
                         allow_agent=os.fspath(place / "agent"),
                     )
             nursery.cancel_scope.cancel()
+
+
+class TokenKey(SecurityKey):
+    """A security key whose token is plugged in."""
+
+    def __init__(self) -> None:
+        self.token = token("sk-ssh-ed25519@openssh.com")
+        super().__init__(self.token.public_key, b"handle")
+
+    def can_sign(self) -> bool:
+        return True
+
+    def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
+        return self.token.sign(data)
+
+
+@pytest.mark.parametrize("files", [("pub",), ("", "pub"), ("",)])
+async def test_the_agent_signs_for_a_security_key_of_the_home(
+    nursery: trio.Nursery, place: Path, files: tuple[str, ...]
+) -> None:
+    key = TokenKey()
+    await start(nursery, place, KEYS["a"], key)
+    if "" in files:
+        key.token.key.write_private_key_file(place / ".ssh" / "id_ed25519_sk")
+    if "pub" in files:
+        (place / ".ssh" / "id_ed25519_sk.pub").write_text(key.public_key.to_openssh() + "\n")
+    server = Knows(key)
+    await log_in(server, allow_agent=place / "agent", identities_only=True)
+    assert set(server.shown) == {key.key_type}
+    # Without it in the agent, the error says what to do.
+    await nursery.start(trio_ssh.AgentServer([KEYS["a"]]).serve_unix, place / "other")
+    with pytest.raises(trio_ssh.AuthenticationException) as raised:
+        await log_in(Knows(key), allow_agent=place / "other")
+    assert any(line.startswith(f"{place}/.ssh/id_ed25519_sk was not tried: ") for line in raised.value.tried)
+    assert ("run `ssh-add`" in str(raised.value)) == ("" in files)

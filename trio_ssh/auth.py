@@ -76,12 +76,12 @@ class _AskAgent:
     unless: Final = ""
 
 
-def _key_attempt(transport: Transport, username: str, key: Signer, source: str) -> _Attempt:
+def _key_attempt(transport: Transport, username: str, key: Signer, source: str, *, binds_to_host: bool) -> _Attempt:
     algorithm = transport.choose_algorithm(key)
     return _Attempt(
         "publickey",
         f"publickey {algorithm} {key.fingerprint} ({source})",
-        partial(transport.publickey_dialog, username, key),
+        partial(transport.publickey_dialog, username, key, binds_to_host=binds_to_host),
         blob=key.asbytes(),
         algorithm=algorithm,
         fingerprint=key.fingerprint,
@@ -104,17 +104,22 @@ def _host_attempt(transport: Transport, username: str, key: Signer, credentials:
 
 
 def _key_attempts(
-    transport: Transport, username: str, keys: Sequence[tuple[Signer, str]], notes: list[str], smallest_rsa_bits: int
+    transport: Transport,
+    username: str,
+    keys: Sequence[tuple[Signer, str]],
+    notes: list[str],
+    credentials: Credentials,
 ) -> list[_Attempt]:
     """Return an attempt for each key; and take a note of each that is too short, or signs with nothing enabled."""
     attempts: list[_Attempt] = []
+    smallest_rsa_bits = credentials.smallest_rsa_bits
     for key, source in keys:
         public = key.public_key
         if public.key_type == "ssh-rsa" and public.bits < smallest_rsa_bits:
             notes.append(f"{key.fingerprint} ({source}) was not tried: RequiredRSASize wants {smallest_rsa_bits} bits")
             continue
         try:
-            attempts.append(_key_attempt(transport, username, key, source))
+            attempts.append(_key_attempt(transport, username, key, source, binds_to_host=credentials.binds_to_host))
         except LocalProtocolError as error:
             notes.append(f"{key.fingerprint} ({source}) was not tried: {error}")
     return attempts
@@ -130,10 +135,10 @@ def _attempts(
     if credentials.gss is not None:
         attempts.append(_Attempt(WITH_MIC, WITH_MIC, partial(transport.gssapi_dialog, username, credentials.gss)))
     attempts += [_host_attempt(transport, username, key, credentials) for key in credentials.host_keys]
-    attempts += _key_attempts(transport, username, credentials.keys, notes, credentials.smallest_rsa_bits)
+    attempts += _key_attempts(transport, username, credentials.keys, notes, credentials)
     if credentials.agent_path is not None:
         attempts.append(_AskAgent())
-    attempts += _key_attempts(transport, username, credentials.found_keys, notes, credentials.smallest_rsa_bits)
+    attempts += _key_attempts(transport, username, credentials.found_keys, notes, credentials)
     handler, password = credentials.prompt_handler, credentials.password
     interactive = partial(interactive_as_client, username, "", transport.limits)
     if handler is not None:
@@ -286,8 +291,7 @@ class _Login:
                 key, f"of the agent, {printable(key.comment, 64) or 'nameless'}", credentials.certificates
             )
         ]
-        smallest = credentials.smallest_rsa_bits
-        attempts = _key_attempts(self._transport, self._username, sources, self._key_notes, smallest)
+        attempts = _key_attempts(self._transport, self._username, sources, self._key_notes, credentials)
         left = [attempt for attempt in self._left if not isinstance(attempt, _Attempt) or attempt.blob not in held]
         self._left = [*_wanted(attempts, credentials, self._key_notes), *left]
 

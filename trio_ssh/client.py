@@ -186,8 +186,8 @@ class SSHClient(HostTrust, PortForwarding):
             allow_agent: also try the keys of the user's agent, behind those that are given; or of the agent at this
                 path.
             identities_only: of the agent's keys, try only those that are given, named or found besides.
-            look_for_keys: also try the configuration's keys, or else id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``,
-                unless a key is given.
+            look_for_keys: also try the configuration's keys, or else id_ed25519, id_ecdsa and id_rsa in ``~/.ssh``, and
+                id_ed25519_sk and id_ecdsa_sk by the agent, unless a key is given.
             prompt_handler: answers keyboard-interactive prompts.
             new_password: called with what the server says where the password has expired; returns the new one, or None;
                 sync or async.

@@ -130,7 +130,7 @@ class LockedKey:
 
 
 #: What is looked for in ``~/.ssh``, as ssh does.
-DEFAULT_KEYS: Final = ("id_ed25519", "id_ecdsa", "id_rsa")
+DEFAULT_KEYS: Final = ("id_ed25519", "id_ed25519_sk", "id_ecdsa", "id_ecdsa_sk", "id_rsa")
 _USUAL_KEYS: Final = tuple(f"~/.ssh/{name}" for name in DEFAULT_KEYS)
 
 
@@ -175,6 +175,7 @@ class Credentials:
         notes: why some keys that one might expect are not among `keys`.
         has_looked_for_keys: ``~/.ssh`` was searched.
         methods: what is tried, in this order; None for everything.
+        binds_to_host: signatures name the host's key where the server can.
         accepts_algorithm: whether a key may sign by this algorithm; None for all.
         smallest_rsa_bits: below which RSA keys are not tried.
     """
@@ -195,6 +196,7 @@ class Credentials:
     notes: Sequence[str] = ()
     has_looked_for_keys: bool = False
     methods: Sequence[str] | None = None
+    binds_to_host: bool = True
     accepts_algorithm: Callable[[str], bool] | None = None
     smallest_rsa_bits: int = 0
 
@@ -270,6 +272,7 @@ async def load_credentials(
         notes=[*loaded.notes, *applied.method_notes],
         has_looked_for_keys=look_for_keys,
         methods=applied.methods,
+        binds_to_host=applied.binds_to_host,
         accepts_algorithm=applied.accepts_algorithm,
         smallest_rsa_bits=applied.smallest_rsa_bits,
     )
@@ -322,7 +325,8 @@ class _Loaded:
             self._load(str(name), is_named=True)
         for place in places:
             path = os.path.expanduser(place)
-            if os.path.exists(path):
+            # Of a key that an agent has, or a token, the public half may be all that is there.
+            if os.path.exists(path) or (self._has_agent and os.path.exists(f"{path}.pub")):
                 self._load(path, is_named=False)
 
     def load_nameless(self) -> None:
@@ -343,7 +347,13 @@ class _Loaded:
         except KeyFileException as error:
             self._look_for_half(path, error, is_named=is_named)
         else:
-            (self.keys if is_named else self.found_keys).append((key, path))
+            if is_named or key.can_sign() or not self._has_agent:
+                (self.keys if is_named else self.found_keys).append((key, path))
+            else:
+                problem = AgentException(
+                    "it lives in a token, and the agent doesn't have it: run `ssh-add` with the file"
+                )
+                self.public_halves.append(PublicHalf(key.public_key, path, problem, is_named=False))
         certificate = f"{os.path.expanduser(path)}-cert.pub"
         if os.path.exists(certificate):
             self.load_certificates([certificate])

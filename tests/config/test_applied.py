@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -18,6 +19,8 @@ from tests.keys.samples import load
 from trio_ssh.config import SSHOptions, ssh_config, trust
 from trio_ssh.config.applied import Applied, apply, apply_limits
 from trio_ssh.config.trust import AcceptNewPolicy, load_known_hosts, load_revoked, name_on_record, policy_of
+from trio_ssh.core import auth_client
+from trio_ssh.runtime import client_authentication
 
 HOST_KEY = trio_ssh.Ed25519Key.generate()
 USER_KEY = trio_ssh.Ed25519Key.generate()
@@ -406,6 +409,23 @@ async def test_who_says_which_hosts_are_known_has_the_last_word() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         await connects("StrictHostKeyChecking yes", policy=trio_ssh.WarningPolicy)
+
+
+@pytest.mark.parametrize(("value", "is_bound"), [("yes", True), ("host-bound", True), ("unbound", False)])
+async def test_signatures_are_bound_to_the_host_s_key_unless_they_shall_not_be(
+    value: str, is_bound: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: list[bytes] = []
+
+    def publickey_as_client(*arguments: Any, host_key: bytes) -> Any:
+        named.append(host_key)
+        return auth_client.publickey_as_client(*arguments, host_key=host_key)
+
+    monkeypatch.setattr(client_authentication, "publickey_as_client", publickey_as_client)
+    config = await trio_ssh.SSHConfig.from_text(f"PubkeyAuthentication {value}\n{COMMON}")
+    async with serving(Server()) as stream, trio_ssh.connect("alias", sock=stream, config=config):
+        pass
+    assert named == [HOST_KEY.public_key.blob if is_bound else b""]
 
 
 CERTIFICATE = "ssh-ed25519-cert-v01@openssh.com"

@@ -7,10 +7,12 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import paramiko
 import pytest
 
 from tests.keys.samples import COMMENT, ONE_OF_EACH, content, load
 from trio_ssh.errors import KeyFileException, LocalProtocolError
+from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
 from trio_ssh.keys.private_key import KeyFormat, PKey
@@ -207,3 +209,25 @@ def test_the_legacy_algorithms_of_a_key_are_its_public_half_s() -> None:
     assert KEY.public_key.can_verify("ssh-ed25519")
     assert not KEY.public_key.can_verify("ssh-rsa")
     assert load("rsa2048.openssh").public_key.can_verify("ssh-rsa")
+
+
+def test_a_certificate_beside_a_key_comes_with_it_as_for_paramiko(tmp_path: Path) -> None:
+    key, other = Ed25519Key.generate(), Ed25519Key.generate()
+    path, beside = tmp_path / "key", tmp_path / "key-cert.pub"
+    key.write_private_key_file(path, password="x")
+    assert PKey.from_path(path, password="x").certificate is None
+    with pytest.raises(KeyFileException, match="key-cert"):
+        PKey.from_path(beside, "x")
+    issued = Certificate.issue_for_user(other, key.public_key, key_id="", principals=["a"], valid_before=2**63)
+    beside.write_text(issued.to_openssh() + "\n")
+    for name in (path, str(beside)):
+        found = Ed25519Key.from_path(name, "x")
+        assert (found, found.certificate) == (key, issued)
+    assert paramiko.PKey.from_path(beside, b"x").public_blob.key_blob == issued.blob
+    for text in (
+        "nonsense\n",
+        Certificate.issue_for_user(key, other.public_key, key_id="", principals=["a"], valid_before=2**63).to_openssh(),
+    ):
+        beside.write_text(text)
+        with pytest.raises(KeyFileException):
+            PKey.from_path(path, "x")

@@ -66,6 +66,7 @@ class Applied:
         keepalive_count: signs of life that may be wanting.
         methods: how to log in, in this order; nothing else is tried.
         method_notes: why some methods are not among them, and some keys not tried.
+        binds_to_host: users' signatures name the host's key, where the server can check that.
         pubkeys: what changes the algorithms of users' signatures.
         accepts_algorithm: whether a key may sign by this algorithm.
         smallest_rsa_bits: below which RSA keys are neither believed nor tried; 0 for the usual.
@@ -87,6 +88,7 @@ class Applied:
     keepalive_count: int = 3
     methods: Sequence[str] | None = None
     method_notes: Sequence[str] = ()
+    binds_to_host: bool = True
     pubkeys: AlgorithmList | None = None
     accepts_algorithm: Callable[[str], bool] | None = None
     smallest_rsa_bits: int = 0
@@ -126,6 +128,7 @@ def apply(options: SSHOptions | None) -> Applied:
         keepalive_count=3 if options.server_alive_count_max is None else options.server_alive_count_max,
         methods=methods,
         method_notes=[*notes, *_key_notes(options)],
+        binds_to_host=options.pubkey_authentication != "unbound",
         pubkeys=options.pubkey_accepted_algorithms,
         accepts_algorithm=_accepted(options.pubkey_accepted_algorithms),
         smallest_rsa_bits=options.required_rsa_size or 0,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Bits of the shortest RSA key that is read unless the caller takes less.
 MINIMUM_RSA_BITS: Final = 2048
+
+_CERTIFICATE_SUFFIX: Final = "-cert.pub"
 
 KeyFormat = Literal["openssh", "pem", "pkcs8"]
 """How a private key is written: OpenSSH's own format; PKCS#1 or SEC1, as it was before; or PKCS#8."""
@@ -207,9 +210,22 @@ class PKey(ABC):
         return cls._from_part(part, shown_path(path), minimum_rsa_bits)
 
     @classmethod
-    def from_path(cls, path: FilePath, passphrase: str | bytes | None = None) -> PKey:
-        """As `from_private_key_file`, of any kind of key whatever the class it is called on."""
-        return PKey.from_private_key_file(path, passphrase)
+    def from_path(cls, path: FilePath, password: str | bytes | None = None) -> PKey:
+        """Read a key of any kind, whatever the class it is called on, and the certificate beside it, if there is one.
+
+        Args:
+            path: the key's file, or its certificate's: ``NAME`` or ``NAME-cert.pub``.
+            password: the passphrase, if the key is encrypted.
+
+        Raises:
+            As `from_private_key_file`, and KeyFileException too where the certificate can't be used.
+        """
+        name = os.fspath(path).removesuffix(_CERTIFICATE_SUFFIX)
+        key = PKey.from_private_key_file(name, password)
+        certificate = name + _CERTIFICATE_SUFFIX
+        if os.path.exists(certificate) or name != os.fspath(path):
+            key.load_certificate(certificate)
+        return key
 
     @classmethod
     def from_private_key(

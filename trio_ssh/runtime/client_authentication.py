@@ -145,11 +145,17 @@ class ClientAuthentication(Link):
         keying = self._engine.core.keying
         return keying.gss_context is not None and not keying.is_first_exchange
 
-    def publickey_dialog(self, username: str, key: Signer) -> Dialog[AuthAnswer]:
-        """Make the dialog that logs in with `key`, for `try_authenticate`."""
+    def publickey_dialog(self, username: str, key: Signer, *, binds_to_host: bool = True) -> Dialog[AuthAnswer]:
+        """Make the dialog that logs in with `key`, for `try_authenticate`.
+
+        Args:
+            username: whom to log in as.
+            key: signs.
+            binds_to_host: whether the signature names the server's host key, if the server can check that.
+        """
         core = self._engine.core
         # A signature that names the server's host key is of no use to whoever stands in between.
-        is_bound = core.extensions.get(HOSTBOUND_EXTENSION) == b"0"
+        is_bound = binds_to_host and core.extensions.get(HOSTBOUND_EXTENSION) == b"0"
         host_key = core.keying.host_key_shown if is_bound else b""
         algorithm = self.choose_algorithm(key)
         return publickey_as_client(username, key, algorithm, core.keying.session_id, host_key=host_key)
