@@ -221,6 +221,53 @@ async def test_a_full_disk_there_keeps_the_old_file(
         disk.rmdir()
 
 
+async def test_a_disk_that_was_full_for_a_moment_leaves_nothing_that_looks_whole(
+    folder: Path, sftp_sshd: Sshd, as_root: None, tmp_path: Path
+) -> None:
+    data = noise(12 * MIB)
+    (tmp_path / "file").write_bytes(data)
+    disk = folder / "disk"
+    disk.mkdir()
+    await trio.run_process(["mount", "-t", "tmpfs", "-o", "size=16m,mode=777", "tmpfs", str(disk)])
+    try:
+        (disk / "filler").write_bytes(bytes(14 * MIB))
+        has_failed = trio.Event()
+
+        async def make_room() -> None:
+            # As soon as a WRITE has failed: those behind it succeed.
+            while os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize >= 8 * KIB:
+                await trio.lowlevel.checkpoint()
+            (disk / "filler").unlink()
+            has_failed.set()
+
+        async with connected(sftp_sshd) as sftp, trio.open_nursery() as nursery:
+            nursery.start_soon(make_room)
+            with pytest.raises(trio_ssh.SFTPError):
+                await sftp.put(tmp_path / "file", str(disk / "file"))
+            await has_failed.wait()
+            await sftp.normalize(".")
+            assert data.startswith(part_of(disk / "file").read_bytes())
+            await sftp.put(tmp_path / "file", str(disk / "file"), resume=True)
+        assert (disk / "file").read_bytes() == data
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.run_process(["umount", str(disk)])
+        disk.rmdir()
+
+
+async def test_a_file_is_put_through_a_link(sftp_sshd: Sshd, there: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(noise(MIB))
+    (there / "folder").mkdir()
+    (there / "folder").chmod(0o777)
+    (there / "link").symlink_to("folder/file")
+    async with connected(sftp_sshd) as sftp:
+        for _ in range(2):
+            await sftp.put(tmp_path / "file", str(there / "link"))
+    assert (there / "link").is_symlink()
+    assert digest(there / "folder" / "file") == digest(tmp_path / "file")
+    assert os.listdir(there / "folder") == ["file"]
+
+
 class _Gives:
     """Gives some bytes, once."""
 
