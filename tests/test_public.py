@@ -29,6 +29,7 @@ def test_what_the_package_imports_is_public() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trio_ssh")
         for alias in node.names
+        if alias.name != "testing"  # which is not for `from trio_ssh import *`
     }
     assert imported == set(trio_ssh.__all__)
 
@@ -75,7 +76,7 @@ MUST_EXIST = (
     "AutoAddPolicy RejectPolicy WarningPolicy HostKeys PKey RSAKey ECDSAKey Ed25519Key ServerInterface "
     "SubsystemHandler InteractiveQuery serve_tcp serve_listeners serve_stream Message SSHException "
     "AuthenticationException BadAuthenticationType ProcessError BadHostKeyException PasswordRequiredException "
-    "PartialAuthentication ChannelException SSHConfig"
+    "PartialAuthentication ChannelException SSHConfig SFTP SFTPClient SFTPFile BufferedFile"
 )
 
 
@@ -138,7 +139,20 @@ def test_importing_neither_speaks_nor_listens() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def test_the_testing_package_is_imported_when_it_is_first_asked_for() -> None:
+    program = (
+        "import sys, trio_ssh;"
+        "assert 'trio_ssh.testing' not in sys.modules;"
+        "trio_ssh.testing.open_memory_client;"
+        "assert issubclass(trio_ssh.SFTPFile, trio_ssh.BufferedFile);"
+        "assert trio_ssh.SFTP is trio_ssh.SFTPClient"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_testing_package_says_what_is_public() -> None:
+    assert "testing" in dir(trio_ssh)
     for name in trio_ssh.testing.__all__:
         assert inspect.getdoc(getattr(trio_ssh.testing, name)), name
     assert trio_ssh.testing.open_memory_client.__module__ == "trio_ssh.testing.memory"

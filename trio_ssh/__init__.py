@@ -96,7 +96,7 @@ from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
 from trio_ssh.process import CompletedProcess, Process
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
-from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.files import BufferedFile, ChannelFile
 from trio_ssh.runtime.gss import GssIdentity
 from trio_ssh.runtime.remote_listener import RemoteListener
 from trio_ssh.runtime.security_options import SecurityOptions
@@ -124,8 +124,9 @@ if sys.platform != "win32":
     from trio_ssh.local_session import run_local_session  # it needs POSIX's terminals
 
 if TYPE_CHECKING:
+    from trio_ssh import testing as testing
     from trio_ssh.sftp.attributes import SFTPAttributes
-    from trio_ssh.sftp.client import SFTPClient
+    from trio_ssh.sftp.client import SFTP, SFTPClient
     from trio_ssh.sftp.file import SFTPFile
     from trio_ssh.sftp.filesystem import LocalSFTPServer
     from trio_ssh.sftp.interface import SFTPHandle, SFTPServerInterface
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
 _LATER: Final = {
     "LocalSFTPServer": "trio_ssh.sftp.filesystem",
     "ProgressLine": "trio_ssh.sftp.progress",
+    "SFTP": "trio_ssh.sftp.client",
     "SFTPAttributes": "trio_ssh.sftp.attributes",
     "SFTPClient": "trio_ssh.sftp.client",
     "SFTPDirEntry": "trio_ssh.sftp.listing",
@@ -160,6 +162,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "Process",
     "Channel",
     "ExitReport",
+    "BufferedFile",
     "ChannelFile",
     "RemoteListener",
     "Prompt",
@@ -220,6 +223,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "agent_socket",
     "forwarded_agent",
     # Files
+    "SFTP",
     "SFTPClient",
     "SFTPFile",
     "SFTPPath",
@@ -305,15 +309,21 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
 ]
 
 
-def __getattr__(name: str) -> object:
-    if name == "__version__":
-        return importlib.import_module("importlib.metadata").version("trio_ssh")  # which takes milliseconds
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(importlib.import_module(_LATER[name]), name)
-    globals()[name] = value
-    return value
+if TYPE_CHECKING:
+    __version__: str
+else:  # a type checker that sees this takes every misspelled name for one of ours
+
+    def __getattr__(name: str) -> object:
+        if name == "__version__":
+            return importlib.import_module("importlib.metadata").version("trio_ssh")  # which takes milliseconds
+        if name == "testing":
+            return importlib.import_module("trio_ssh.testing")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value: object = getattr(importlib.import_module(_LATER[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER})
+    return sorted({*globals(), *_LATER, "testing"})

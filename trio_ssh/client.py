@@ -9,7 +9,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
 
 import trio
 
@@ -43,6 +43,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
+from trio_ssh.runtime.hints import CLOSE, Hints
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
 _TERMINAL: Final = "vt100"
 
 
-class SSHClient(HostTrust, PortForwarding):
+class SSHClient(HostTrust, PortForwarding, Hints):
     """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
 
         client = SSHClient()
@@ -71,6 +72,8 @@ class SSHClient(HostTrust, PortForwarding):
 
     For a new program `connect` is shorter.
     """
+
+    HINTS: ClassVar = {"close": CLOSE}
 
     def __init__(self) -> None:
         super().__init__()

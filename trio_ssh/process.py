@@ -35,8 +35,17 @@ UNKNOWN_SIGNAL: Final = -255
 
 
 def command_line(command: Command) -> str:
-    """Return what the remote shell is given: a str as it is, a sequence quoted word by word."""
-    return command if isinstance(command, str) else shlex.join(command)
+    """Return what the remote shell is given: a str as it is, a sequence quoted word by word.
+
+    Raises:
+        TypeError: it is bytes, or some of its words are.
+    """
+    if isinstance(command, str):
+        return command
+    words: Sequence[object] = command
+    if not all(isinstance(word, str) for word in words):
+        raise TypeError("a command is a str, or a sequence of str, and not of bytes: decode it")
+    return shlex.join(command)
 
 
 class CompletedProcess(subprocess.CompletedProcess[bytes]):

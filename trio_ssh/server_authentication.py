@@ -188,8 +188,11 @@ class ServerAuthentication(PeerHandler):
         """Decide about the answers, one per prompt, or ask once more."""
         return AuthResult.FAILED
 
-    def get_banner(self) -> MaybeAwaitable[str]:
-        """Return a text that the user reads before logging in; empty for none."""
+    def get_banner(self) -> MaybeAwaitable[str | tuple[str | None, str | None]]:
+        """Return a text that the user reads before logging in; empty for none.
+
+        A text and its language, as in paramiko, will do; nobody has a use for the language.
+        """
         return ""
 
     # -- how the transport asks
@@ -294,7 +297,7 @@ class ServerAuthentication(PeerHandler):
                     return AuthResult.FAILED
                 return self.check_auth_gssapi_with_mic(username, _identity(context))
             case BannerWanted():
-                return self.get_banner()
+                return after(self.get_banner(), _banner_text)
             case AllowedAuths(username, is_after_failure):
                 self._failed_auths += is_after_failure
                 return after(self.get_allowed_auths(username), _method_names)
@@ -370,6 +373,11 @@ _METHODS: Final[Mapping[type[Question], str]] = {
     CheckInteractive: "keyboard-interactive",
     CheckInteractiveResponse: "keyboard-interactive",
 }
+
+
+def _banner_text(banner: Sequence[str | None]) -> str:
+    text = banner if isinstance(banner, str) or not banner else banner[0]
+    return text if isinstance(text, str) else ""
 
 
 def _method_names(allowed: Sequence[object] | str) -> list[str]:

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, USER_KEY, Accepting, OpenDoor, sleep
+from tests.runtime.helpers import HOST_KEY, USER_KEY, Accepting, OpenDoor, echo, sleep
 from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
 
 
@@ -365,3 +365,94 @@ async def test_paramiko_s_way_of_serving_works() -> None:
         nursery.start_soon(serve_one)
         done = await client.run_process("x", stdin=b"hello", check=False, capture_stdout=True)
         assert (done.stdout, done.returncode) == (b"HELLO", 5)
+
+
+# -- misuse that must not cost the connection
+
+
+async def test_a_message_that_no_peer_would_take_is_refused_and_harms_nothing() -> None:
+    async with open_memory_client(OpenDoor(echo), host_key=HOST_KEY) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        other = await client.open_process("innocent")
+        too_long = "x" * 300_000
+        channel = await client.open_session()
+        for call in (
+            lambda: client.run_process(["rm", too_long]),
+            lambda: client.exec_command(too_long),
+            lambda: client.run_process("x", env={"A": too_long}),
+            lambda: channel.exec_command(too_long),
+            lambda: channel.invoke_subsystem(too_long),
+            lambda: transport.send_ignore(300_000),
+            lambda: transport.global_request("x", too_long.encode()),
+            lambda: transport.global_request("x", too_long.encode(), wait=False),
+            lambda: transport.open_channel("direct-tcpip", (too_long, 1)),
+        ):
+            with pytest.raises(trio_ssh.LocalProtocolError, match="261120 at the most"):
+                await call()
+        await transport.send_ignore(255_000)
+        await transport.ping()
+        await channel.exec_command("after all")
+        await channel.aclose()
+        await other.stdin.write("unharmed")
+        await other.stdin.aclose()
+        assert await other.stdout.read() == b"unharmed"
+        assert await other.wait() == 0
+        await trio.testing.wait_all_tasks_blocked()
+        assert repr(client).endswith(", 0 channels>")
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 2**32])
+async def test_a_number_that_is_no_port_is_told_before_anything_is_sent(port: int) -> None:
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        for call in (
+            lambda: client.open_tcp_stream("host", port),
+            lambda: transport.open_channel("forwarded-tcpip", ("host", 1), ("host", port)),
+            lambda: transport.open_channel("x11", src_addr=("host", port)),
+            lambda: transport.request_port_forward("", port),
+            lambda: transport.cancel_port_forward("", port),
+        ):
+            with pytest.raises(ValueError, match=r"a port is 0 \.\. 65535"):
+                await call()
+        await transport.ping()
+
+
+async def test_a_size_that_no_terminal_has_is_told_before_anything_is_sent() -> None:
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        with pytest.raises(ValueError, match=r"WindowChange: width is 0 \.\. 4294967295, not -1"):
+            channel.resize_pty(-1, 10)
+        with pytest.raises(ValueError, match=r"PtyRequest: height_pixels is 0 \.\. 4294967295, not 4294967296"):
+            await channel.get_pty(height_pixels=2**32)
+        await channel.exec_command("x")
+
+
+async def test_a_command_of_bytes_is_a_type_error_that_says_what_to_pass() -> None:
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        for call in (
+            lambda: client.run_process(b"ls"),  # type: ignore[arg-type]
+            lambda: client.run_process([b"ls"]),  # type: ignore[list-item]
+            lambda: client.open_process(b"ls"),  # type: ignore[arg-type]
+            lambda: client.exec_command(b"ls"),  # type: ignore[arg-type]
+            lambda: channel.exec_command(b"ls"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(TypeError, match="a command is a str"):
+                await call()
+        await channel.exec_command("ls")
+
+
+@pytest.mark.parametrize(("banner", "text"), [(("Welcome!", "en-US"), "Welcome!"), ((None, None), None)])
+async def test_a_banner_as_paramiko_s_servers_return_it_is_sent(
+    banner: tuple[str | None, str | None], text: str | None
+) -> None:
+    class Welcoming(OpenDoor):
+        def get_banner(self) -> tuple[str | None, str | None]:
+            return banner
+
+    async with open_memory_client(Welcoming(), host_key=HOST_KEY) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        assert transport.get_banner() == text

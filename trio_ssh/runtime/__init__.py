@@ -6,6 +6,7 @@
 ``link``                   what a channel tells of its connection
 ``descriptor``             a socket's reads and writes without a detour
 ``engine``                 the tasks that move bytes between a stream and the core
+``hints``                  what is said to whoever looks for a name of paramiko's
 ``files``                  file-like reading and writing over a channel
 ``session_requests``       what is asked of a session's channel
 ``channel``                the public `Channel`

@@ -17,6 +17,7 @@ from trio_ssh.core.channel import Batch, CoreChannel, Half, Source
 from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
+from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
@@ -77,13 +78,15 @@ class StderrStream(EndingStream):
         await trio.lowlevel.checkpoint()
 
 
-class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream):
+class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints):
     """One channel of an SSH connection.
 
     Receive stdout by `receive_some`, stderr by ``channel.stderr.receive_some``; send by `send_all`.  Iterating gives
     chunks. Get one from `Transport.open_session`, `Transport.open_channel` or, for those that the peer opens,
     `Transport.accept`.
     """
+
+    HINTS = CHANNEL_HINTS
 
     def __init__(self, engine: Engine, core: CoreChannel, transport: Link) -> None:
         super().__init__()

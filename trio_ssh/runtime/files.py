@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from typing import Final, Generic, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from typing import ClassVar, Final, Generic, TypeVar
 
 import trio
+
+from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, Hints
 
 C = TypeVar("C")
 
@@ -173,7 +175,44 @@ class Writer(trio.abc.SendStream):
         await self._end()
 
 
-class ChannelFile(Generic[C]):
+class BufferedFile(trio.abc.AsyncResource, Hints):
+    """What the files of this library have in common, a channel's and SFTP's: Python's binary files, awaited.
+
+    For annotations and for `isinstance`; its subclasses say the rest.
+    """
+
+    HINTS: ClassVar = {"close": CLOSE, "settimeout": NO_TIMEOUT, "set_pipelined": "nothing to do: files always are"}
+
+    @abstractmethod
+    async def read(self, size: int = -1) -> bytes:
+        """Read `size` bytes, fewer only at the end; up to the end if `size` is negative."""
+
+    @abstractmethod
+    async def readline(self) -> str | bytes:
+        """Read one line with its end; empty at the end of the file."""
+
+    @abstractmethod
+    async def readlines(self) -> Sequence[str | bytes]:
+        """Read all lines up to the end."""
+
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Iterate over the lines."""
+
+    @abstractmethod
+    async def write(self, data: bytes) -> int | None:
+        """Write all of `data`."""
+
+    @abstractmethod
+    async def writelines(self, lines: Iterable[bytes]) -> None:
+        """Write each of `lines`."""
+
+    @abstractmethod
+    async def flush(self) -> None:
+        """Wait until what was written is sent."""
+
+
+class ChannelFile(BufferedFile, Generic[C]):
     """A channel's stream as a file.
 
     Args:

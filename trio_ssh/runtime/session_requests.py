@@ -75,6 +75,9 @@ class SessionRequests(ABC):
         await self._exec(command, then_eof=False)
 
     async def _exec(self, command: str, *, then_eof: bool) -> None:
+        given: object = command
+        if not isinstance(given, str):  # type checkers know; paramiko takes bytes
+            raise TypeError(f"a command is a str, not {type(given).__name__}: decode it")
         details = ExecRequest(command).encode()
         await self._request("exec", details, "a channel runs one command only", then_eof=then_eof)
 

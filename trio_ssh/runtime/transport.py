@@ -50,10 +50,7 @@ from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import NO_MODULI, Moduli
-from trio_ssh.errors import (
-    LocalProtocolError,
-    RequestRefused,
-)
+from trio_ssh.errors import LocalProtocolError, RequestRefused
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import certificate_name
 from trio_ssh.keys.certified_key import CertifiedKey
@@ -67,10 +64,11 @@ from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
 from trio_ssh.runtime.handler import PeerHandler, Subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
+from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
-from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply
+from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply, check_port
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import Ignore
@@ -100,7 +98,7 @@ def with_certificates(algorithms: Algorithms) -> Algorithms:
     return attrs.evolve(algorithms, host_keys=tuple(names))
 
 
-class Transport(ClientAuthentication):
+class Transport(ClientAuthentication, Hints):
     """One SSH connection, as client or server, attached to any `trio.abc.Stream`.
 
         async with Transport(stream) as transport:
@@ -125,6 +123,8 @@ class Transport(ClientAuthentication):
         nursery: where its tasks run, for an object that owns a transport and sees to it that `aclose` is called: the
             tasks are shielded until then.  Without one, use ``async with``.
     """
+
+    HINTS = TRANSPORT_HINTS
 
     def __init__(
         self,
@@ -485,6 +485,8 @@ class Transport(ClientAuthentication):
         """
         details = Message()
         originator = src_addr or ("127.0.0.1", 0)
+        for _, port in (originator, *([dest_addr] if dest_addr is not None else ())):
+            check_port(port)
         if kind in ("direct-tcpip", "forwarded-tcpip"):
             if dest_addr is None:
                 raise ValueError(f"a {kind} channel needs dest_addr=(host, port)")
@@ -573,12 +575,12 @@ class Transport(ClientAuthentication):
         Raises:
             RequestRefused: the server doesn't.
         """
-        answer = await self.global_request("tcpip-forward", TcpipForward(address, port).encode())
+        answer = await self.global_request("tcpip-forward", TcpipForward(address, check_port(port)).encode())
         return TcpipForwardReply.decode(answer).port if port == 0 and answer is not None else port
 
     async def cancel_port_forward(self, address: str, port: int) -> None:
         """Ask the server to listen no more."""
-        await self.global_request("cancel-tcpip-forward", TcpipForward(address, port).encode())
+        await self.global_request("cancel-tcpip-forward", TcpipForward(address, check_port(port)).encode())
 
     async def send_ignore(self, size: int = 0) -> None:
         """Send a message that means nothing, with `size` random bytes; with 0, a random number of them."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import trio
 
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.hints import CLOSE, Hints
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.sftp.extensions import Extensions
 from trio_ssh.sftp.file import SFTPFile, open_file
@@ -19,7 +20,7 @@ from trio_ssh.sftp.transfers import Transfers
 from trio_ssh.sftp.walking import Walk, find, remove_tree
 
 
-class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource):
+class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource, Hints):
     """An SFTP session with paramiko's methods, awaited.
 
         async with await client.open_sftp() as sftp:
@@ -32,6 +33,8 @@ class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource):
     `chdir` went.  What the server refuses raises an `SFTPError`, which is an `OSError`; a lost connection raises
     `ConnectionLost`.  A request that is cancelled may or may not have been carried out, and the session goes on.
     """
+
+    HINTS: ClassVar = {"close": CLOSE}
 
     @classmethod
     async def from_transport(cls, transport: Transport, *, limits: SFTPLimits = DEFAULT_SFTP_LIMITS) -> Self:
@@ -169,3 +172,7 @@ class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource):
     async def aclose(self) -> None:
         """End the session; requests that are under way fail with `trio.ClosedResourceError`."""
         await self._link.aclose()
+
+
+#: paramiko's other name for it.
+SFTP = SFTPClient

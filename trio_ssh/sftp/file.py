@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trio_ssh.errors import LocalProtocolError, SFTPError
-from trio_ssh.runtime.files import LINE_BYTES
+from trio_ssh.runtime.files import LINE_BYTES, BufferedFile
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Answer, as_error
@@ -78,7 +78,7 @@ class _Opened:
     flags: OpenFlags
 
 
-class SFTPFile(trio.abc.AsyncResource):
+class SFTPFile(BufferedFile):
     """An open remote file: Python's binary files, awaited.
 
     Reading goes ahead of you as long as you read in order, and twice as far each time.  Writing returns when the data

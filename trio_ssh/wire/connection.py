@@ -257,3 +257,14 @@ class StreamlocalForward(Structure):
     """OpenSSH PROTOCOL s2.4: details of ``streamlocal-forward@openssh.com``, and of the request that cancels it."""
 
     path: Text
+
+
+def check_port(port: int) -> int:
+    """Return a port, having found out before it is sent whether it is one: RFC 4254 has four bytes for it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 <= port <= 0xFFFF:
+        raise ValueError(f"a port is 0 .. 65535, not {port}")
+    return port

@@ -227,9 +227,28 @@ class Structure(Value):
         out += self.encode()
 
     def encode(self) -> bytes:
-        """Return the fields' bytes."""
+        """Return the fields' bytes.
+
+        Raises:
+            ValueError: a number is too large for its field, or negative.
+        """
         cls = type(self)
-        return (cls.ENCODER or _compile_encoder(cls))(self)
+        try:
+            return (cls.ENCODER or _compile_encoder(cls))(self)
+        except struct.error:
+            raise self._out_of_range() from None
+
+    def _out_of_range(self) -> ValueError:
+        """Say which number can't be sent."""
+        for name, field in self.FIELDS:
+            if (code := _CODES.get(field)) is not None:
+                value = getattr(self, name)
+                try:
+                    struct.pack(f">{code}", value)
+                except struct.error:
+                    most = 256 ** struct.calcsize(f">{code}") - 1
+                    return ValueError(f"{type(self).__name__}: {name} is 0 .. {most}, not {value!r}")
+        return ValueError(f"{type(self).__name__}: a field is too long")
 
     @classmethod
     def decode(cls, data: bytes, offset: int = 0) -> Self:
@@ -264,9 +283,16 @@ class DeclaredMessage(Structure):
     NUMBER_BYTE: ClassVar[bytes]
 
     def encode(self) -> bytes:
-        """Return the payload: the number, then the fields' bytes."""
+        """Return the payload: the number, then the fields' bytes.
+
+        Raises:
+            ValueError: as `Structure.encode`.
+        """
         cls = type(self)
-        return cls.NUMBER_BYTE + (cls.ENCODER or _compile_encoder(cls))(self)
+        try:
+            return cls.NUMBER_BYTE + (cls.ENCODER or _compile_encoder(cls))(self)
+        except struct.error:
+            raise self._out_of_range() from None
 
     def encode_fields(self, out: bytearray) -> None:
         """Append the fields to `out`, in their order and without the number."""

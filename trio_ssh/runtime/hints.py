@@ -1,0 +1,70 @@
+"""What an object answers to a name that paramiko's has and it has not, because trio has a better one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Final
+
+CLOSE: Final = "await `aclose()`, or leave the object's `async with` block"
+NO_TIMEOUT: Final = "put `with trio.fail_after(seconds):` around any call"
+_SEND: Final = "await `send_all(data)`, which sends all of it"
+_READY: Final = "receive in a task of its own: no other is held up by it"
+
+CHANNEL_HINTS: Final = {
+    "close": CLOSE,
+    "fileno": "a channel has no descriptor: it is a trio stream",
+    "gettimeout": NO_TIMEOUT,
+    "makefile_stdin": 'call `makefile("w")`',
+    "recv": "await `receive_some(max_bytes)`",
+    "recv_ready": _READY,
+    "recv_stderr": "await `stderr.receive_some(max_bytes)`",
+    "recv_stderr_ready": _READY,
+    "send": _SEND,
+    "send_ready": "await `wait_send_all_might_not_block()`",
+    "sendall": _SEND,
+    "sendall_stderr": "await `send_stderr(data)`",
+    "setblocking": NO_TIMEOUT,
+    "settimeout": NO_TIMEOUT,
+    "shutdown": "await `send_eof()` to say that no more comes, or `aclose()`",
+    "shutdown_read": "await `aclose()`: SSH has no way to end one direction from the receiving side",
+    "shutdown_write": "await `send_eof()`",
+}
+
+TRANSPORT_HINTS: Final = {
+    "atfork": CLOSE,
+    "auth_interactive_dumb": "await `auth_interactive(username, handler)`, whose handler asks the user",
+    "auth_timeout": NO_TIMEOUT,
+    "banner_timeout": NO_TIMEOUT,
+    "channel_timeout": NO_TIMEOUT,
+    "close": CLOSE,
+    "handshake_timeout": NO_TIMEOUT,
+    "is_alive": "call `is_active()`",
+    "join": "await `wait_closed()`",
+    "open_forward_agent_channel": 'await `open_channel("auth-agent@openssh.com")`',
+    "open_forwarded_tcpip_channel": 'await `open_channel("forwarded-tcpip", dest_addr, src_addr)`',
+    "open_sftp_client": "await `SFTPClient.from_transport(transport)`",
+    "open_x11_channel": 'await `open_channel("x11", src_addr=src_addr)`',
+    "set_log_channel": "pass `log_channel=` when you make it",
+    "stop_thread": CLOSE,
+    "use_compression": "pass `algorithms=`, or set `get_security_options().compression` before it starts",
+}
+
+
+class Hints:
+    """Names the way of this library to whoever asks for a name of paramiko's.
+
+    Attributes:
+        HINTS: by such a name, what to do instead.
+    """
+
+    __slots__ = ()
+
+    HINTS: ClassVar[Mapping[str, str]] = {}
+
+    # Type checkers are to find the name wrong, so they mustn't see that there is an answer.
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            hint = self.HINTS.get(name)
+            raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)
