@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -207,3 +207,111 @@ async def test_what_is_interrupted_is_kept_and_continued(tmp_path: Path) -> None
         assert done.returncode == 0
         assert (user.here / "file").read_bytes() == data
         assert not part.exists()
+
+
+async def interrupted(user: Shell, *arguments: str, when: Callable[[], bool]) -> str:
+    """Run the command, press Ctrl-C at a moment, and return what it says."""
+    process = await trio.lowlevel.open_process(
+        user.arguments(*arguments), cwd=user.here, env=user.environment, stderr=subprocess.PIPE
+    )
+    assert process.stderr is not None
+    try:
+        while not when() and process.poll() is None:  # noqa: ASYNC110  (no event of ours tells)
+            await trio.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said = b"".join([chunk async for chunk in process.stderr])
+        assert await process.wait() == 130, said
+    finally:
+        process.kill()
+        await process.wait()
+        await process.stderr.aclose()
+    return said.decode()
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def inodes(folder: Path) -> dict[str, int]:
+    if not folder.exists():
+        return {}
+    with os.scandir(folder) as entries:
+        return {entry.name: entry.inode() for entry in entries}
+
+
+async def test_a_file_on_its_way_to_the_server_that_is_interrupted_is_kept_and_continued(tmp_path: Path) -> None:
+    async with shell(tmp_path) as user:
+        data = noise(48 * 1024 * 1024)
+        (user.here / "file").write_bytes(data)
+        (user.there / "file").write_bytes(b"old")
+        part = user.there / ".file.part"
+        said = await interrupted(user, "file", "127.0.0.1:file", when=lambda: size_of(part) > 1024 * 1024)
+        assert said == "copy: interrupted: kept as .file.part on 127.0.0.1; --resume goes on with it\n"
+        assert (user.there / "file").read_bytes() == b"old"
+        kept = part.stat()
+        done = await user.copy("--resume", "file", "127.0.0.1:file")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert (user.there / "file").read_bytes() == data
+        assert (user.there / "file").stat().st_ino == kept.st_ino, "it went on with the part"
+        assert os.listdir(user.there) == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("way", "target"),
+    [("get", "tree"), ("get", "copies/"), ("get", "copies/tree"), ("put", "tree"), ("put", "copies/")],
+)
+async def test_a_tree_that_is_interrupted_is_continued_where_it_is(way: str, target: str, tmp_path: Path) -> None:
+    """And what is complete isn't transferred again, although times were not asked to be kept."""
+    async with shell(tmp_path) as user:
+        source, copies = (user.there, user.here) if way == "get" else (user.here, user.there)
+        (source / "tree" / "tree").mkdir(parents=True)
+        for number in range(1500):
+            (source / "tree" / str(number)).write_bytes(b"%d" % number * 500)
+            os.utime(source / "tree" / str(number), (1000, 2000 + number))
+        (source / "tree" / "tree" / "inner").write_bytes(b"inner")
+        if target == "copies/tree":
+            (copies / "copies").mkdir()
+        tree = copies / ("tree" if target == "tree" else "copies/tree")
+        places = ("127.0.0.1:tree", target) if way == "get" else ("tree", f"127.0.0.1:{target}")
+        said = await interrupted(user, "-r", *places, when=lambda: len(inodes(tree)) > 300)
+        where = "" if way == "get" else " on 127.0.0.1"
+        path = tree.relative_to(copies)
+        assert said == f"copy: interrupted: complete files are kept in {path}{where}; --resume goes on with it\n"
+        before = {name: inode for name, inode in inodes(tree).items() if name.isdigit()}
+        assert 100 < len(before) < 1500
+        done = await user.copy("-r", "--resume", *places)
+        assert (done.returncode, done.stderr) == (0, b"")
+        after = inodes(tree)
+        # What was just being written, and has its name already, may not have its times.
+        again = [name for name, inode in before.items() if after[name] != inode]
+        assert len(again) <= 64
+        expected = {str(number): b"%d" % number * 500 for number in range(1500)}
+        assert {name: (tree / name).read_bytes() for name in after if name != "tree"} == expected
+        assert os.listdir(tree / "tree") == ["inner"]
+
+
+async def test_a_tree_that_was_put_into_a_directory_is_continued_by_its_own_name(tmp_path: Path) -> None:
+    async with shell(tmp_path) as user:
+        (user.there / "tree").mkdir()
+        for number in range(1500):
+            (user.there / "tree" / str(number)).write_bytes(b"x" * 500)
+        (user.here / "copies").mkdir()
+        tree = user.here / "copies" / "tree"
+        said = await interrupted(user, "-r", "127.0.0.1:tree", "copies", when=lambda: len(inodes(tree)) > 300)
+        kept = "complete files are kept in copies/tree; --resume goes on with it, if copies/tree is the target"
+        assert said == f"copy: interrupted: {kept}\n"
+        done = await user.copy("-r", "--resume", "127.0.0.1:tree", "copies/tree")
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert len(inodes(tree)) == 1500
+        assert os.listdir(user.here / "copies") == ["tree"]
+
+
+async def test_a_single_file_is_continued_in_a_directory_as_it_was_begun(tmp_path: Path) -> None:
+    async with shell(tmp_path) as user:
+        (user.there / "file").write_bytes(b"whole")
+        (user.here / "copies").mkdir()
+        (user.here / "copies" / ".file.part").write_bytes(b"who")
+        for options in (("--resume",), ("-r", "--resume")):
+            done = await user.copy(*options, "127.0.0.1:file", "copies")
+            assert (done.returncode, done.stderr) == (0, b"")
+            assert (user.here / "copies" / "file").read_bytes() == b"whole"

@@ -2,6 +2,11 @@
 
 A place is ``[user@]host:path`` or a local path; what has a ``/`` before its first ``:`` is local.  Hosts are looked up
 in the user's configuration and known_hosts.  What is asked is asked on the terminal, and never on stdin.
+
+A target that is a directory is what is put into, as with cp.  To go on with a tree, that rule is of no use: the first
+run has made the directory.  So with ``--resume`` a tree's target is the copy itself, as with ``cp -T``, unless it is
+written as a directory: by a ``/`` at its end, or as ``.`` or ``..``.  Files of trees always keep their times, by which
+those that are complete are known.
 """
 
 from __future__ import annotations
@@ -10,7 +15,6 @@ import getpass
 import io
 import os
 import posixpath
-import stat
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Final, Self
@@ -68,6 +72,11 @@ class Place:
         # The protocol knows no ~, and relative paths begin there.
         path = path[2:].lstrip("/") if path.startswith("~/") else "" if path == "~" else path
         return cls(path or ".", host, username if at else None)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether it is written as a directory to put something into, and can't be the name of a copy."""
+        return self.path.endswith("/") or not self.name
 
     @property
     def name(self) -> str:
@@ -222,18 +231,39 @@ class Copy:
     def note_part(self, target: Place) -> None:
         """Something was transferred: from now on there is a part to go on with."""
         where = "" if target.host is None else f" on {printable(target.host)}"
+        resumes = self._source.host is None or self._target.host is None
+        going_on = "; --resume goes on with it" if resumes else ""
         if self._settings.recurse:
-            self.kept = f"complete files are kept{where}"
+            path = printable(target.path)
+            is_elsewhere = resumes and target != self._target and not self._target.is_directory
+            named = f", if {path} is the target" if is_elsewhere else ""
+            self.kept = f"complete files are kept in {path}{where}{going_on}{named}"
             return
         folder, name = posixpath.split(target.path)
         part = os.fsdecode(part_name(os.fsencode(name)))
-        self.kept = f"kept as {printable(posixpath.join(folder, part))}{where}"
+        self.kept = f"kept as {printable(posixpath.join(folder, part))}{where}{going_on}"
+
+    def _aim(self, *, is_tree: bool, is_there: bool) -> Place:
+        """Return what the copy is to be called.
+
+        Args:
+            is_tree: a directory is copied.
+            is_there: the target is a directory that is there.
+        """
+        target = self._target
+        if is_tree and (self._settings.resume or not is_there):
+            # Whatever the first run has found and made, it is the same again.
+            return target.inside(self._source.name) if target.is_directory else target
+        return target.inside(self._source.name) if is_there else target
 
     async def _get(self, sftp: trio_ssh.SFTPClient) -> None:
         settings = self._settings
-        target = self._target
-        if await trio.Path(target.path).is_dir():
-            target = target.inside(self._source.name)
+        is_tree = settings.recurse and await _is_directory(sftp, self._source)
+        folder = trio.Path(self._target.path)
+        is_there = await folder.is_dir()
+        target = self._aim(is_tree=is_tree, is_there=is_there)
+        if target != self._target and not is_there:
+            await folder.mkdir(exist_ok=True)
         with self._progress() as line:
             await sftp.get(
                 self._source.path,
@@ -241,14 +271,15 @@ class Copy:
                 _Tell(self, line, target),
                 recurse=settings.recurse,
                 preserve=settings.preserve,
+                preserve_times=settings.recurse,
                 resume=settings.resume,
                 error_handler=self._failed if settings.recurse else None,
             )
 
     async def _put(self, sftp: trio_ssh.SFTPClient) -> None:
         settings = self._settings
-        name = self._source.name
-        target = await _in_directory(sftp, self._target, name)
+        is_tree = settings.recurse and await trio.Path(self._source.path).is_dir()
+        target = await self._aim_there(sftp, is_tree=is_tree)
         with self._progress() as line:
             await sftp.put(
                 self._source.path,
@@ -256,13 +287,22 @@ class Copy:
                 _Tell(self, line, target),
                 recurse=settings.recurse,
                 preserve=settings.preserve,
+                preserve_times=settings.recurse,
                 resume=settings.resume,
                 error_handler=self._failed if settings.recurse else None,
             )
 
+    async def _aim_there(self, sftp: trio_ssh.SFTPClient, *, is_tree: bool) -> Place:
+        is_there = await _is_directory(sftp, self._target)
+        target = self._aim(is_tree=is_tree, is_there=is_there)
+        if target != self._target and not is_there:
+            await sftp.mkdir(self._target.path)
+        return target
+
     async def _copy(self, sftp: trio_ssh.SFTPClient, other: trio_ssh.SFTPClient) -> None:
         settings = self._settings
-        target = await _in_directory(other, self._target, self._source.name)
+        is_tree = settings.recurse and await _is_directory(sftp, self._source)
+        target = await self._aim_there(other, is_tree=is_tree)
         with self._progress() as line:
             await sftp.copy(
                 self._source.path,
@@ -289,12 +329,11 @@ class _Tell:
         self._line(done, total)
 
 
-async def _in_directory(sftp: trio_ssh.SFTPClient, target: Place, name: str) -> Place:
+async def _is_directory(sftp: trio_ssh.SFTPClient, place: Place) -> bool:
     try:
-        mode = (await sftp.stat(target.path)).st_mode
+        return (await sftp.stat(place.path)).is_dir()
     except trio_ssh.SFTPError:
-        return target
-    return target.inside(name) if mode is not None and stat.S_ISDIR(mode) else target
+        return False
 
 
 def complain(error: BaseException) -> None:
@@ -311,7 +350,7 @@ def run(settings: Settings) -> int:
         # A signal is noticed where a task waits, so that no file is left half open or half renamed.
         trio.run(copy.run, restrict_keyboard_interrupt_to_checkpoints=True)
     except KeyboardInterrupt:
-        kept = f": {copy.kept}; --resume goes on with it" if copy is not None and copy.kept else ""
+        kept = f": {copy.kept}" if copy is not None and copy.kept else ""
         print(f"copy: interrupted{kept}", file=sys.stderr)
         return INTERRUPTED
     except (CannotCopy, OSError, ValueError, trio_ssh.SSHException) as error:

@@ -55,7 +55,8 @@ def _add_copy(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("-p", "--preserve", action="store_true", help="keep permissions and times")
     command.add_argument("-P", "--port", type=_port, metavar="N", help="where the hosts listen")
     command.add_argument("-i", "--key", metavar="FILE", help="a private key to log in by")
-    command.add_argument("--resume", action="store_true", help="go on with the part that an earlier copy left")
+    text = "go on with what an earlier copy left; a tree's DST is then the copy itself, unless it ends in /"
+    command.add_argument("--resume", action="store_true", help=text)
     command.add_argument("-q", "--quiet", action="store_true", help="don't show how far it is")
 
 
