@@ -269,6 +269,7 @@ class SSHClient(HostTrust, PortForwarding, Hints):
                     delegates=gss_deleg_creds,
                     host=gss_host,
                     target=target,
+                    trusts_otherwise=self._says_whom_to_trust(known_hosts),
                 )
                 opener = Secret.of(passphrase)
                 credentials = await load_credentials(

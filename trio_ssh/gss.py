@@ -55,8 +55,12 @@ def plan_gss(
     delegates: bool | None,
     host: str | None,
     target: str,
+    trusts_otherwise: bool = False,
 ) -> GssPlan | None:
     """Return what is wanted; None for nothing.  A configuration that wants what isn't there is no mistake.
+
+    Args:
+        trusts_otherwise: the caller has said whom to trust, so a configuration can't have the realm vouch instead.
 
     Raises:
         ImportError: the caller wants it, and the package isn't there.
@@ -70,5 +74,6 @@ def plan_gss(
         host = host or options.gssapi_server_identity
         delegates = options.gssapi_delegate_credentials if delegates is None else delegates
         logs_in = options.gssapi_authentication if logs_in is None else logs_in
-        exchanges_keys = options.gssapi_key_exchange if exchanges_keys is None else exchanges_keys
+        if exchanges_keys is None:
+            exchanges_keys = options.gssapi_key_exchange and not trusts_otherwise
     return GssPlan(host or target, bool(delegates), bool(logs_in), bool(exchanges_keys))

@@ -88,8 +88,11 @@ class HostTrust:
         """Return the policy: a configuration has no say where the caller has said which hosts are known."""
         if self._policy is not None:
             return self._policy
-        is_given = known_hosts is not None or self._has_loaded_keys
-        return RejectPolicy() if is_given else policy_of(options)
+        return RejectPolicy() if self._says_whom_to_trust(known_hosts) else policy_of(options)
+
+    def _says_whom_to_trust(self, known_hosts: KnownHosts | None) -> bool:
+        """The caller has said which hosts are known, or what becomes of others."""
+        return self._policy is not None or known_hosts is not None or self._has_loaded_keys
 
     def _trust_as(self, other: HostTrust) -> None:
         """Know the hosts that `other` knows, and believe whom it believes."""

@@ -505,3 +505,58 @@ async def test_a_client_whose_token_is_refused_hears_of_it(
             "127.0.0.1", ssh.port, account.name, known_hosts=NOBODY, gss_kex=True, gss_host="localhost", config=None
         ):
             pass
+
+
+@pytest.mark.parametrize("exchanges_keys", [False, True])
+async def test_a_ticket_for_another_service_lets_nobody_in(
+    tickets: Realm,
+    account: Account,
+    ssh: Ssh,
+    nursery: trio.Nursery,
+    monkeypatch: pytest.MonkeyPatch,
+    exchanges_keys: bool,
+) -> None:
+    """A web server of this host has its key in the same keytab, and shows here what it was shown."""
+    import gssapi  # noqa: PLC0415 -- an extra
+
+    tickets.run("kadmin.local", "-r", REALM, "-q", "addprinc -randkey HTTP/localhost")
+    for name in ("HTTP/localhost", "host/localhost"):
+        tickets.run("kadmin.local", "-r", REALM, "-q", f"ktadd -norandkey -k {tickets.folder / 'both'} {name}")
+    monkeypatch.setenv("KRB5_KTNAME", f"FILE:{tickets.folder / 'both'}")
+    names = gssapi.Name
+
+    def of_the_web(name: str, kind: object) -> object:
+        return names(name.replace("host@", "HTTP@"), kind)
+
+    identities: list[GssIdentity] = []
+    await ssh.serve(nursery, kerberized_by_us(identities), gss_kex=exchanges_keys)
+    monkeypatch.setattr(gssapi, "Name", of_the_web)
+    with pytest.raises(trio_ssh.SSHException), trio.fail_after(PATIENCE):
+        async with trio_ssh.connect(
+            "127.0.0.1",
+            ssh.port,
+            account.name,
+            known_hosts=NOBODY if exchanges_keys else ssh.known_hosts,
+            look_for_keys=False,
+            allow_agent=False,
+            gss_auth=True,
+            gss_kex=exchanges_keys,
+            gss_host="localhost",
+            config=None,
+        ):
+            pass
+    assert identities == []
+    monkeypatch.setattr(gssapi, "Name", names)
+    async with trio_ssh.connect(
+        "127.0.0.1",
+        ssh.port,
+        account.name,
+        known_hosts=NOBODY if exchanges_keys else ssh.known_hosts,
+        look_for_keys=False,
+        gss_auth=True,
+        gss_kex=exchanges_keys,
+        gss_host="localhost",
+        config=None,
+    ):
+        pass
+    assert len(identities) == 1

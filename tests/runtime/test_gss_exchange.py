@@ -143,15 +143,32 @@ async def test_a_server_without_a_host_key_and_without_a_method_for_it_says_so(r
 async def test_a_configuration_asks_for_it(realm: StandInRealm) -> None:
     config = await trio_ssh.SSHConfig.from_text("GSSAPIKeyExchange yes\nGSSAPIServerIdentity elsewhere\n")
     realm.host = "elsewhere"
-    for wanted in (None, False):
-        async with serving(Kerberized()) as stream, trio_ssh.SSHClient() as client:
-            if wanted is False:  # the caller knows better
-                with pytest.raises(trio_ssh.UnknownHostKeyException):
-                    await log_in(client, stream, gss_kex=wanted, config=config)
-            else:
-                transport = await log_in(client, stream, gss_kex=wanted, config=config)
-                assert transport.gss_kex_used
+    async with serving(Kerberized()) as stream, trio_ssh.SSHClient() as client:
+        transport = await log_in(client, stream, gss_kex=None, known_hosts=None, config=config)
+        assert transport.gss_kex_used
     assert set(realm.begun) == {"elsewhere"}
+
+
+@pytest.mark.parametrize("how", ["gss_kex", "known_hosts", "policy", "loaded"])
+async def test_a_configuration_is_not_heard_where_the_caller_says_whom_to_trust(
+    realm: StandInRealm, how: str, tmp_path: Path
+) -> None:
+    config = await trio_ssh.SSHConfig.from_text("GSSAPIKeyExchange yes\nGSSAPIAuthentication no\n")
+    (tmp_path / "known_hosts").write_text("")
+    async with serving(Kerberized()) as stream, trio_ssh.SSHClient() as client:
+        if how == "policy":
+            client.set_missing_host_key_policy(trio_ssh.PinnedFingerprintPolicy("SHA256:" + "A" * 43))
+        elif how == "loaded":
+            await client.load_host_keys(tmp_path / "known_hosts")
+        with pytest.raises(trio_ssh.HostKeyException if how == "policy" else trio_ssh.UnknownHostKeyException):
+            await log_in(
+                client,
+                stream,
+                gss_kex=False if how == "gss_kex" else None,
+                known_hosts=NOBODY if how == "known_hosts" else None,
+                config=config,
+            )
+    assert realm.begun == []
 
 
 async def test_the_login_goes_on_with_other_methods(realm: StandInRealm) -> None:

@@ -69,6 +69,9 @@ class _Context:
     def _open(self) -> Any:
         raise NotImplementedError
 
+    def _is_for_us(self) -> bool:
+        return True
+
     async def step(self, token: bytes | None) -> GssStep | GssRefused:
         """Take a token, in a thread: there may be a file to read, or a key distribution centre to ask.
 
@@ -89,6 +92,8 @@ class _Context:
             # An acceptor takes tokens of every mechanism that the system has; this one was agreed on.
             if is_complete and self._context.mech != self._gssapi.MechType.kerberos:
                 return GssRefused("the context is of another mechanism than Kerberos")
+            if is_complete and not self._is_for_us():
+                return GssRefused("the ticket is for another service than this one")
         except self._gssapi.exceptions.GSSError as error:
             return GssRefused(printable(str(error), 400), getattr(error, "token", None) or b"")
         return GssStep(answer or b"", is_complete, has_integrity, is_mutual)
@@ -140,10 +145,14 @@ class GssInitiator(_Context):
 
 
 class GssAcceptor(_Context):
-    """A server's context, by the keys of the system's keytab (``$KRB5_KTNAME``)."""
+    """A server's context, by the keys of ``host/...`` in the system's keytab (``$KRB5_KTNAME``)."""
 
     def _open(self) -> Any:
         return self._gssapi.SecurityContext(creds=self._gssapi.Credentials(usage="accept"), usage="accept")
+
+    def _is_for_us(self) -> bool:
+        # A keytab may hold keys of other services too: a web server that was shown a ticket could show it here.
+        return str(self._context.target_name).startswith("host/")
 
     @property
     def identity(self) -> GssIdentity:
