@@ -335,18 +335,18 @@ async def _common_start(
         return size if theirs == await _our_hash(read, size) else 0
     start = offset = max(0, size - doubtful - OVERLAP_BYTES)
     comparing = _Comparing(read, start, size)
-    pipeline = ReadPipeline(link, Share(link), handle, start, size)
+    pipeline = ReadPipeline(link, Share(link), handle, start, size, ahead_bytes=size - start, grows=False)
     try:
         while offset < size and comparing.is_same:
             await pipeline.wait()
             blocks = pipeline.take(GATHERED_BYTES)
             parts = [part for block in blocks for part in block.parts.pieces()]
             got = sum(map(len, parts))
-            await comparing.write(parts, offset, is_last=False)
             for block in blocks:
                 pipeline.give_back(block)
             if not got:
                 break
+            await comparing.write(parts, offset, is_last=False)
             offset += got
     except SFTPError as error:
         error.filename = error.filename or decoded(path)
