@@ -309,6 +309,36 @@ async def test_cancelled_in_the_middle_of_a_transfer_it_leaves_nothing() -> None
         assert not nursery.child_tasks
 
 
+@pytest.mark.parametrize("kind", ["local", "remote", "socks"])
+async def test_it_can_be_cancelled_anywhere_and_leaves_neither_socket_nor_channel(kind: str) -> None:
+    async with connected() as (client, server, _):
+        transport = client.get_transport()
+        assert transport is not None
+
+        async def scenario() -> None:
+            async with trio.open_nursery() as nursery:
+                target = port_of(await nursery.start(partial(trio.serve_tcp, shout, 0, host=LOOPBACK)))
+                if kind == "remote":
+                    await nursery.start(client.forward_remote_port, 0, LOOPBACK, target)
+                    assert await ask(await server.forwarded(), b"hello") == b"HELLO"
+                else:
+                    port = port_of(await nursery.start(calls(client)[kind]))
+                    async with await trio.open_tcp_stream(LOOPBACK, port) as stream:
+                        if kind == "socks":
+                            await stream.send_all(request_4(b"web"))
+                            assert await stream.receive_some(8) == b"\0\x5a" + bytes(6)
+                        assert await ask(stream, b"hello") == b"HELLO"
+                nursery.cancel_scope.cancel()
+
+        async def check() -> None:
+            while transport._channels:
+                await trio.lowlevel.checkpoint()
+
+        await scenario()  # starts what stays
+        await check()
+        assert await cancel_everywhere(scenario, check) > 5
+
+
 # -- a port there
 
 

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY
+from tests.runtime.helpers import HOST_KEY, cancel_everywhere
 from tests.test_forwarding import LOOPBACK, Server, ask, listens, request_4, request_5, shout, socks
 from trio_ssh.config.forwards import UnixListener, _is_permitted
 from trio_ssh.session import Pty
@@ -34,14 +34,16 @@ class Terminals(Server):
 
 
 @contextlib.asynccontextmanager
-async def connected(text: str, server: Server | None = None) -> AsyncGenerator[trio_ssh.SSHClient, None]:
+async def connected(
+    text: str, server: Server | None = None, seconds: float = 30
+) -> AsyncGenerator[trio_ssh.SSHClient, None]:
     """A client whose configuration says so."""
     config = await trio_ssh.SSHConfig.from_text(f"User joe\n{text}\n")
     known = trio_ssh.HostKeys()
     known.add("alias", None, HOST_KEY.public_key)
     ours, theirs = memory_pair()
     failure: Exception | None = None
-    with trio.fail_after(30):
+    with trio.fail_after(seconds):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(partial(trio_ssh.serve_stream, theirs, server or Terminals(), host_keys=[HOST_KEY]))
             try:
@@ -184,6 +186,31 @@ async def test_a_client_on_the_way_to_another_host_forwards_nothing() -> None:
 
 async def serve_inner(channel: trio_ssh.Channel) -> None:
     await trio_ssh.serve_stream(channel, Terminals(), host_keys=[HOST_KEY])
+
+
+async def test_connecting_can_be_cancelled_anywhere_and_nothing_listens_then() -> None:
+    local, dynamic = free_port(), free_port()
+
+    async def scenario() -> None:
+        async with connected(f"LocalForward {local} web:80\nRemoteForward 9 web:80\nDynamicForward {dynamic}"):
+            pass
+
+    async def check() -> None:
+        assert not listens(local)
+        assert not listens(dynamic)
+
+    assert await cancel_everywhere(scenario, check) > 10
+
+
+async def test_a_server_that_never_answers_has_the_time_of_a_login(autojump_clock: trio.testing.MockClock) -> None:
+    class Silent(Terminals):
+        async def check_port_forward_request(self, address: str, port: int) -> int | bool:  # type: ignore[override]
+            await trio.sleep_forever()
+            raise AssertionError
+
+    with pytest.raises(trio_ssh.ConnectionLost, match="did not finish the login within 120 seconds"):
+        async with connected("RemoteForward 9 web:80", Silent(), seconds=1000):
+            raise AssertionError("it connected")
 
 
 # -- UNIX sockets

@@ -139,8 +139,13 @@ async def _listen_here(listen: Listen, options: SSHOptions) -> Listeners:
         return await open_listeners(host, listen.port)
     # As ssh: programs that are told "localhost" try either, and not every machine has both.
     listeners = await open_listeners("127.0.0.1", listen.port)
-    with suppress(OSError):
-        listeners += await open_listeners("::1", listen.port)
+    try:
+        with suppress(OSError):
+            listeners += await open_listeners("::1", listen.port)
+    except BaseException:
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)
+        raise
     return listeners
 
 
