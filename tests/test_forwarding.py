@@ -331,8 +331,8 @@ async def test_it_can_be_cancelled_anywhere_and_leaves_neither_socket_nor_channe
                 nursery.cancel_scope.cancel()
 
         async def check() -> None:
-            while transport._channels:
-                await trio.lowlevel.checkpoint()
+            await trio.testing.wait_all_tasks_blocked()
+            assert not transport._channels
 
         await scenario()  # starts what stays
         await check()
