@@ -9,8 +9,9 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, KIB, MIB, OpenDoor, channel_pairs, client_of
+from tests.runtime.helpers import HOST_KEY, KIB, KNOWN_HOST, MIB, HandPeer, OpenDoor, channel_pairs, client_of
 from trio_ssh.core.events import GlobalRequestArrived
+from trio_ssh.core.role import Role
 from trio_ssh.testing import CutStream, StalledStream, memory_pair, open_memory_client
 
 YEAR = 365 * 86400.0
@@ -215,6 +216,43 @@ async def test_keys_are_changed_after_so_many_bytes() -> None:
         assert done.stdout == data
         # What one window holds may pass before the peer has heard of it.
         assert 4 <= server.exchanges <= 2 + 8 * MIB // (256 * KIB)
+
+
+async def test_keys_are_changed_for_a_peer_that_takes_much_and_says_nothing() -> None:
+    """What is sent stops there by itself: nothing but the exchange passes until the peer takes part in it."""
+    ours, theirs = memory_pair()
+    peer = HandPeer(Role.SERVER, theirs)
+    limits = trio_ssh.Limits(rekey_bytes=512 * KIB)
+    async with trio_ssh.SSHClient() as client:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.until_logged_in)
+            await client.connect(
+                "memory", username="user", known_hosts=KNOWN_HOST, look_for_keys=False, sock=ours, limits=limits
+            )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(peer.accept)
+            channel = await client.open_session()
+        sent = 0
+
+        async def send() -> None:
+            nonlocal sent
+            while True:
+                await channel.send_all(bytes(64 * KIB))
+                sent += 64 * KIB
+
+        async def take() -> None:
+            while True:
+                await theirs.receive_some()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            nursery.start_soon(take)
+            await trio.testing.wait_all_tasks_blocked()
+            transport = client.get_transport()
+            assert transport is not None
+            assert transport._engine.core.keying.is_running
+            assert 512 * KIB <= sent < MIB
+            nursery.cancel_scope.cancel()
 
 
 async def test_data_flows_while_both_sides_keep_changing_keys() -> None:

@@ -144,6 +144,28 @@ async def test_a_thousand_small_pieces_cost_one_receive() -> None:
 # -- a peer that doesn't read
 
 
+async def test_waiting_to_send_waits_for_the_outbox_too() -> None:
+    ours, theirs = memory_pair()
+    stalled = StalledStream(ours)
+    async with channel_pairs((stalled, theirs), trio_ssh.Limits()) as pairs:
+        channel = (await pairs.make())[0]
+        await channel.wait_send_all_might_not_block()
+        await trio.testing.wait_all_tasks_blocked()
+        stalled.stop_sending()
+        # What the writer has in its hands, and what fills the other outbox.
+        for size in (200 * KIB, 200 * KIB, 60 * KIB):
+            await channel.send_all(bytes(size))
+        assert channel.core.outbound_window.left > 0
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(channel.wait_send_all_might_not_block)
+                await trio.testing.wait_all_tasks_blocked()
+                scope.cancel()
+        assert scope.cancelled_caught, "there was no room, and nobody waited"
+        stalled.go_on()
+        await channel.wait_send_all_might_not_block()
+
+
 async def test_what_we_send_to_a_peer_that_does_not_read_waits_within_a_bound() -> None:
     ours, theirs = memory_pair()
     stalled = StalledStream(ours)

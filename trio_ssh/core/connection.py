@@ -33,7 +33,7 @@ from trio_ssh.core.identification import Identification, our_version_line
 from trio_ssh.core.inbound import Inbound
 from trio_ssh.core.keying import Keying
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
-from trio_ssh.core.mux import Mux
+from trio_ssh.core.mux import HIGH_WATER, Mux
 from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.core.outbound import Outbound, check_size
 from trio_ssh.core.phases import ADMITS, Phase, Verdict
@@ -229,6 +229,11 @@ class Connection:
     def is_backlogged(self) -> bool:
         """So much waits to be sent that nothing more should be read: the peer asks and doesn't listen."""
         return self._outbound.queued_bytes > self.options.limits.queued_output_bytes
+
+    @property
+    def takes_data(self) -> bool:
+        """Channel data that a window allows would be taken now, as far as the outbox goes."""
+        return not self._outbound.is_gated and self._outbound.ready_bytes < HIGH_WATER
 
     @property
     def is_paused(self) -> bool:
@@ -450,8 +455,8 @@ class Connection:
                 content.add_string(name).add_string(value)
             self._outbound.seal(ExtInfo(len(extensions), content.asbytes()).encode())
 
-    def _exchange_started(self) -> None:
-        self._events.append(ExchangeStarted())
+    def _exchange_started(self, is_hasty: bool) -> None:
+        self._events.append(ExchangeStarted(is_hasty))
 
     def _exchange_finished(self, is_first: bool) -> None:
         assert self.keying.negotiated is not None, "a finished exchange has a result"

@@ -37,7 +37,13 @@ class Asked(Event):
 
 @value
 class ExchangeStarted(Event):
-    """A later key exchange has begun, whoever began it; `ExchangeFinished` must follow in time."""
+    """A later key exchange has begun, whoever began it; `ExchangeFinished` must follow in time.
+
+    Attributes:
+        is_hasty: the peer began it, and hardly anything has passed under the keys in use.
+    """
+
+    is_hasty: bool
 
 
 @value

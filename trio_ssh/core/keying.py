@@ -24,7 +24,7 @@ from trio_ssh.core.exchange import (
 )
 from trio_ssh.core.gssapi import GssContext
 from trio_ssh.core.inbound import Inbound
-from trio_ssh.core.limits import Limits
+from trio_ssh.core.limits import KIB, Limits
 from trio_ssh.core.negotiation import (
     EXT_INFO_CLIENT,
     GSS_PREFIX,
@@ -49,6 +49,9 @@ from trio_ssh.wire.transport import KexInit
 #: The hard stop by packets is at twice the limit, but not below this: small limits are for tests and for the curious.
 _FEW_PACKETS: Final = 2**16
 
+#: What has to pass between two exchanges that a peer begins, or the second is a hasty one.
+_FEW_BYTES: Final = 64 * KIB
+
 
 @lru_cache(maxsize=32)
 def signable(algorithms: Algorithms, able: frozenset[str]) -> Algorithms:
@@ -67,7 +70,7 @@ class Keying:
         moduli: a server's groups for RFC 4419's exchange.
         new_gss_context: makes a context for each exchange by GSS-API; None to offer none.
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
-        on_started: called when an exchange other than the first begins.
+        on_started: called when an exchange other than the first begins; told whether it is a hasty one of the peer's.
         on_finished: called when both directions use new keys.
     """
 
@@ -118,7 +121,7 @@ class Keying:
         outbound: Outbound,
         on_ask: Callable[[Question, Conversation[None]], None],
         on_outbound_keys: Callable[[], None],
-        on_started: Callable[[], None],
+        on_started: Callable[[bool], None],
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
@@ -198,7 +201,7 @@ class Keying:
         if self._outbound.held_bytes > limits.queued_output_bytes:
             raise RemoteProtocolError("the peer asks on and on without finishing the key exchange")
 
-    def start(self) -> None:
+    def start(self, *, by_peer: bool = False) -> None:
         """Seal our KEXINIT; from here on nothing but the exchange passes until our NEWKEYS."""
         if self._ours is not None:
             return
@@ -210,12 +213,13 @@ class Keying:
         self._outbound.seal(self._our_payload)
         self._outbound.is_gated = True
         if not self.is_first_exchange:
-            self._on_started()
+            passed = max(self._inbound.bytes_since_keys, self._outbound.bytes_since_keys)
+            self._on_started(by_peer and passed < _FEW_BYTES)
 
     def receive_kexinit(self, payload: bytes) -> None:
         """The peer begins, or answers, an exchange."""
         theirs = KexInit.from_payload(payload)
-        self.start()
+        self.start(by_peer=True)
         assert self._ours is not None, "an exchange has our KEXINIT"
         if self.is_first_exchange:
             self.is_strict = is_strict(self._role, theirs)

@@ -58,12 +58,17 @@ class Limits:
     #: Data of one packet that we let the peer send; less where `packet_bytes` is too small for it.
     channel_packet_bytes: int = 128 * KIB
 
-    #: New keys after so much of either direction, or so long; the hard stop is at twice the counts.
+    #: New keys after so much of either direction, or so long.  From then on we send nothing else until they are there;
+    #: a peer that goes on without is disconnected at twice the counts, and what all windows hold, which may be on its
+    #: way.
     rekey_bytes: int = 1024 * MIB
     rekey_packets: int = 2**31
     rekey_seconds: float = 3600.0
     #: From the beginning of a later key exchange to its end; the first is part of the login.
     exchange_seconds: float = 120.0
+    #: Exchanges in a row that a peer may begin although hardly anything, 64 KiB, has passed under the keys in use.  Two
+    #: a second are not counted.
+    hasty_exchanges: int = 64
 
     #: From accept to the end of authentication; for a client, unless the caller's own scope is shorter.
     login_seconds: float = 120.0

@@ -398,15 +398,15 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             await self._wait_window()
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the window and the outbox have room."""
+        """Wait until the window and the outbox have room; what is sent then may be more than that."""
         await self._wait_to_send(Source.DATA)
 
     async def _wait_to_send(self, source: Source) -> None:
         with self._send_conflicts[source]:
             await trio.lowlevel.checkpoint()
             self._check_sending()
-            while not self.core.outbound_window.left:
-                await self._wait_window()
+            while not (self.core.outbound_window.left and self._engine.core.takes_data):
+                await self._wait_room()
                 self._check_sending()
 
     async def send_eof(self) -> None:

@@ -33,7 +33,7 @@ from trio_ssh.core.connection import Connection
 from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
-from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected
+from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected, RemoteProtocolError
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
@@ -47,6 +47,9 @@ CLOSE_SECONDS: Final = 2.0
 KEEPALIVE_COUNT: Final = 3
 
 _FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIENT))
+
+#: Key exchanges for nothing that a peer may begin for ever: it may have been told to change keys every second.
+_EXCHANGES_PER_SECOND: Final = 2
 
 KEEPALIVE: Final = "keepalive@openssh.com"
 
@@ -103,6 +106,9 @@ class Engine:
         self._rest: memoryview | None = None
         self._keys_expire_at = math.inf
         self._is_rekeying = False
+        #: Exchanges that the peer began for nothing, less those that time has excused; and when the last was.
+        self._haste = 0.0
+        self._hasty_at = -math.inf
         self._reads = 0
         self.read_at: float = 0.0
         self._round_trip = 0.0
@@ -282,8 +288,16 @@ class Engine:
         """The oldest global request has its answer."""
         self._replies.popleft().bring((is_success, details))
 
-    def exchanging(self) -> None:
+    def exchanging(self, is_hasty: bool) -> None:
         """A later key exchange has begun.  It holds back what others send, so the peer must see it through in time."""
+        if is_hasty:
+            # Each costs us a signature, or half a millisecond of other mathematics, and the peer a kibibyte.
+            now = trio.current_time()
+            self._haste = max(0.0, self._haste - (now - self._hasty_at) * _EXCHANGES_PER_SECOND) + 1
+            self._hasty_at = now
+            if self._haste > self._limits.hasty_exchanges:
+                self.fail(RemoteProtocolError("the peer exchanges keys again and again"))
+                return
         self.spawn(self._watch_exchange, name="trio_ssh key exchange")
 
     async def _watch_exchange(self) -> None:
@@ -474,7 +488,10 @@ class Engine:
 
     def _check_keys(self, now: float) -> None:
         """There is traffic: see to it that it doesn't go on under keys that are too old."""
-        if now >= self._keys_expire_at and not self._is_rekeying and self.core.phase is Phase.OPEN:
+        core = self.core
+        # `is_due` is noticed where events are taken; but a peer that grants much and says nothing brings none.
+        is_old = now >= self._keys_expire_at or core.keying.is_due
+        if is_old and not self._is_rekeying and core.phase is Phase.OPEN and not core.keying.is_running:
             self._is_rekeying = True
             self.spawn(self._rekey, name="trio_ssh rekey scheduler")
 

@@ -647,8 +647,8 @@ class Transport(ClientAuthentication, Hints):
                 self._engine.answer(key.sign(data, algorithm))
             case Asked(GssExchangeQuestion() as question):
                 self._ask_gss(question)
-            case ExchangeStarted():
-                self._engine.exchanging()
+            case ExchangeStarted(is_hasty):
+                self._engine.exchanging(is_hasty)
             case ExchangeFinished():
                 self._engine.exchanged()
                 if event.is_first:
