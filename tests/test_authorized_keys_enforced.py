@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
+import socket
+import tempfile
 import time
 from collections.abc import AsyncGenerator, Iterator
 from functools import partial
@@ -54,6 +58,9 @@ class Generous(trio_ssh.ServerInterface):
 
     def check_port_forward_request(self, address: str, port: int) -> int:
         return port or 40_000
+
+    def check_global_request(self, kind: str, details: trio_ssh.Message) -> bool:
+        return kind in ("streamlocal-forward@openssh.com", "cancel-streamlocal-forward@openssh.com")
 
     def check_channel_subsystem_request(self, channel: trio_ssh.Channel, name: str) -> bool:
         return name == "sftp"
@@ -109,12 +116,17 @@ def openssh(
 
 @attrs.frozen
 class Both:
-    """The two servers, which go by the same file."""
+    """The two servers, which go by the same file.
+
+    Attributes:
+        listener, socket: what they can connect to; beside the socket they can make others.
+    """
 
     lines: Path
     sshd: Sshd
     port: int
     listener: int
+    socket: str
 
     def connect(self, which: str, **options: Any) -> trio_ssh.connect:
         if which == "sshd":
@@ -158,6 +170,18 @@ class Both:
                 await transport.request_port_forward(address, port)
                 found["listens"].append((address, port))
                 await transport.cancel_port_forward(address, port)
+        found["unix opens"] = True
+        try:
+            stream = await client.open_unix_stream(self.socket)
+            await stream.aclose()
+        except trio_ssh.ChannelException:
+            found["unix opens"] = False
+        found["unix listens"] = True
+        try:
+            [listener] = await client.open_unix_listeners(f"{self.socket}-{secrets.token_hex(8)}")
+            await listener.aclose()
+        except RequestRefused:
+            found["unix listens"] = False
         session = await client.open_session()
         try:
             await session.invoke_subsystem("sftp")
@@ -196,8 +220,14 @@ async def both(
     serve = partial(trio_ssh.serve_tcp, Server, 0, host="127.0.0.1", host_keys=keys)
     [ours] = await nursery.start(serve)
     [listener] = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        yield Both(lines, openssh, ours.socket.getsockname()[1], listener.socket.getsockname()[1])
+    with tempfile.TemporaryDirectory(prefix="a-") as place, socket.socket(socket.AF_UNIX) as unix:
+        os.chmod(place, 0o777)
+        path = os.path.join(place, "s")
+        unix.bind(path)
+        os.chmod(path, 0o777)
+        unix.listen(100)
+        async with listener:
+            yield Both(lines, openssh, ours.socket.getsockname()[1], listener.socket.getsockname()[1], path)
     nursery.cancel_scope.cancel()
 
 
@@ -264,6 +294,11 @@ async def test_a_line_allows_what_sshd_allows(both: Both, options: str) -> None:
     public = both.sshd.user_keys.public("ed25519")
     both.lines.write_text(f"{options.format(port=both.listener)} {public}\n")
     theirs, ours = await both.allow("sshd"), await both.allow("ours")
+    if "permitlisten" in options and theirs is not None:
+        # It says which ports; for sshd that leaves all sockets in the file system, and here none.
+        assert theirs.pop("unix listens")
+        assert ours is not None
+        assert not ours.pop("unix listens")
     assert ours == theirs
 
 

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
+import tempfile
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 import trio_ssh
 from tests.config.corpus import CASES
+from tests.keys.samples import garbled
 from trio_ssh.config.keywords import BY_ATTRIBUTE, KEYWORDS
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.parser import INCLUDE_DEPTH, IncludeLine, Parser
@@ -215,3 +219,36 @@ def test_every_keyword_is_an_attribute_and_every_attribute_a_keyword() -> None:
 def test_an_attribute_is_the_keyword_in_snake_case() -> None:
     for attribute, keyword in BY_ATTRIBUTE.items():
         assert attribute.replace("_", "") == keyword.name.lower()
+
+
+WHOLE = """Host web* !web3
+  HostName %h.example
+  ProxyCommand "nc" %h %p
+Match originalhost x,y user "joe"
+  LocalForward 80 localhost:80
+  SetEnv A="b c" D=e
+  Ciphers ^aes*,-x
+IgnoreUnknown z*
+Zz 1
+"""
+
+
+@given(st.binary(max_size=200) | garbled(WHOLE))
+def test_any_bytes_are_a_configuration_or_a_mistake_with_its_place(content: bytes) -> None:
+    async def read(path: str) -> None:
+        await (await trio_ssh.SSHConfig.from_path(path)).lookup("web1")
+
+    located, other = "", ""
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        try:
+            trio.run(read, file.name)
+        except trio_ssh.ConfigParseError as error:
+            located = str(error)
+        except ValueError as error:
+            other = str(error)
+    assert not located or re.search(re.escape(file.name) + r":[1-9][0-9]*\b", located)
+    assert (located + other).isprintable() or not located + other
+    # What a configuration makes of a name may be none.
+    assert not other or re.search("no host|the host name|no user|a shell interprets|would lead elsewhere", other)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +16,7 @@ import trio
 
 import trio_ssh
 from tests.interop.algorithms import SAMPLE
-from tests.interop.peers import PATIENCE, Account, KeyFolder, Ssh, run
+from tests.interop.peers import KINDS, PATIENCE, Account, KeyFolder, Ssh, run
 from tests.interop.test_server_algorithms import Echoes
 from trio_ssh.core.negotiation import DirectionChoice, Negotiated
 
@@ -98,7 +100,7 @@ async def dropbear(key: Path) -> AsyncIterator[trio.SocketStream]:
         process.wait()
 
 
-async def through_dropbear(key: Path, account: Account, password: str, **options: Any) -> Negotiated:
+async def through_dropbear(key: Path, account: Account, password: str | None, **options: Any) -> Negotiated:
     known = trio_ssh.HostKeys.from_text(f"dropbear {key.with_suffix('.pub').read_text()}")
     async with (
         dropbear(key) as stream,
@@ -139,6 +141,27 @@ async def test_dropbear_serves_each_cipher(
     negotiated = await through_dropbear(dropbear_key, account, password, **options)
     expected = DirectionChoice(cipher, mac, "none")
     assert (negotiated.client_to_server, negotiated.server_to_client) == (expected, expected)
+
+
+@pytest.fixture
+def lets_us_in(account: Account, as_root: None, user_keys: KeyFolder) -> Iterator[None]:
+    """The account's own authorized_keys knows our keys: Dropbear looks nowhere else."""
+    place = Path(pwd.getpwuid(account.uid).pw_dir, ".ssh")
+    place.mkdir(exist_ok=True)
+    path = place / "authorized_keys"
+    path.write_text(user_keys.authorized_keys.read_text())
+    for each, mode in ((place, 0o700), (path, 0o600)):
+        os.chown(each, account.uid, -1)
+        each.chmod(mode)
+    yield
+    path.unlink()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_dropbear_takes_our_keys(
+    dropbear_key: Path, account: Account, lets_us_in: None, user_keys: KeyFolder, kind: str
+) -> None:
+    await through_dropbear(dropbear_key, account, None, pkey=user_keys.load(kind))
 
 
 # -- their clients, and our server
@@ -202,3 +225,55 @@ async def test_each_cipher_of_theirs(
 ) -> None:
     options: dict[str, Sequence[str]] = {"ciphers": [cipher]} | ({"macs": [mac]} if mac else {})
     assert (await negotiated_by(ssh, nursery, client, **options, **one_key))[2:4] == [cipher, mac]
+
+
+class KnowsOne(trio_ssh.ServerInterface):
+    """Lets in whoever has one key."""
+
+    key: trio_ssh.PublicKey
+
+    def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL if key == self.key else trio_ssh.AUTH_FAILED
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+        await process.stdout.write("in\n")
+        return 0
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ed448", "ecdsa", "rsa"])
+async def test_putty_logs_in_with_its_keys(
+    ssh: Ssh, nursery: trio.Nursery, one_key: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "key.ppk"
+    run(
+        *("puttygen", "-t", kind, "-o", path, "-q"),
+        *("--new-passphrase", "/dev/null", "--random-device", "/dev/urandom"),
+    )
+
+    class Server(KnowsOne):
+        key = trio_ssh.load_private_key_file(path).public_key
+
+    await ssh.serve(nursery, Server, security="compatible" if kind == "ed448" else "modern", **one_key)
+    done = await ssh.run_command(
+        [
+            *("plink", "-ssh", "-batch", "-noagent", "-T", "-P", str(ssh.port), "-i", str(path)),
+            *("-hostkey", ssh.host_keys.load("ed25519").fingerprint, "alice@127.0.0.1", "x"),
+        ]
+    )
+    assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+async def test_dropbear_logs_in_with_its_keys(
+    ssh: Ssh, nursery: trio.Nursery, one_key: dict[str, Any], tmp_path: Path, kind: str
+) -> None:
+    said = run("dropbearkey", "-t", kind, "-f", tmp_path / "key")
+    [line] = [line for line in said.splitlines() if line.startswith(("ssh-", "ecdsa-"))]
+
+    class Server(KnowsOne):
+        key = trio_ssh.load_public_key(line)[0]
+
+    await ssh.serve(nursery, Server, **one_key)
+    command = ["dbclient", "-T", "-y", "-y", "-p", str(ssh.port), "-i", str(tmp_path / "key"), "alice@127.0.0.1", "x"]
+    done = await ssh.run_command(command)
+    assert (done.returncode, done.stdout) == (0, b"in\n"), done.stderr

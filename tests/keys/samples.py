@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from hypothesis import strategies
+
 from trio_ssh.keys.files import load_private_key
 from trio_ssh.keys.private_key import PKey
 
@@ -34,6 +36,17 @@ ENCRYPTED: Final = [
 #: One plain key of each type that OpenSSH has, and of each.
 OPENSSHS: Final = [f"{kind}.openssh" for kind in KINDS if kind not in ("rsa1024", "ed448")]
 ONE_OF_EACH: Final = [*OPENSSHS, "ed448.openssh"]
+
+
+@strategies.composite
+def garbled(draw: strategies.DrawFn, text: str) -> bytes:
+    """The bytes of a text in which a few pieces have become others, of any bytes."""
+    data = text.encode()
+    for _ in range(draw(strategies.integers(0, 4))):
+        start = draw(strategies.integers(0, len(data)))
+        end = draw(strategies.integers(start, min(start + 8, len(data))))
+        data = data[:start] + draw(strategies.binary(max_size=4)) + data[end:]
+    return data
 
 
 def content(name: str) -> bytes:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+import attrs
 import pytest
 from hypothesis import given, strategies
 
-from tests.keys.samples import load
+from tests.keys.samples import garbled, load
 from trio_ssh.errors import SignatureException
 from trio_ssh.keys.allowed_signers import AllowedSigners
 from trio_ssh.keys.certificate import Certificate
@@ -205,3 +208,32 @@ def test_a_file_is_named_in_what_comes_of_it(tmp_path: Path) -> None:
     assert read.problems[0].startswith(f"{path}:2: ")
     with pytest.raises(FileNotFoundError):
         AllowedSigners.load(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f'alice,!bob namespaces="git,file",valid-after="20200101Z",valid-before="20300101" {A} c',
+        f"* cert-authority {A}",
+    ],
+)
+def test_a_line_that_is_cut_anywhere_is_understood_or_named(line: str) -> None:
+    whole = signers(line).signers[0]
+    for end in range(len(line) + 1):
+        read = AllowedSigners.from_text(f"{line[:end]}\nbob {B}\n")
+        first = [signer for signer in read.signers if signer.source.endswith(":1")]
+        assert len(read.problems) + len(first) == (1 if line[:end].strip() else 0)
+        # What was cut off is the comment at most.
+        assert all(attrs.evolve(signer, source=whole.source) == whole for signer in first)
+        assert may(read, "bob", BOB)
+
+
+@given(strategies.binary(max_size=200) | garbled(f'alice namespaces="git" {A}\n# c\n* cert-authority {C}\r\n'))
+def test_any_bytes_are_survived_and_each_problem_has_its_place(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        read = AllowedSigners.load(file.name)
+    for problem in read.problems:
+        assert re.match(re.escape(file.name) + r":[1-9][0-9]*: .", problem)
+        assert problem.isprintable()

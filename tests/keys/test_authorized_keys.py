@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import tempfile
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies
 
-from tests.keys.samples import load
+from tests.keys.samples import garbled, load
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys.authorized_keys import MAX_ENVIRONMENT, MAX_PERMITS, AuthorizedKey, AuthorizedKeys, parse_options
 from trio_ssh.keys.certificate import Certificate
@@ -405,6 +407,35 @@ def test_any_text_is_survived_and_lets_in_only_keys_that_stand_alone(text: str) 
         if found is not None:
             number = int(found.source.rpartition(":")[2])
             assert text.split("\n")[number - 1].lstrip(" \t").startswith(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f'command="a \\"b",from="192.0.2.*",permitopen="h:1",expiry-time="20300101" {A} c', f"cert-authority {C}", A],
+)
+def test_a_line_that_is_cut_anywhere_lets_in_its_key_or_nobody(line: str) -> None:
+    for end in range(len(line) + 1):
+        read = AuthorizedKeys.from_text(f"{line[:end]}\n{load('ecdsa384.openssh').public_key.to_openssh()}\n")
+        assert set(read._entries) <= {ED25519, ECDSA, load("ecdsa384.openssh").public_key}
+        assert read.lookup(load("ecdsa384.openssh").public_key) is not None
+        is_empty = not line[:end].strip()
+        entries = [entry for found in read._entries.values() for entry in found if entry.source.endswith(":1")]
+        assert len(read.problems) + len(entries) == (0 if is_empty else 1)
+        # What was cut off its options is no login without them.
+        assert not any(
+            entry.options != AuthorizedKeys.from_text(line)._entries[entry.key][0].options for entry in entries
+        )
+
+
+@given(strategies.binary(max_size=200) | garbled(f'command="x",no-pty {A}\n# c\n{C}\r\ncert-authority {A} x\n'))
+def test_any_bytes_are_survived_and_each_problem_has_its_place(content: bytes) -> None:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        read = AuthorizedKeys.load(file.name, check_permissions=False)
+    for problem in read.problems:
+        assert re.match(re.escape(file.name) + r":[1-9][0-9]*: .", problem)
+        assert problem.isprintable()
 
 
 def test_a_file_is_named_in_what_comes_of_it(tmp_path: Path) -> None:

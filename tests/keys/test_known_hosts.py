@@ -2,15 +2,17 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import given, strategies
 
-from tests.keys.samples import load
+from tests.keys.samples import garbled, load
 from trio_ssh.errors import KeyFileException
 from trio_ssh.keys import disk, lock
 from trio_ssh.keys.certificate import Certificate
@@ -709,3 +711,19 @@ def test_any_text_may_be_changed_and_what_is_not_understood_stays(text: str, hos
     again = HostKeys.from_text(keys.to_text())
     assert len(again.problems) == bad
     assert again.keys() == ()
+
+
+@given(
+    strategies.binary(max_size=200) | garbled(f"host {A}\n@revoked * {B}\r\n{HostKeys.hash_host('h', SALT)} {C} c\n")
+)
+def test_any_bytes_are_survived_kept_and_each_problem_has_its_place(content: bytes) -> None:
+    keys = HostKeys()
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        keys.load(file.name)
+    assert keys.to_text().encode("utf-8", "surrogateescape").removesuffix(b"\n") == content.removesuffix(b"\n")
+    for problem in keys.problems:
+        assert re.match(re.escape(file.name) + r":[1-9][0-9]*: .", problem)
+        assert problem.isprintable()
+    keys.check("host", ED25519)
