@@ -131,3 +131,22 @@ async def test_times_alone_are_kept(tmp_path: Path) -> None:
             for name in ("small", "large"):
                 found, there = (here / name).stat(), await sftp.stat(f"/e/{name}")
                 assert (int(found.st_mtime), there.st_mtime) == (2000, 2000)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    {
+        "close": "aclose",
+        "settimeout": "fail_after",
+        "gettimeout": "fail_after",
+        "setblocking": "fail_after",
+        "set_pipelined": "nothing to do",
+        "xreadlines": "async for line in file",
+    }.items(),
+)
+async def test_an_old_name_is_answered_by_what_to_write(name: str, hint: str) -> None:
+    async with connected(MemorySFTPServer({"/f": b""})) as sftp, await sftp.open("/f") as file:
+        for one in (file, sftp) if name == "close" else (file,):
+            with pytest.raises(AttributeError, match=hint):
+                getattr(one, name)
+        assert not hasattr(file, name)

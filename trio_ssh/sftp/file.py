@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from types import TracebackType
-from typing import Final
+from typing import ClassVar, Final
 
 import attrs
 import trio
 
 from trio_ssh.errors import LocalProtocolError, SFTPError
 from trio_ssh.runtime.files import LINE_BYTES, BufferedFile
+from trio_ssh.runtime.hints import NO_TIMEOUT
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Answer, as_error
@@ -87,6 +88,13 @@ class SFTPFile(BufferedFile):
 
     Get one from `SFTPClient.open` or `SFTPPath.open`.
     """
+
+    HINTS: ClassVar = {
+        **BufferedFile.HINTS,
+        "gettimeout": NO_TIMEOUT,
+        "setblocking": NO_TIMEOUT,
+        "xreadlines": "iterate over the file: `async for line in file`",
+    }
 
     def __init__(self, operations: Operations, opened: _Opened, handle: bytes, bufsize: int) -> None:
         self._link = operations._link
