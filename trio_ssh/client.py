@@ -43,7 +43,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
-from trio_ssh.runtime.hints import CLOSE, Hints
+from trio_ssh.runtime.hints import CLOSE, Hints, HintTable
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
@@ -73,7 +73,7 @@ class SSHClient(HostTrust, PortForwarding, Hints):
     For a new program `connect` is shorter.
     """
 
-    HINTS: ClassVar = {"close": CLOSE}
+    _HINTS: ClassVar[HintTable] = {"close": CLOSE}
 
     def __init__(self) -> None:
         super().__init__()

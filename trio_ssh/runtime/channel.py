@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 import trio
 
@@ -17,7 +17,7 @@ from trio_ssh.core.channel import Batch, CoreChannel, Half, Source
 from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
-from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints
+from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints, HintTable
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
@@ -86,7 +86,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     `Transport.accept`.
     """
 
-    HINTS = CHANNEL_HINTS
+    _HINTS: ClassVar[HintTable] = CHANNEL_HINTS
 
     def __init__(self, engine: Engine, core: CoreChannel, transport: Link) -> None:
         super().__init__()

@@ -8,7 +8,7 @@ from typing import ClassVar, Final, Generic, TypeVar
 
 import trio
 
-from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, Hints
+from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, Hints, HintTable
 
 C = TypeVar("C")
 
@@ -181,7 +181,11 @@ class BufferedFile(trio.abc.AsyncResource, Hints):
     For annotations and for `isinstance`; its subclasses say the rest.
     """
 
-    HINTS: ClassVar = {"close": CLOSE, "settimeout": NO_TIMEOUT, "set_pipelined": "nothing to do: files always are"}
+    _HINTS: ClassVar[HintTable] = {
+        "close": CLOSE,
+        "settimeout": NO_TIMEOUT,
+        "set_pipelined": "nothing to do: files always are",
+    }
 
     @abstractmethod
     async def read(self, size: int = -1) -> bytes:

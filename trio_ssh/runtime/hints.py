@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, Final
 
+#: By a name of paramiko's, what to do instead.
+HintTable = Mapping[str, str]
+
 CLOSE: Final = "await `aclose()`, or leave the object's `async with` block"
 NO_TIMEOUT: Final = "put `with trio.fail_after(seconds):` around any call"
 _SEND: Final = "await `send_all(data)`, which sends all of it"
 _READY: Final = "receive in a task of its own: no other is held up by it"
 
-CHANNEL_HINTS: Final = {
+CHANNEL_HINTS: Final[HintTable] = {
     "close": CLOSE,
     "fileno": "a channel has no descriptor: it is a trio stream",
     "gettimeout": NO_TIMEOUT,
@@ -30,7 +33,7 @@ CHANNEL_HINTS: Final = {
     "shutdown_write": "await `send_eof()`",
 }
 
-TRANSPORT_HINTS: Final = {
+TRANSPORT_HINTS: Final[HintTable] = {
     "atfork": CLOSE,
     "auth_interactive_dumb": "await `auth_interactive(username, handler)`, whose handler asks the user",
     "auth_timeout": NO_TIMEOUT,
@@ -54,17 +57,17 @@ class Hints:
     """Names the way of this library to whoever asks for a name of paramiko's.
 
     Attributes:
-        HINTS: by such a name, what to do instead.
+        _HINTS: by such a name, what to do instead.
     """
 
     __slots__ = ()
 
-    HINTS: ClassVar[Mapping[str, str]] = {}
+    _HINTS: ClassVar[HintTable] = {}
 
     # Type checkers are to find the name wrong, so they mustn't see that there is an answer.
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> object:
             text = f"{type(self).__name__!r} object has no attribute {name!r}"
-            hint = self.HINTS.get(name)
+            hint = self._HINTS.get(name)
             raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)

@@ -14,7 +14,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 import attrs
 import trio
@@ -64,7 +64,7 @@ from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
 from trio_ssh.runtime.handler import PeerHandler, Subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
-from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints
+from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
@@ -124,7 +124,7 @@ class Transport(ClientAuthentication, Hints):
             tasks are shielded until then.  Without one, use ``async with``.
     """
 
-    HINTS = TRANSPORT_HINTS
+    _HINTS: ClassVar[HintTable] = TRANSPORT_HINTS
 
     def __init__(
         self,

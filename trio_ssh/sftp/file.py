@@ -12,7 +12,7 @@ import trio
 
 from trio_ssh.errors import LocalProtocolError, SFTPError
 from trio_ssh.runtime.files import LINE_BYTES, BufferedFile
-from trio_ssh.runtime.hints import NO_TIMEOUT
+from trio_ssh.runtime.hints import NO_TIMEOUT, HintTable
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Answer, as_error
@@ -89,8 +89,8 @@ class SFTPFile(BufferedFile):
     Get one from `SFTPClient.open` or `SFTPPath.open`.
     """
 
-    HINTS: ClassVar = {
-        **BufferedFile.HINTS,
+    _HINTS: ClassVar[HintTable] = {
+        **BufferedFile._HINTS,
         "gettimeout": NO_TIMEOUT,
         "setblocking": NO_TIMEOUT,
         "xreadlines": "iterate over the file: `async for line in file`",
