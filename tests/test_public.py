@@ -49,7 +49,9 @@ def test_every_public_method_is_explained(name: str) -> None:
     for method_name, method in inspect.getmembers(
         cls, lambda member: inspect.isfunction(member) or isinstance(member, property)
     ):
-        if not method_name.startswith("_") and getattr(method, "__module__", "trio_ssh").startswith("trio_ssh"):
+        is_ours = getattr(method, "__module__", "trio_ssh").startswith("trio_ssh")
+        # What a declaration was made into is a constant, although it can be called.
+        if is_ours and not method_name.startswith("_") and not method_name.isupper():
             assert inspect.getdoc(method), f"{name}.{method_name}"
 
 
