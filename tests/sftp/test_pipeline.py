@@ -11,7 +11,7 @@ import trio.testing
 
 import trio_ssh
 from tests.runtime.helpers import KIB, MIB
-from tests.sftp.scripted import FAILURE, Reply, ScriptedServer, pause, using
+from tests.sftp.scripted import FAILURE, SILENCE, Reply, ScriptedServer, pause, using
 from trio_ssh.sftp.link import Share
 from trio_ssh.sftp.messages import Read
 from trio_ssh.sftp.pipeline import ReadPipeline, WritePipeline
@@ -110,6 +110,57 @@ async def test_whoever_waits_for_room_is_woken(then: str) -> None:
             if then == "fails":
                 sftp._link.fail(trio_ssh.RemoteProtocolError("as told"))
             pipeline.give_back(block)
+
+
+async def test_whoever_pays_for_each_step_gets_much_at_once() -> None:
+    async with using(ScriptedServer({"f": BYTES * 4})) as sftp:
+        pipeline = ReadPipeline(
+            sftp._link, Share(sftp._link), await handle_of(sftp), 0, 4 * len(BYTES), gathered_bytes=MIB
+        )
+        sizes: list[int] = []
+        while not pipeline.is_closed:
+            await pipeline.wait()
+            blocks = pipeline.take(2 * MIB)
+            sizes.append(sum(block.parts.size for block in blocks))
+            for block in blocks:
+                pipeline.give_back(block)
+        assert sum(sizes) == 4 * len(BYTES)
+        assert min(sizes[1:-1]) >= MIB
+
+
+@pytest.mark.parametrize("why", ["time has passed", "nothing else is under way"])
+async def test_who_waits_for_much_gets_little_where(why: str, autojump_clock: trio.testing.MockClock) -> None:
+    class Halting(ScriptedServer):
+        def read(self, file: bytearray, offset: int, length: int) -> Reply:
+            if not offset:
+                self.gate = trio.Event()
+            return SILENCE if offset >= 2 * 255 * KIB else super().read(file, offset, length)
+
+    server = Halting({"f": BYTES})
+    limits = SFTPLimits(file_bytes=255 * KIB if why.startswith("nothing") else MIB)
+    async with using(server, limits=limits) as sftp:
+        pipeline = ReadPipeline(
+            sftp._link,
+            Share(sftp._link),
+            await handle_of(sftp),
+            0,
+            len(BYTES),
+            ahead_bytes=255 * KIB,
+            gathered_bytes=MIB,
+        )
+        await pipeline.wait()
+        [first] = pipeline.take(MIB)
+        pipeline.give_back(first)
+        if why.startswith("time"):
+            await trio.sleep(0.2)
+        server.gate.set()
+        with trio.fail_after(1):
+            await pipeline.wait()
+        [second] = pipeline.take(MIB)
+        assert second.offset == 255 * KIB
+        pipeline.give_back(second)
+        pipeline.close()
+        sftp._link.fail(trio_ssh.RemoteProtocolError("as told"))
 
 
 async def test_an_error_comes_behind_what_was_read_before_it() -> None:

@@ -23,6 +23,9 @@ from trio_ssh.sftp.protocol import StatusCode
 #: Blocks that are asked for at first; each that comes lets one more be asked for.
 FIRST_BLOCKS: Final = 4
 
+#: Seconds after which whoever gathers blocks gets what has come.
+_GATHERING_SECONDS: Final = 0.05
+
 #: The least that a READ asks for where a server gave less than was asked for.
 _LEAST_BYTES: Final = 4 * 1024
 
@@ -131,6 +134,8 @@ class ReadPipeline:
         ahead_bytes: what is asked for at once in the beginning; it grows with every block that comes.
         grows: whether it does.
         block_bytes: what one READ asks for; None for as much as the server gives.
+        gathered_bytes: `wait` waits for so much where more is under way, and comes fast: for whoever pays for each
+            step, by a thread or a write.
 
     Attributes:
         block_bytes: what the next READ asks for.
@@ -149,6 +154,7 @@ class ReadPipeline:
         ahead_bytes: int | None = None,
         grows: bool = True,
         block_bytes: int | None = None,
+        gathered_bytes: int = 0,
     ) -> None:
         self._link = link
         self._share = share
@@ -160,6 +166,9 @@ class ReadPipeline:
         self._grows = grows
         self._blocks: deque[Block] = deque()
         self._under_way = 0
+        self._done_bytes = 0
+        self._gathered_bytes = gathered_bytes
+        self._gathered_by = 0.0
         self._beyond = 0
         self._task: trio.lowlevel.Task | None = None
         self._is_shut = False
@@ -224,13 +233,23 @@ class ReadPipeline:
             if not block.is_last:
                 self._known_end = max(self._known_end, block.offset + block.size)
         self._under_way -= block.size
+        self._done_bytes += block.size
         if block.is_last or block.status is not None:
             self.is_ended = True
         elif self._grows:
             self.ahead_bytes += self.block_bytes
         self.fill()
-        if self._blocks and self._blocks[0].is_done:
+        if self._task is not None and self._blocks and self._is_ready():
             self._wake()
+
+    def _is_ready(self) -> bool:
+        """There is a block to be taken, and no point in waiting for more."""
+        return self._blocks[0].is_done and (
+            self._done_bytes >= self._gathered_bytes
+            or not self._under_way
+            or self.is_ended
+            or trio.current_time() >= self._gathered_by
+        )
 
     def _wake(self) -> None:
         if self._task is not None:
@@ -247,7 +266,7 @@ class ReadPipeline:
             trio.ClosedResourceError: `close` was called meanwhile.
         """
         self.fill()
-        if self._blocks[0].is_done if self._blocks else self.is_ended:
+        if self._is_ready() if self._blocks else self.is_ended:
             return
         if self._link.failure is not None:
             raise self._link.lost()
@@ -282,10 +301,13 @@ class ReadPipeline:
                     break
                 raise self._link.lost() if block.status is None else as_error(block.status)
             self._blocks.popleft()
+            self._done_bytes -= block.size
             taken.append(block)
             size += block.parts.size
             if block.is_last:
                 self._drop()
+        if self._gathered_bytes:
+            self._gathered_by = trio.current_time() + _GATHERING_SECONDS
         return taken
 
     def give_back(self, block: Block) -> None:

@@ -38,6 +38,9 @@ Callback = Callable[[int, int], object]
 #: What one hop into a thread writes or reads at the most.
 GATHERED_BYTES: Final = 4 * MIB
 
+#: What it waits for, where more is on its way: a hop costs 100 us, and the requests for what follows leave together.
+_STEP_BYTES: Final = MIB
+
 #: What one buffer of an upload holds, and how many there are.
 BUFFER_BYTES: Final = 2 * MIB
 BUFFERS: Final = 6
@@ -170,7 +173,16 @@ async def receive(
         ConnectionLost: the session ended.
     """
     ahead = None if requests is None else requests * link.read_bytes
-    pipeline = ReadPipeline(link, Share(link), handle, offset, size, ahead_bytes=ahead, grows=requests is None)
+    pipeline = ReadPipeline(
+        link,
+        Share(link),
+        handle,
+        offset,
+        size,
+        ahead_bytes=ahead,
+        grows=requests is None,
+        gathered_bytes=_STEP_BYTES,
+    )
     taken: list[Block] = []
     is_last = False
     try:
