@@ -223,8 +223,9 @@ async def interrupted(user: Shell, *arguments: str, when: Callable[[], bool]) ->
         assert await process.wait() == 130, said
     finally:
         process.kill()
-        await process.wait()
-        await process.stderr.aclose()
+        with trio.move_on_after(5, shield=True):
+            await process.wait()
+            await process.stderr.aclose()
     return said.decode()
 
 
