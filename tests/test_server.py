@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 import trio
@@ -841,3 +842,12 @@ async def test_the_log_says_where_a_client_was_that_did_not_log_in(
         nursery.cancel_scope.cancel()
     assert f"a client at ('127.0.0.1', {our_port}) did not log in" in caplog.text
     assert "listening there" not in caplog.text
+
+
+@pytest.mark.parametrize("mistake", [{"host_keys": []}, {"host_keys": [HOST_KEY], "ciphers": ["rot13"]}])
+async def test_a_stream_is_closed_where_the_arguments_are_wrong(mistake: dict[str, Any]) -> None:
+    ours, theirs = memory_pair()
+    with pytest.raises(ValueError, match=r"host key|rot13"):
+        await trio_ssh.serve_stream(theirs, OpenDoor(), **mistake)
+    assert await ours.receive_some() == b""
+    await ours.aclose()

@@ -186,7 +186,7 @@ class PortForwarding:
         return [await remote_forwards(self._connected()).listen_unix(os.fspath(path))]
 
 
-# -- what accepts ------------------------------------------------------------------------------------------------------
+# -- what accepts
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
@@ -228,7 +228,7 @@ async def _forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableSt
         _log.exception("forwarding a connection %s failed", what)
 
 
-# -- what connects -----------------------------------------------------------------------------------------------------
+# -- what connects
 
 
 def to_remote_port(transport: Transport, host: str, port: int) -> Connect:
@@ -288,7 +288,7 @@ def _origin(stream: trio.abc.HalfCloseableStream) -> tuple[str, int] | None:
     return cast("tuple[str, int]", address[:2]) if isinstance(address, tuple) else None
 
 
-# -- SOCKS -------------------------------------------------------------------------------------------------------------
+# -- SOCKS
 
 #: Connects a client to where it asks, on its stream.
 OpenFor = Callable[[SocksRequest, trio.abc.HalfCloseableStream], Awaitable[trio.abc.HalfCloseableStream]]

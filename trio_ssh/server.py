@@ -111,17 +111,17 @@ async def serve_stream(
     A client that breaks the protocol, can't log in, or goes away is logged, not raised.  Cancelled, the client is
     disconnected.
     """
-    algorithms = checked_algorithms(
-        Role.SERVER,
-        security,
-        kex=kex,
-        host_key_algorithms=host_key_algorithms,
-        ciphers=ciphers,
-        macs=macs,
-        compressions=compressions,
-    )
-    _check_host_keys(host_keys, gss_kex)
     try:
+        algorithms = checked_algorithms(
+            Role.SERVER,
+            security,
+            kex=kex,
+            host_key_algorithms=host_key_algorithms,
+            ciphers=ciphers,
+            macs=macs,
+            compressions=compressions,
+        )
+        _check_host_keys(host_keys, gss_kex)
         groups = await given_moduli(moduli)
         if gss_kex:
             await _check_gss(host_keys, algorithms)

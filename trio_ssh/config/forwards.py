@@ -117,7 +117,7 @@ def _to_local(transport: Transport, forwarding: Forwarding, options: SSHOptions)
     return by_socks(transport.limits, partial(_open_if_permitted, options.permit_remote_open))
 
 
-# -- listening ---------------------------------------------------------------------------------------------------------
+# -- listening
 
 
 async def _listen_there(transport: Transport, listen: Listen) -> list[RemoteListener]:
@@ -194,7 +194,7 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
         await self._listener.aclose()
 
 
-# -- a SOCKS client at the server --------------------------------------------------------------------------------------
+# -- a SOCKS client at the server
 
 
 async def _open_if_permitted(

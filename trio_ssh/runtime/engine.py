@@ -419,12 +419,13 @@ class Engine:
                     size = LARGEST_READ
                 elif len(data) < _SMALLEST_READ:
                     size = _SMALLEST_READ
-                events = core.receive_data(data)
+                self.handle(core.receive_data(data))
             else:
-                events = core.receive_eof()
+                self.handle(core.receive_eof())
+            # While it waits, the reader holds neither a buffer nor the channels of the last read.
+            del data
             if descriptor is not None:
                 descriptor.give_back()
-            self.handle(events)
             if self._holds_back:
                 self.flush()
             else:
