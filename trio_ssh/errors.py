@@ -27,7 +27,7 @@ class SSHException(Exception):
     """The root of everything that trio_ssh raises on purpose."""
 
 
-# -- the protocol ------------------------------------------------------------------------------------------------------
+# -- the protocol
 
 
 class ProtocolError(SSHException):
@@ -69,7 +69,7 @@ class IncompatiblePeer(SSHException):
         )
 
 
-# -- trust -------------------------------------------------------------------------------------------------------------
+# -- trust
 
 
 class HostKeyException(SSHException):
@@ -129,7 +129,7 @@ class BadHostKeyException(HostKeyException):
         super().__init__(text)
 
 
-# -- authentication ----------------------------------------------------------------------------------------------------
+# -- authentication
 
 
 class AuthOutcome(Enum):
@@ -229,7 +229,7 @@ class SignatureException(SSHException):
     """A signature of data is malformed, wrong, made for another purpose, or by somebody who may not sign."""
 
 
-# -- the configuration, and the way to a host --------------------------------------------------------------------------
+# -- the configuration, and the way to a host
 
 
 class ConfigParseError(SSHException):
@@ -284,7 +284,7 @@ class ForwardingFailure(SSHException):
         super().__init__(f"{printable(forwarding)} ({place}) is not forwarded, and ExitOnForwardFailure is on: {why}")
 
 
-# -- the connection and its channels -----------------------------------------------------------------------------------
+# -- the connection and its channels
 
 
 class ConnectionLost(SSHException, trio.BrokenResourceError):

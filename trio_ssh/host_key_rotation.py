@@ -70,7 +70,7 @@ def _signed_data(session_id: bytes, blob: bytes) -> bytes:
     return Message().add_string(PROVE).add_string(session_id).add_string(blob).asbytes()
 
 
-# -- the server's side -------------------------------------------------------------------------------------------------
+# -- the server's side
 
 
 def announcement(host_keys: Sequence[PKey]) -> bytes:
@@ -104,7 +104,7 @@ def prove(details: bytes, host_keys: Sequence[PKey], session_id: bytes, agreed: 
     return _packed(signatures)
 
 
-# -- the client's side -------------------------------------------------------------------------------------------------
+# -- the client's side
 
 
 class HostKeyUpdates(PeerHandler):

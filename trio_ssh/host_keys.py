@@ -165,7 +165,7 @@ def _add_to_file(path: str | Path, hostname: str, key: PublicKey, is_hashed: boo
     keys.save(path)
 
 
-# -- a fingerprint that is known by other means ------------------------------------------------------------------------
+# -- a fingerprint that is known by other means
 
 
 _PINNED_HASHES: Final = ("SHA256", "SHA384", "SHA512")
@@ -219,7 +219,7 @@ def _has_fingerprint(key: PublicKey, hash_name: str, digest: bytes) -> bool:
     return hmac.compare_digest(hashlib.new(hash_name, key.blob).digest(), digest)
 
 
-# -- a person ----------------------------------------------------------------------------------------------------------
+# -- a person
 
 
 @attrs.frozen
@@ -324,7 +324,7 @@ def _agrees(answer: str, key: PublicKey) -> bool:
         return False
 
 
-# -- the DNS -----------------------------------------------------------------------------------------------------------
+# -- the DNS
 
 
 @attrs.frozen

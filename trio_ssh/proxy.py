@@ -35,7 +35,7 @@ _PAUSE_SECONDS: Final = 1.0
 _FAMILIES: Final = {"inet": socket.AF_INET, "inet6": socket.AF_INET6}
 
 
-# -- TCP ---------------------------------------------------------------------------------------------------------------
+# -- TCP
 
 
 async def open_direct(hostname: str, port: int, options: SSHOptions | None = None) -> trio.SocketStream:
@@ -105,7 +105,7 @@ async def _connect_to_address(hostname: str, port: int) -> trio.SocketStream | N
     return trio.SocketStream(endpoint)
 
 
-# -- a command ---------------------------------------------------------------------------------------------------------
+# -- a command
 
 
 class ProxyCommandStream(trio.abc.Stream):
@@ -192,7 +192,7 @@ async def open_proxy_command(command: str) -> ProxyCommandStream:
     return ProxyCommandStream(process, command)
 
 
-# -- other hosts -------------------------------------------------------------------------------------------------------
+# -- other hosts
 
 
 class JumpClient(Protocol):

@@ -166,7 +166,7 @@ async def _succeeds(command: str, names: Names, place: str) -> bool:
     raise ConfigParseError(f"{place}: the command did not end within {EXEC_SECONDS:g} seconds: it was killed")
 
 
-# -- networks ----------------------------------------------------------------------------------------------------------
+# -- networks
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address

@@ -27,7 +27,7 @@ _URI: Final = re.compile(r"ssh://(.*?)/?", re.IGNORECASE)
 _BLANK_OR_CONTROL: Final = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _NOT_IN_JUMPS: Final = re.compile(r"[\x00-\x20\x7f'`\"$\\;&<>|(){}/]")
 
-# -- names -------------------------------------------------------------------------------------------------------------
+# -- names
 
 
 def check_host(name: str) -> str:
@@ -48,7 +48,7 @@ def check_host(name: str) -> str:
     return name
 
 
-# -- one word ----------------------------------------------------------------------------------------------------------
+# -- one word
 
 
 def one(words: Sequence[str]) -> str:
@@ -161,7 +161,7 @@ def comma_list(words: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in one(words).split(",") if name)
 
 
-# -- values with parts -------------------------------------------------------------------------------------------------
+# -- values with parts
 
 
 @attrs.frozen
@@ -357,7 +357,7 @@ def jump_hosts(words: Sequence[str]) -> tuple[JumpHost, ...]:
     return tuple(jump_host(part) for part in word.split(","))
 
 
-# -- algorithms --------------------------------------------------------------------------------------------------------
+# -- algorithms
 
 
 @attrs.frozen

@@ -169,7 +169,7 @@ def _principals_of(line: AllowedSigner, key: PublicKey | Certificate, now: float
             yield principal
 
 
-# -- one line ----------------------------------------------------------------------------------------------------------
+# -- one line
 
 
 def _parse_line(content: str, source: str) -> AllowedSigner:

@@ -247,7 +247,7 @@ class AuthorizedKeys:
         self._entries.setdefault(key, []).append(entry)
 
 
-# -- options -----------------------------------------------------------------------------------------------------------
+# -- options
 
 #: Name -> attribute of `KeyRestrictions`; with ``no-`` in front each is taken away.
 _GRANTS: Final = {

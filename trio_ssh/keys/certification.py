@@ -154,7 +154,7 @@ def is_certificate_type(key_type: str) -> bool:
     return is_known_type(_PLAIN_TYPES.get(key_type, ""))
 
 
-# -- from the wire -----------------------------------------------------------------------------------------------------
+# -- from the wire
 
 
 def read_key(blob: bytes, minimum_rsa_bits: int) -> tuple[str, PublicKey, int]:
@@ -267,7 +267,7 @@ def networks(texts: Collection[str]) -> tuple[Network, ...]:
     return tuple(networks)
 
 
-# -- to the wire -------------------------------------------------------------------------------------------------------
+# -- to the wire
 
 
 def encode_text(text: str) -> bytes:

@@ -104,7 +104,7 @@ def check_padding(padding: bytes) -> None:
         raise RemoteProtocolError("its padding is wrong")
 
 
-# -- opening -------------------------------------------------------------------------------------------------
+# -- opening
 
 
 def open_container(body: bytes, passphrase: bytes | None, name: str) -> PrivatePart:
@@ -248,7 +248,7 @@ _CIPHERS: Final[dict[str, tuple[int, int, int, int, Decrypt]]] = {
 }
 
 
-# -- sealing -------------------------------------------------------------------------------------------------
+# -- sealing
 
 #: What a private part can be sealed with: what OpenSSH seals with by itself, and what it would with a tag.
 SEALING_CIPHERS: Final = (CIPHER, "aes256-gcm@openssh.com")

@@ -186,7 +186,7 @@ def _what_it_is(data: bytes) -> str:
     return "there is no private key in it. `ssh-keygen -y -f {name}` should be able to read it"
 
 
-# -- PEM -----------------------------------------------------------------------------------------------------
+# -- PEM
 
 
 def _open_pem(label: bytes, body: bytes, passphrase: bytes | None, name: str) -> PrivatePart:
@@ -308,7 +308,7 @@ def write_pem(key: PrivateKeyTypes, passphrase: bytes | None, *, is_pkcs8: bool)
     )
 
 
-# -- the cost of a passphrase in PKCS#8 ----------------------------------------------------------------------
+# -- the cost of a passphrase in PKCS#8
 
 
 def _refuse_endless_derivation(body: bytes, name: str) -> None:

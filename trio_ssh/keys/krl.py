@@ -461,7 +461,7 @@ def _refuse_if_critical(content: bytes) -> None:
         raise RemoteProtocolError(f"the extension '{printable(extension.name, 64)}', which must not be passed over")
 
 
-# -- writing -----------------------------------------------------------------------------------------------------------
+# -- writing
 
 
 def _pack_revoked(revoked: _Revoked) -> bytes:

@@ -139,7 +139,7 @@ def _open(lines: _Lines, version: bytes, passphrase: bytes | None, name: str) ->
     return PrivatePart(shown_type, fields + Message().add_string(comment).asbytes(), public)
 
 
-# -- what a passphrase becomes -------------------------------------------------------------------------------
+# -- what a passphrase becomes
 
 
 def _derive_2(passphrase: bytes | None) -> _Keys:
@@ -190,7 +190,7 @@ def _argon2(flavour: bytes, passphrase: bytes, salt: bytes, memory_kib: int, pas
         raise RemoteProtocolError(str(error)) from None
 
 
-# -- from PuTTY's fields to openssh-key-v1's -----------------------------------------------------------------
+# -- from PuTTY's fields to openssh-key-v1's
 
 
 def _rsa(public: Message, private: Message) -> Message:

@@ -126,7 +126,7 @@ class ChannelFailure(DeclaredMessage):
     recipient: UInt32
 
 
-# -- details of channel requests ---------------------------------------------------------------------------------------
+# -- details of channel requests
 
 
 @structure
@@ -207,7 +207,7 @@ class ExitSignal(Structure):
     language: Text
 
 
-# -- details of other channels and of global requests ------------------------------------------------------------------
+# -- details of other channels and of global requests
 
 
 @structure
