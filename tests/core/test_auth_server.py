@@ -240,6 +240,9 @@ class Sly:
 
     __hash__ = None  # type: ignore[assignment]
 
+    def __repr__(self) -> str:
+        return "Sly()"
+
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("answer", [True, False, 1, 0, None, "successful", b"", [], AuthResult, Sly()], ids=repr)
