@@ -292,7 +292,8 @@ def run(version: str, *, seconds: float) -> int:
     demo = Demo(seconds=seconds, say=say)
     say(f"trio_ssh {version}, trio {trio.__version__}, Python {platform.python_version()}")
     try:
-        trio.run(demo.run)
+        # As in `serve`: Ctrl-C is noticed where a task waits.
+        trio.run(demo.run, restrict_keyboard_interrupt_to_checkpoints=True)
     except BaseExceptionGroup as group:
         if group.subgroup(KeyboardInterrupt) is not None:
             print("interrupted", file=sys.stderr)

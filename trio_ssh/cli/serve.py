@@ -177,7 +177,9 @@ def run(settings: Settings) -> int:
         print(line, flush=True)
 
     try:
-        trio.run(serve, settings, say)
+        # A signal is noticed where a task waits: between the making of a coroutine and its first step, Ctrl-C would
+        # leave one that was never awaited.
+        trio.run(serve, settings, say, restrict_keyboard_interrupt_to_checkpoints=True)
     except KeyboardInterrupt:
         pass
     except (CannotServe, OSError, trio_ssh.SSHException) as error:
