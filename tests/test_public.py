@@ -34,6 +34,28 @@ def test_what_the_package_imports_is_public() -> None:
     assert imported == set(trio_ssh.__all__)
 
 
+def test_what_is_imported_later_is_what_type_checkers_see() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text())
+    imported = {
+        (node.module, alias.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("trio_ssh.")
+        for alias in node.names
+    }
+    assert imported == {(f"trio_ssh.{module}", name) for module, names in trio_ssh._HOMES.items() for name in names}
+
+
+def test_the_import_itself_loads_nothing() -> None:
+    program = "import sys, trio_ssh; assert not [name for name in sys.modules if name.startswith('trio_ssh.')]"
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'trio_ssh' has no attribute 'conect'"):
+        trio_ssh.conect  # type: ignore[attr-defined]  # noqa: B018
+
+
 @pytest.mark.parametrize("name", sorted(trio_ssh.__all__))
 def test_every_public_name_is_explained(name: str) -> None:
     value = getattr(trio_ssh, name)
@@ -131,7 +153,7 @@ def test_paramiko_s_methods_have_their_names(name: str) -> None:
 def test_importing_neither_speaks_nor_listens() -> None:
     """No event loop, no thread, no file of the user's, no output: only modules."""
     program = (
-        "import sys, threading, trio_ssh;"
+        "import sys, threading, trio_ssh; [getattr(trio_ssh, name) for name in trio_ssh.__all__];"
         "assert threading.active_count() == 1;"
         "assert 'asyncio' not in sys.modules, 'asyncio was imported';"
         "assert not any(name.startswith('trio_ssh.testing') for name in sys.modules), 'tests were imported';"
