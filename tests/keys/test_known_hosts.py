@@ -311,6 +311,23 @@ def test_a_key_that_is_added_is_known_from_then_on() -> None:
     assert keys.lookup("host") == (KnownKey(ECDSA, None, "known_hosts:1"), KnownKey(ED25519, None, "added here"))
 
 
+def test_a_private_key_stands_for_its_public_half() -> None:
+    hosts = HostKeys()
+    hosts.add("host", "ssh-ed25519", load("ed25519.openssh"))
+    assert hosts.lookup("host")[0].key == ED25519
+    assert hosts.check("host", load("ed25519.openssh")) is KNOWN
+    assert hosts.check("host", load("ed25519.pkcs8")) is CHANGED
+    assert hosts.remove("host", load("ed25519.pkcs8")) == 0
+    assert hosts.remove("host", load("ed25519.openssh")) == 1
+
+
+def test_what_is_no_key_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="a key is wanted here, not str"):
+        HostKeys().add("host", None, A)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a key is wanted here, not bytes"):
+        HostKeys().check("host", b"key")  # type: ignore[arg-type]
+
+
 def test_a_key_that_is_known_is_not_added_again() -> None:
     keys = known(f"*.example {A}")
     keys.add("www.example", None, ED25519)

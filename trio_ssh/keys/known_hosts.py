@@ -22,7 +22,7 @@ from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.disk import FilePath, read_list_file, shown_path, write_atomically
 from trio_ssh.keys.known_hosts_line import KnownKey, Line, checked_name, hash_name, lower, parse_line
 from trio_ssh.keys.lock import locked
-from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.public_key import HasPublicKey, PublicKey, public_half
 
 
 class HostKeyStatus(enum.Enum):
@@ -116,7 +116,7 @@ class HostKeys:
         hostname = lower(hostname)
         return tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
 
-    def check(self, hostname: str, key: PublicKey) -> HostKeyStatus:
+    def check(self, hostname: str, key: PublicKey | HasPublicKey) -> HostKeyStatus:
         """Say what is on record about this host and this key; only `HostKeyStatus.KNOWN` is true.
 
         As OpenSSH's check_host_key does:
@@ -127,6 +127,7 @@ class HostKeys:
           this by a client that asks for a type on record first; see `key_types`.)
         * A host on another port than 22, of which nothing is on record, is known by its key for port 22.
         """
+        key = public_half(key)
         status = self._check_name(hostname, key)
         portless = _without_port(hostname)
         if status is HostKeyStatus.UNKNOWN and portless is not None:
@@ -180,18 +181,21 @@ class HostKeys:
 
     # -- changing
 
-    def add(self, hostname: str, key_type: str | None, key: PublicKey, *, is_hashed: bool = False) -> None:
+    def add(
+        self, hostname: str, key_type: str | None, key: PublicKey | HasPublicKey, *, is_hashed: bool = False
+    ) -> None:
         """Put a key on record for a host, beside those that are; nothing changes if it is.
 
         Args:
             hostname: a name as `known_hosts_name` returns it, or one that `hash_host` has hashed.
             key_type: None, or the type of `key`.
-            key: the host's key.
+            key: the host's key, or a private key for its public half.
             is_hashed: hide the name in the line that is added.
 
         Raises:
             ValueError: the name can't be one host's, or the type is not the key's.
         """
+        key = public_half(key)
         if key_type is not None and key_type != key.key_type:
             raise ValueError(f"the key is of the type {key.key_type}, not {key_type}")
         try:
@@ -203,7 +207,7 @@ class HostKeys:
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):
             self._lines.append(line)
 
-    def remove(self, hostname: str, key: PublicKey | None = None) -> int:
+    def remove(self, hostname: str, key: PublicKey | HasPublicKey | None = None) -> int:
         """Take a host's keys off record, as ``ssh-keygen -R`` does; return the number of lines.
 
         A line for several hosts goes as a whole.  Authorities and revoked keys stay.
@@ -213,13 +217,14 @@ class HostKeys:
             key: take only this key off.
         """
         hostname = lower(hostname)
+        only = None if key is None else public_half(key)
         return self._change(
             lambda line: (
                 []
                 if line.spelled
                 and not line.is_marked
                 and line.is_for(hostname)
-                and (key is None or (line.known is not None and line.known.key == key))
+                and (only is None or (line.known is not None and line.known.key == only))
                 else [line]
             )
         )

@@ -3,9 +3,10 @@
 Theory of operation.  A connection has three kinds of task, of which only the reader always lives:
 
 * the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads
-  on.  It never waits to send, takes no lock and waits for no channel.  (One exception: a peer that asks and asks
+  on.  It never waits to send, takes no lock and waits for no channel.  (Two exceptions.  A peer that asks and asks
   without listening to the answers has filled the outbox, so nothing more is read before that has drained; the writer
-  doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.
+  doesn't depend on the reader, so it will.  And in the middle of a large transfer it lets a millisecond pass, which
+  depends on nobody; see `Coalescing`.)  Where a read makes much work, the others have their turn in between.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
   saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.  It is
@@ -34,6 +35,7 @@ from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected, RemoteProtocolError
+from trio_ssh.runtime.coalescing import PAUSE_SECONDS, Coalescing
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
@@ -387,7 +389,7 @@ class Engine:
     # -- the tasks
 
     async def _read(self) -> None:
-        """The reader.  It awaits the stream and nothing else; see the top of this file for the one exception."""
+        """The reader.  It awaits the stream and nothing else; see the top of this file for the two exceptions."""
         with self._reading:
             await self._read_all()
 
@@ -395,6 +397,7 @@ class Engine:
         core = self.core
         descriptor, receive_some = self._descriptor, self._stream.receive_some
         size = _SMALLEST_READ
+        coalescing = Coalescing(LARGEST_READ)
         while core.failure is None:
             while core.is_backlogged and core.failure is None:
                 await self.room.park()
@@ -405,9 +408,11 @@ class Engine:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._break(error)
                 return
+            is_early = False
             if data:
                 self._reads += 1
                 self.read_at = now = trio.current_time()
+                is_early = descriptor is not None and coalescing.waits(len(data), now)
                 if now >= self._keys_expire_at:
                     self._check_keys(now)
                 if is_exchanging:
@@ -432,6 +437,8 @@ class Engine:
                 self.flush_now()
             if core.is_unfinished:
                 await self._go_on()
+            if is_early:
+                await trio.sleep(PAUSE_SECONDS)
         if self._descriptor is not None and not self._has_writer and not self.is_closing:
             self._is_closed = True
             self._descriptor.close()  # our last words, if there were any, are written; else the writer closes it
