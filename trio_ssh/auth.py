@@ -77,14 +77,14 @@ class _AskAgent:
 
 
 def _key_attempt(transport: Transport, username: str, key: Signer, source: str, *, binds_to_host: bool) -> _Attempt:
-    algorithm = transport.choose_algorithm(key)
+    algorithm, fingerprint = transport.choose_algorithm(key), key.fingerprint
     return _Attempt(
         "publickey",
-        f"publickey {algorithm} {key.fingerprint} ({source})",
+        f"publickey {algorithm} {fingerprint} ({source})",
         partial(transport.publickey_dialog, username, key, binds_to_host=binds_to_host),
         blob=key.asbytes(),
         algorithm=algorithm,
-        fingerprint=key.fingerprint,
+        fingerprint=fingerprint,
         source=source,
     )
 

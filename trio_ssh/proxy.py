@@ -5,8 +5,8 @@ Whoever connects closes what they were given; what lies under it ends then.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
-import ipaddress
 import logging
 import math
 import os
@@ -90,12 +90,20 @@ async def _connect(
     raise problem or OSError(f"{printable(hostname, 64)} has no address of this family")
 
 
+def _family_of(hostname: str) -> socket.AddressFamily | None:
+    """Return the family of an address, or None for a name."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError, ValueError):
+            socket.inet_pton(family, hostname)
+            return family
+    return None
+
+
 async def _connect_to_address(hostname: str, port: int) -> trio.SocketStream | None:
-    try:
-        family = trio.socket.AF_INET6 if ipaddress.ip_address(hostname).version == 6 else trio.socket.AF_INET
-    except ValueError:
+    family = _family_of(hostname)
+    if family is None:
         await trio.lowlevel.checkpoint()
-        return None  # a name
+        return None
     endpoint = trio.socket.socket(family)
     try:
         await endpoint.connect((hostname, port))

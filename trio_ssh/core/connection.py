@@ -7,6 +7,7 @@ whatever goes wrong ends the connection, once, with an `Ended` event that says w
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -97,6 +98,21 @@ class Options:
     moduli: Moduli = NO_MODULI
     signature_algorithms: tuple[str, ...] = _ALGORITHMS.every_pubkey
     new_gss_context: Callable[[], GssContext] | None = None
+
+
+@functools.lru_cache(maxsize=32)
+def _ext_info(signature_algorithms: tuple[str, ...]) -> bytes:
+    """Return a server's EXT_INFO, which is the same for each connection."""
+    extensions = (
+        # What signs, as OpenSSH announces it: a certificate is only shown.
+        ("server-sig-algs", ",".join(dict.fromkeys(map(plain_algorithm, signature_algorithms)))),
+        ("ping@openssh.com", "0"),
+        (HOSTBOUND_EXTENSION, "0"),
+    )
+    content = Message()
+    for name, value in extensions:
+        content.add_string(name).add_string(value)
+    return ExtInfo(len(extensions), content.asbytes()).encode()
 
 
 class Connection:
@@ -444,16 +460,7 @@ class Connection:
     def _announce_extensions(self) -> None:
         """RFC 8308 s2.4: EXT_INFO is the first message behind our first NEWKEYS."""
         if self.role is Role.SERVER and self.keying.takes_ext_info:
-            extensions = (
-                # What signs, as OpenSSH announces it: a certificate is only shown.
-                ("server-sig-algs", ",".join(dict.fromkeys(map(plain_algorithm, self.options.signature_algorithms)))),
-                ("ping@openssh.com", "0"),
-                (HOSTBOUND_EXTENSION, "0"),
-            )
-            content = Message()
-            for name, value in extensions:
-                content.add_string(name).add_string(value)
-            self._outbound.seal(ExtInfo(len(extensions), content.asbytes()).encode())
+            self._outbound.seal(_ext_info(self.options.signature_algorithms))
 
     def _exchange_started(self, is_hasty: bool) -> None:
         self._events.append(ExchangeStarted(is_hasty))

@@ -37,6 +37,12 @@ def _as_for_hosts(algorithms: Algorithms) -> tuple[str, ...]:
     return tuple(dict.fromkeys(map(plain_algorithm, algorithms.host_keys)))
 
 
+def _with_certificates(algorithms: Algorithms) -> tuple[str, ...]:
+    if "pubkeys" in algorithms.names_certificates:
+        return algorithms.pubkeys
+    return (*map(certificate_name, algorithms.pubkeys), *algorithms.pubkeys)
+
+
 @attrs.frozen(kw_only=True)
 class Algorithms:
     """What one side enables, best first, by wire name.
@@ -45,6 +51,7 @@ class Algorithms:
         pubkeys: of users' signatures; the same as of hosts' unless they are given.
         names_certificates: those of ``"host_keys"`` and ``"pubkeys"`` in which the algorithms of certificates stand one
             by one, or don't.  In the others each name stands for its certificate's as well.
+        every_pubkey: the algorithms of users' signatures, those of certificates in front.
     """
 
     kex: tuple[str, ...] = defaults.KEX
@@ -54,13 +61,9 @@ class Algorithms:
     compressions: tuple[str, ...] = defaults.COMPRESSIONS
     pubkeys: tuple[str, ...] = attrs.field(default=attrs.Factory(_as_for_hosts, takes_self=True))
     names_certificates: frozenset[str] = frozenset()
-
-    @property
-    def every_pubkey(self) -> tuple[str, ...]:
-        """The algorithms of users' signatures, those of certificates in front."""
-        if "pubkeys" in self.names_certificates:
-            return self.pubkeys
-        return (*map(certificate_name, self.pubkeys), *self.pubkeys)
+    every_pubkey: tuple[str, ...] = attrs.field(
+        init=False, eq=False, repr=False, default=attrs.Factory(_with_certificates, takes_self=True)
+    )
 
 
 @attrs.frozen

@@ -6,7 +6,7 @@ questions, and returns with the event that it waits for.
 
 from __future__ import annotations
 
-import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
@@ -46,16 +46,17 @@ class ChecksCertificates(Protocol):
 class Handshake:
     """Events of the handshake on their way to its caller.  The core asks one question at a time, which bounds them."""
 
-    __slots__ = ("_receiver", "_sender")
+    __slots__ = ("_caller", "_events")
 
     def __init__(self) -> None:
-        self._sender: trio.MemorySendChannel[Event]
-        self._receiver: trio.MemoryReceiveChannel[Event]
-        self._sender, self._receiver = trio.open_memory_channel[Event](math.inf)
+        # No memory channel: most connections have four events here, and one costs more than they do.
+        self._events: deque[Event] = deque()
+        self._caller = trio.lowlevel.ParkingLot()
 
     def put(self, event: Event) -> None:
         """Hand an event to whoever awaits the handshake."""
-        self._sender.send_nowait(event)
+        self._events.append(event)
+        self._caller.unpark()
 
     async def converse(
         self,
@@ -75,8 +76,9 @@ class Handshake:
         while True:
             # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
             engine.flush_now()
-            event: Event | None = await self._receiver.receive()
-            while event is not None:
+            await self._wait()
+            while self._events:
+                event = self._events.popleft()
                 if is_awaited(event):
                     return event
                 match event:
@@ -87,13 +89,13 @@ class Handshake:
                         engine.answer(answer)
                     case _:
                         pass
-                event = self._take()
 
-    def _take(self) -> Event | None:
-        try:
-            return self._receiver.receive_nowait()
-        except trio.WouldBlock:
-            return None
+    async def _wait(self) -> None:
+        """Wait for an event; a checkpoint, always."""
+        if self._events:
+            await trio.lowlevel.checkpoint()
+        while not self._events:
+            await self._caller.park()
 
 
 async def _answer(
