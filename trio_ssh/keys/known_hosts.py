@@ -22,7 +22,8 @@ from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.disk import FilePath, read_list_file, shown_path, write_atomically
 from trio_ssh.keys.known_hosts_line import KnownKey, Line, checked_name, hash_name, lower, parse_line
 from trio_ssh.keys.lock import locked
-from trio_ssh.keys.public_key import HasPublicKey, PublicKey, public_half
+from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.signer import Signer, public_half
 
 
 class HostKeyStatus(enum.Enum):
@@ -116,7 +117,7 @@ class HostKeys:
         hostname = lower(hostname)
         return tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
 
-    def check(self, hostname: str, key: PublicKey | HasPublicKey) -> HostKeyStatus:
+    def check(self, hostname: str, key: PublicKey | Signer) -> HostKeyStatus:
         """Say what is on record about this host and this key; only `HostKeyStatus.KNOWN` is true.
 
         As OpenSSH's check_host_key does:
@@ -181,9 +182,7 @@ class HostKeys:
 
     # -- changing
 
-    def add(
-        self, hostname: str, key_type: str | None, key: PublicKey | HasPublicKey, *, is_hashed: bool = False
-    ) -> None:
+    def add(self, hostname: str, key_type: str | None, key: PublicKey | Signer, *, is_hashed: bool = False) -> None:
         """Put a key on record for a host, beside those that are; nothing changes if it is.
 
         Args:
@@ -207,7 +206,7 @@ class HostKeys:
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):
             self._lines.append(line)
 
-    def remove(self, hostname: str, key: PublicKey | HasPublicKey | None = None) -> int:
+    def remove(self, hostname: str, key: PublicKey | Signer | None = None) -> int:
         """Take a host's keys off record, as ``ssh-keygen -R`` does; return the number of lines.
 
         A line for several hosts goes as a whole.  Authorities and revoked keys stay.

@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import struct
 from abc import ABC, abstractmethod
-from typing import ClassVar, Final, Protocol, Self, TypeVar
+from typing import ClassVar, Final, Self, TypeVar
 
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
 from trio_ssh.keys.randomart import draw
@@ -166,24 +166,6 @@ def public_kind(kind: Kind) -> Kind:
 def is_known_type(key_type: str) -> bool:
     """Whether keys of this type can be read."""
     return key_type.encode("utf-8", "surrogatepass") in _KINDS
-
-
-class HasPublicKey(Protocol):
-    """A private key, wherever it is: it has a public half."""
-
-    public_key: PublicKey
-
-
-def public_half(key: PublicKey | HasPublicKey) -> PublicKey:
-    """Return the public key that is meant: paramiko has one class for both halves, and so have those who come from it.
-
-    Raises:
-        TypeError: it is no key.
-    """
-    public = key if isinstance(key, PublicKey) else getattr(key, "public_key", None)
-    if not isinstance(public, PublicKey):
-        raise TypeError(f"a key is wanted here, not {type(key).__name__}")
-    return public
 
 
 def parse_public_key(blob: bytes, *, minimum_rsa_bits: int = 2048) -> PublicKey:

@@ -40,3 +40,15 @@ class Signer(Protocol):
             AgentException: it does not sign; the client goes on with the next key.
         """
         ...
+
+
+def public_half(key: PublicKey | Signer) -> PublicKey:
+    """Return the public key that is meant: paramiko has one class for both halves, and so have those who come from it.
+
+    Raises:
+        TypeError: it is neither; a certificate is none.
+    """
+    public = getattr(key, "public_key", None) if hasattr(key, "sign") else key
+    if not isinstance(public, PublicKey):
+        raise TypeError(f"a key is wanted here, not {type(key).__name__}")
+    return public
