@@ -243,8 +243,8 @@ async def test_the_user_s_usual_file_is_kept_up_to_date(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system = tmp_path / "ssh_known_hosts"
-    monkeypatch.setattr("trio_ssh.config.trust.USER_KNOWN_HOSTS", str(file))
-    monkeypatch.setattr("trio_ssh.config.trust.SYSTEM_KNOWN_HOSTS", str(system))
+    monkeypatch.setattr("trio_ssh.config.trust.USER_KNOWN_HOSTS", (str(file),))
+    monkeypatch.setattr("trio_ssh.config.trust.SYSTEM_KNOWN_HOSTS", (str(system),))
     async with connected(OpenDoor(), None, None):
         assert read(file) == line(A) + line(B)
     write(file, "")

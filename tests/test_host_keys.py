@@ -26,7 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path / "home"
     (directory / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(directory))
-    monkeypatch.setattr("trio_ssh.config.trust.SYSTEM_KNOWN_HOSTS", str(tmp_path / "ssh_known_hosts"))
+    monkeypatch.setattr("trio_ssh.config.trust.SYSTEM_KNOWN_HOSTS", (str(tmp_path / "ssh_known_hosts"),))
     return directory
 
 

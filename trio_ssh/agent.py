@@ -25,6 +25,7 @@ import trio
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.keys.agent_protocol import AgentDestination, Constraints, HeldKey
+from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.transport import Transport
@@ -259,6 +260,8 @@ class Agent(trio.abc.AsyncResource):
             max_signatures=max_signatures,
             destinations=None if destinations is None else checked_destinations(destinations),
         )
+        if not isinstance(key, HeldKey):
+            raise TypeError(f"an agent holds private keys, such as load_private_key_file gives, not {key!r}")
         request = protocol.write_added(key, key.comment if comment is None else comment, constraints)
         hint = "" if constraints == protocol.NO_CONSTRAINTS else " Not every agent knows every constraint."
         await self._ask(request, protocol.AgentSuccess, f"it does not take the key {key.fingerprint}.{hint}")
@@ -291,7 +294,7 @@ class Agent(trio.abc.AsyncResource):
         refusal = f"it does not sign with {key.fingerprint}: its user said no, it is locked, or the key is gone."
         answer = await self._ask(request, protocol.SignResponse, refusal)
         # RFC 8332: an agent that doesn't know the flags signs with SHA-1 all the same, and servers only say no.
-        made, wanted = protocol.signature_algorithm(answer.signature), protocol.plain_algorithm(algorithm)
+        made, wanted = protocol.signature_algorithm(answer.signature), plain_algorithm(algorithm)
         if made != wanted:
             raise RemoteProtocolError(f"the agent signs with {printable(made, 64)} and was asked for {wanted}")
         return answer.signature

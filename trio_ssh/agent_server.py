@@ -27,7 +27,7 @@ import attrs
 import trio
 
 from trio_ssh.agent import checked_destinations
-from trio_ssh.errors import CertificateException, LocalProtocolError, RemoteProtocolError
+from trio_ssh.errors import AgentException, CertificateException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop, Constraints, HeldKey, private_half
 from trio_ssh.keys.certificate import Certificate
@@ -153,7 +153,10 @@ class AgentServer:
         """
         if confirm and self._confirm is None:
             raise ValueError("nobody could be asked: give the AgentServer a confirm=")
-        private_half(key)  # must be here
+        if not private_half(key).can_sign():
+            raise ValueError(f"{key} can't sign here: it is a token that does")
+        if max_signatures is not None and max_signatures < 1:
+            raise ValueError(f"max_signatures is at least 1, not {max_signatures}")
         constraints = Constraints(
             confirm=confirm,
             destinations=None if destinations is None else checked_destinations(destinations),
@@ -232,7 +235,7 @@ class AgentServer:
         self._forget_expired()
         try:
             return await self._carry_out(client, payload)
-        except (RemoteProtocolError, LocalProtocolError) as error:
+        except (RemoteProtocolError, LocalProtocolError, AgentException) as error:
             _log.info("a client of the agent was refused: %s", error)
             return _FAILURE
 

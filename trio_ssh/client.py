@@ -38,6 +38,7 @@ from trio_ssh.host_trust import HostTrust
 from trio_ssh.keys.signer import Signer
 from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
 from trio_ssh.proxy import JumpClient, JumpRoute, OpenJump, open_direct, open_proxy_command
+from trio_ssh.runtime.arguments import checked_bytes, checked_destination, checked_route
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
@@ -225,7 +226,7 @@ class SSHClient(HostTrust, PortForwarding, Hints):
             ProxyJumpFailure, ProxyCommandFailure: no way to the host.
             ConfigParseError, CouldNotCanonicalize: the configuration is at fault.
             ForwardingFailure: what it wants forwarded can't be, and it says that it must.
-            ValueError: no host has such a name, no algorithm is called so, or two ways are given.
+            TypeError, ValueError: an argument can't be meant so: a name, a port, an algorithm, two ways to one host.
             UnknownHostKeyException, BadHostKeyException: the key is not known, or not the known one.
             AuthenticationException: nothing that was tried will do.
             KeyFileException: a key file that was named can't be used.
@@ -238,8 +239,8 @@ class SSHClient(HostTrust, PortForwarding, Hints):
             raise LocalProtocolError("connect inside the client's block: `async with client:`")
         if self._transport is not None:
             raise LocalProtocolError("this client is connected: aclose() first")
-        if sock is not None and via is not None:
-            raise ValueError("sock= and via= are two ways to one host: give one of them")
+        checked_destination(hostname, port, username)
+        checked_route(sock, via)
         with self._conflict, trio.CancelScope() as attempt:
             self._attempt = attempt
             try:
@@ -559,17 +560,18 @@ class SSHClient(HostTrust, PortForwarding, Hints):
             stdin: what the command reads; then EOF.
             capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
             check: raise unless the command succeeds.
-            deliver_cancel: ends the command when the call is cancelled: an async function of the `Process`.  The
-                default sends TERM, five seconds later KILL, and closes the channel a second after that.
+            deliver_cancel: an async function of the `Process` that ends it when the call is cancelled; that is waited
+                for, up to five seconds.  The default sends TERM, five seconds later KILL, and closes the channel then.
             task_status: with ``nursery.start`` the call returns the `Process` as soon as it runs.
 
         Raises:
             ProcessError: the status is not 0, or a signal ended the command, or the server never said.
             RequestRefused, ConnectionLost: it was not started, or the connection ended.
 
-        Cancelled, the command was ended; see `deliver_cancel`.
+        Cancelled, the command was ended.  What nobody reads of our own stdout may still be written by a thread.
         """
         line = command_line(command)
+        stdin = checked_bytes(stdin, "stdin")
         pty = Pty(term) if isinstance(term, str) else term
         process = Process(await self._prepare(pty, env), line)
         return await run(

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import attrs
 import trio
@@ -30,6 +30,7 @@ from trio_ssh.keys.formats import public_blob_in
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, load_public_key_line, parse_public_key
 from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.arguments import checked_signer, paths_of
 from trio_ssh.runtime.gss import GssInitiator
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.waiting import resolved
@@ -44,6 +45,10 @@ class Secret:
     __slots__ = ("_is_known", "_source", "_value")
 
     def __init__(self, source: SecretSource) -> None:
+        given: object = source
+        if not isinstance(given, str) and not callable(given):
+            remedy = ": decode it" if isinstance(given, bytes) else ""
+            raise TypeError(f"a secret is a str, or a function that gets it, not {type(given).__name__}{remedy}")
         self._source = source
         self._is_known = isinstance(source, str)
         self._value: str | None = source if isinstance(source, str) else None
@@ -229,7 +234,7 @@ async def load_credentials(
         KeyFileException: a file that the user *named* can't be used, and the agent doesn't have its key.
         PasswordRequiredException: it is encrypted, there is no passphrase, and the agent doesn't have its key.
     """
-    names = [key_filename] if isinstance(key_filename, str | Path) else list(key_filename or ())
+    names = [] if key_filename is None else paths_of(key_filename, "key_filename")
     agent_path = _agent_path(allow_agent)
     opener = passphrase
     if passphrase is None and password is not None and not password.is_asked_for:
@@ -279,7 +284,11 @@ async def load_credentials(
 
 
 def _as_list(keys: Signer | Sequence[Signer] | None) -> list[Signer]:
-    return list(keys) if isinstance(keys, Sequence) else [] if keys is None else [keys]
+    if keys is None:
+        return []
+    given: object = keys
+    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    return [checked_signer(cast("Signer", key)) for key in (cast("Sequence[object]", given) if several else [given])]
 
 
 def _agent_path(allow_agent: bool | str | Path) -> str | None:

@@ -18,13 +18,14 @@ import trio
 
 from trio_ssh.core.limits import Limits
 from trio_ssh.errors import ChannelException, LocalProtocolError, SSHException
+from trio_ssh.runtime.arguments import checked_place
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.pump import join_streams
 from trio_ssh.runtime.remote_listener import RemoteListener, remote_forwards
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.socks import SocksError, SocksHandshake, SocksRequest
-from trio_ssh.wire.connection import StreamlocalChannel
+from trio_ssh.wire.connection import StreamlocalChannel, check_port
 from trio_ssh.wire.numbers import OpenFailureReason
 from trio_ssh.wire.text import printable
 
@@ -95,9 +96,10 @@ class PortForwarding:
         listens until it is cancelled, and then closes what it has forwarded.
         """
         transport = self._connected()
+        connect = to_remote_port(transport, host, port)
         listeners = await open_listeners(listen_host, listen_port)
         task_status.started(listeners)
-        await serve(transport, listeners, to_remote_port(transport, host, port), f"to {printable(host, 64)}:{port}")
+        await serve(transport, listeners, connect, f"to {printable(host, 64)}:{port}")
 
     async def forward_remote_port(  # noqa: ASYNC114 -- a user starts it
         self,
@@ -126,10 +128,11 @@ class PortForwarding:
         server is told to listen no more, and what was forwarded is closed.
         """
         transport = self._connected()
+        connect = to_local_port(host, port)
         listener = await remote_forwards(transport).listen(listen_host, listen_port)
         async with listener:
             task_status.started(listener.port)
-            await serve(transport, [listener], to_local_port(host, port), f"from port {listener.port} of the server")
+            await serve(transport, [listener], connect, f"from port {listener.port} of the server")
 
     async def serve_socks(  # noqa: ASYNC114 -- a user starts it
         self,
@@ -195,7 +198,7 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     Raises:
         OSError: it can't.
     """
-    return await trio.open_tcp_listeners(port, host=None if host in WILDCARDS else host)
+    return await trio.open_tcp_listeners(check_port(port), host=None if host in WILDCARDS else host)
 
 
 async def serve(transport: Transport, listeners: Listeners, connect: Connect, what: str) -> None:
@@ -233,6 +236,7 @@ async def _forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableSt
 
 def to_remote_port(transport: Transport, host: str, port: int) -> Connect:
     """Connect to a port as the server sees it."""
+    checked_place(host, port)
 
     async def connect(stream: trio.abc.HalfCloseableStream) -> Channel:
         return await transport.open_channel("direct-tcpip", (host, port), _origin(stream))
@@ -251,6 +255,7 @@ def to_remote_path(transport: Transport, path: str) -> Connect:
 
 def to_local_port(host: str, port: int) -> Connect:
     """Connect to a port from here."""
+    checked_place(host, port)
 
     async def connect(stream: trio.abc.HalfCloseableStream) -> trio.SocketStream:
         return await trio.open_tcp_stream(host, port)

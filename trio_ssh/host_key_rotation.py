@@ -99,7 +99,7 @@ def prove(details: bytes, host_keys: Sequence[PKey], session_id: bytes, agreed: 
     agreed = plain_algorithm(agreed)
     for blob in blobs:
         key = ours[blob]
-        algorithm = agreed if key.public_key.can_verify(agreed) else key.algorithms[0]
+        algorithm = agreed if key.public_key.can_verify(agreed) else (*key.algorithms, *key.legacy_algorithms)[0]
         signatures.append(key.sign(_signed_data(session_id, blob), algorithm))
     return _packed(signatures)
 

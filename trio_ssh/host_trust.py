@@ -10,6 +10,7 @@ from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.trust import KnownHosts, load_known_hosts, policy_of, read_known_hosts
 from trio_ssh.host_keys import MissingHostKeyPolicy, RejectPolicy
 from trio_ssh.keys.known_hosts import HostKeys
+from trio_ssh.runtime.arguments import paths_of
 
 
 class HostTrust:
@@ -27,7 +28,10 @@ class HostTrust:
 
         The default refuses, unless the configuration says otherwise (``StrictHostKeyChecking``).
         """
-        self._policy = policy() if isinstance(policy, type) else policy
+        policy = policy() if isinstance(policy, type) else policy
+        if not hasattr(policy, "missing_host_key"):
+            raise TypeError(f"a policy is a MissingHostKeyPolicy, such as AutoAddPolicy(), not {policy!r}")
+        self._policy = policy
 
     def get_host_keys(self) -> HostKeys:
         """Return this client's own host keys, without the system's; add to them at will."""
@@ -46,7 +50,8 @@ class HostTrust:
         """
         self._has_loaded_keys = True
         if filename is not None:
-            await trio.to_thread.run_sync(read_known_hosts, self._system_host_keys, filename)
+            [path] = paths_of(filename, "filename")
+            await trio.to_thread.run_sync(read_known_hosts, self._system_host_keys, path)
         else:
             self._system_host_keys.merge(await load_known_hosts(None))
 
@@ -57,8 +62,9 @@ class HostTrust:
             OSError: it can't be read.
         """
         self._has_loaded_keys = True
-        self._host_keys_filename = Path(filename)
-        await trio.to_thread.run_sync(read_known_hosts, self._host_keys, filename)
+        [path] = paths_of(filename, "filename")
+        self._host_keys_filename = Path(path)
+        await trio.to_thread.run_sync(read_known_hosts, self._host_keys, self._host_keys_filename)
 
     async def save_host_keys(self, filename: str | Path | None = None) -> None:
         """Write this client's own host keys: atomically, and without losing a line that was not understood.
@@ -76,8 +82,7 @@ class HostTrust:
         if isinstance(known_hosts, HostKeys):
             known.merge(known_hosts)
         elif known_hosts is not None:
-            names = [known_hosts] if isinstance(known_hosts, str | Path) else known_hosts
-            for name in names:
+            for name in paths_of(known_hosts, "known_hosts"):
                 await trio.to_thread.run_sync(read_known_hosts, known, name)
         else:
             known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))

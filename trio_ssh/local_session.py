@@ -63,7 +63,7 @@ async def run_local_session(
     A process that can't be started is told of on stderr, with status 126.  The process is gone when this returns,
     however it returns: cancelled, or left by its client, it gets HUP, and KILL a second later.
     """
-    account = pwd.getpwuid(os.getuid())
+    account = _account()
     shell = shell or account.pw_shell or "/bin/sh"
     name = os.path.basename(shell)
     arguments = [f"-{name}"] if process.command is None else [name, "-c", process.command]
@@ -88,6 +88,15 @@ async def run_local_session(
         # A command that is too long is its client's affair, and no failure of the server's.
         await process.stderr.write(f"{name}: {error}\n")
         return CANNOT_START_STATUS
+
+
+def _account() -> pwd.struct_passwd:
+    """Return whose session it is: in a container, nobody's perhaps."""
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid)
+    except KeyError:
+        return pwd.struct_passwd((str(uid), "", uid, os.getgid(), "", "/", "/bin/sh"))
 
 
 # -- without a terminal
@@ -190,7 +199,10 @@ async def _run_with_terminal(
     environment: Mapping[str, str],
     directory: str,
 ) -> int:
-    ours, theirs = os.openpty()
+    try:
+        ours, theirs = os.openpty()
+    except OSError as error:
+        raise _CannotStart(f"no terminal: {error.strerror}") from error
     try:
         _set_size(theirs, pty)
         _set_modes(theirs, pty.modes)

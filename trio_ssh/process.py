@@ -6,18 +6,19 @@ What a caller can rely on: stdout and stderr are drained together, so neither ho
 
 from __future__ import annotations
 
+import contextlib
 import math
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import IO, Final, Self
 
 import trio
 
-from trio_ssh.errors import ProcessError
+from trio_ssh.errors import ConnectionLost, ProcessError
 from trio_ssh.runtime.block import worst_of
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
@@ -38,14 +39,26 @@ def command_line(command: Command) -> str:
     """Return what the remote shell is given: a str as it is, a sequence quoted word by word.
 
     Raises:
-        TypeError: it is bytes, or some of its words are.
+        TypeError: it is neither, or some of its words are no str.
+        ValueError: it has no words, or a NUL.
     """
-    if isinstance(command, str):
-        return command
-    words: Sequence[object] = command
-    if not all(isinstance(word, str) for word in words):
-        raise TypeError("a command is a str, or a sequence of str, and not of bytes: decode it")
-    return shlex.join(command)
+    given: object = command
+    if isinstance(given, str):
+        line = given
+    elif isinstance(given, bytes | bytearray) or not isinstance(given, Iterable):
+        raise TypeError(f"a command is a str, or a sequence of str, not {type(given).__name__}")
+    else:
+        words = list(given)
+        strange = next((word for word in words if not isinstance(word, str)), None)
+        if strange is not None:
+            raise TypeError(f"a command is a str, or a sequence of str, and {strange!r} is none")
+        if not words:
+            raise ValueError("the command has no words: an empty one would run nothing, and succeed")
+        line = shlex.join(words)
+    if "\0" in line:
+        # No program can get one, and sshd hangs up.
+        raise ValueError("a command holds no NUL")
+    return line
 
 
 class CompletedProcess(subprocess.CompletedProcess[bytes]):
@@ -123,7 +136,7 @@ class Process(trio.abc.AsyncResource):
         self._report = await self.channel.recv_exit_report()
         return _returncode(self._report)
 
-    def send_signal(self, sig: signal.Signals | str) -> None:
+    def send_signal(self, sig: signal.Signals | int | str) -> None:
         """Send a signal.  Servers may ignore it: sshd sends it to the commands of ordinary users."""
         self.channel.send_signal(sig)
 
@@ -177,12 +190,13 @@ async def run(
     """Start a process, feed it, drain it and wait for it; see `SSHClient.run_process`."""
     stdout, stderr = bytearray(), bytearray()
 
+    feeding = trio.CancelScope()
+
     async def feed() -> None:
-        try:
+        # It may end without reading everything, as with any pipe; a lost connection is told by the others.
+        with feeding, contextlib.suppress(trio.BrokenResourceError):
             await process.stdin.send_all(stdin)
             await process.stdin.aclose()
-        except trio.BrokenResourceError:
-            pass  # it ended without reading everything, as with any pipe; a lost connection is told by the others
 
     async def pass_on_stderr() -> None:
         await _drain(process.stderr, stderr, sys.stderr)
@@ -196,6 +210,7 @@ async def run(
             await _drain(process.stderr, stderr, None)
         if process.returncode is None:
             await process.wait()
+        feeding.cancel()
 
     beside: list[Callable[[], Awaitable[None]]] = []
     if stdin:
@@ -235,7 +250,13 @@ async def _or_end(
         await function()
     except trio.Cancelled:
         with trio.CancelScope(shield=True):
-            await (Process.end if deliver_cancel is None else deliver_cancel)(process)
+            if deliver_cancel is None:
+                await process.end()
+            else:
+                await deliver_cancel(process)
+                # As trio does, but not for ever: closing the channel would cut short what it does in the end.
+                with trio.move_on_after(TERMINATE_SECONDS), contextlib.suppress(ConnectionLost):
+                    await process.wait()
         raise
 
 
@@ -268,7 +289,8 @@ async def _drain(source: Reader, chunks: bytearray, target: IO[str] | None) -> N
         if target is None:
             chunks += data
         else:
-            await trio.to_thread.run_sync(_pass_on, target, data)
+            # Whoever doesn't read what we show must not keep the call from being cancelled.
+            await trio.to_thread.run_sync(_pass_on, target, data, abandon_on_cancel=True)
 
 
 def _pass_on(target: IO[str], data: bytes) -> None:

@@ -42,9 +42,20 @@ async def open_direct(hostname: str, port: int, options: SSHOptions | None = Non
     """Connect by TCP.
 
     Raises:
-        OSError: no address answers.
+        OSError: it has no address, or none answers.
         TimeoutError: none does within ``ConnectTimeout``.
     """
+    try:
+        return await _open_direct(hostname, port, options)
+    except socket.gaierror as error:
+        # The resolver doesn't say of whom it speaks.
+        host, colon, digits = hostname.rpartition(":")
+        hint = f"; is it {host!r} and port={digits}?" if colon and digits.isdecimal() and ":" not in host else ""
+        text = f"no address is known of {printable(hostname, 64)!r}: {error.strerror}{hint}"
+        raise socket.gaierror(error.errno, text) from None
+
+
+async def _open_direct(hostname: str, port: int, options: SSHOptions | None) -> trio.SocketStream:
     if options is None:
         return _kept_alive(await _connect(hostname, port, None, None))
     family = _FAMILIES.get(options.address_family or "any")
@@ -84,7 +95,9 @@ async def _connect(
     problem: OSError | None = None
     for _, _, _, _, address in found:
         try:
-            return await trio.open_tcp_stream(str(address[0]), port, local_address=bind_address)
+            # Behind an IPv6 address stands its scope: by which link one gets there.
+            scope = f"%{address[3]}" if len(address) == 4 and address[3] else ""
+            return await trio.open_tcp_stream(f"{address[0]}{scope}", port, local_address=bind_address)
         except OSError as error:
             problem = error
     raise problem or OSError(f"{printable(hostname, 64)} has no address of this family")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport, private_key_of
 from trio_ssh.server_interface import ServerInterface
+from trio_ssh.wire.connection import check_port
 
 _log = logging.getLogger("trio_ssh.server")
 
@@ -121,7 +122,8 @@ async def serve_stream(
             macs=macs,
             compressions=compressions,
         )
-        _check_host_keys(host_keys, gss_kex)
+        host_keys = _checked_host_keys(host_keys, gss_kex)
+        checked_server(server)
         groups = await given_moduli(moduli)
         if gss_kex:
             await _check_gss(host_keys, algorithms)
@@ -215,7 +217,8 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
             compressions=compressions,
         )
         groups = await given_moduli(moduli)
-        _check_host_keys(host_keys, gss_kex)
+        host_keys = _checked_host_keys(host_keys, gss_kex)
+        _check_factory(server_factory)
         if gss_kex:
             await _check_gss(host_keys, algorithms)
     except BaseException:
@@ -241,13 +244,13 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
         def blame(offence: Offence) -> None:
             penalties.note(address, offence)
 
-        if isinstance(stream, trio.SocketStream):
-            # A client that is cut off says nothing any more, and nobody would notice.
-            stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
         try:
+            if isinstance(stream, trio.SocketStream):
+                # A client that is cut off says nothing any more, and nobody would notice.
+                stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
             await _serve(
                 stream,
-                server_factory(),
+                checked_server(server_factory()),
                 host_keys,
                 algorithms,
                 groups,
@@ -295,7 +298,9 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
 
     The other arguments are those of `serve_listeners`.
     """
-    _check_host_keys(host_keys, gss_kex)
+    host_keys = _checked_host_keys(host_keys, gss_kex)
+    _check_factory(server_factory)
+    check_port(port)
     moduli = await given_moduli(moduli)
     listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
     await serve_listeners(
@@ -318,7 +323,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
 
 
 async def _check_gss(host_keys: Sequence[PKey | CertifiedKey], algorithms: Algorithms) -> None:
-    """As `_check_host_keys`: are there methods, and a keytab?"""
+    """As `_checked_host_keys`: are there methods, and a keytab?"""
     if not host_keys:
         from trio_ssh.core.gss_exchange import with_gss  # noqa: PLC0415 -- most never need it
 
@@ -326,12 +331,38 @@ async def _check_gss(host_keys: Sequence[PKey | CertifiedKey], algorithms: Algor
     await check_acceptor()
 
 
-def _check_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) -> None:
-    """Find the mistake before the first client does."""
-    if isinstance(host_keys, PKey | CertifiedKey) or not all(isinstance(key, PKey | CertifiedKey) for key in host_keys):
+def _check_factory(factory: ServerFactory) -> None:
+    """As `_checked_host_keys`."""
+    given: object = factory
+    if not callable(given):
+        remedy = f": pass {type(given).__name__}, the class" if isinstance(given, ServerInterface) else ""
+        raise TypeError(f"each connection has a server of its own, so what makes one is wanted, not {given!r}{remedy}")
+
+
+def checked_server(server: ServerInterface) -> ServerInterface:
+    """Return the server of a connection, which is one.
+
+    Raises:
+        TypeError: it is something else, such as its class.
+    """
+    given: object = server
+    if not isinstance(given, ServerInterface):
+        remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
+        raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
+    return server
+
+
+def _checked_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) -> Sequence[PKey | CertifiedKey]:
+    """Return the keys, having found the mistake before the first client does."""
+    given: object = host_keys
+    if isinstance(given, PKey | CertifiedKey | str | bytes) or not isinstance(given, Iterable):
+        raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
+    host_keys = tuple(host_keys)
+    if not all(isinstance(key, PKey | CertifiedKey) for key in host_keys):
         raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
     if not host_keys and not gss_kex:
         raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")
     for key in host_keys:
         if isinstance(key, CertifiedKey):
             private_key_of(key)
+    return host_keys

@@ -43,12 +43,24 @@ from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.key_restrictions import KeyRestrictions
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.keys.security_key import SecurityPublicKey
 from trio_ssh.runtime.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 
 _log = logging.getLogger("trio_ssh.server")
+
+
+def _key_of(question: Question) -> PublicKey | None:
+    """Return the key of which a question is, if it is of one."""
+    match question:
+        case CheckPublicKey(_, key, _):
+            return key
+        case CheckCertificate(_, certificate, _):
+            return certificate.public_key
+        case _:
+            return None
 
 
 class ServerAuthentication(PeerHandler):
@@ -64,14 +76,16 @@ class ServerAuthentication(PeerHandler):
     _imposed: KeyRestrictions | None = None
     #: What a signature had to attest that is being decided about.
     _demands: KeyDemands | None = None
+    #: Whose password has just been found right and expired.
+    _expired: str | None = None
 
     def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
         """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
 
         Where this is overridden it is asked before a check, too, and a method that it doesn't name is refused.
 
-        The default names those whose check is overridden, but for those that the user has passed: ssh would go on with
-        the same key for ever.
+        The default names those whose check is overridden, but for those that the user has passed, which are refused
+        from then on: one factor is not two.
         """
         base = ServerAuthentication
         checks = {
@@ -202,6 +216,7 @@ class ServerAuthentication(PeerHandler):
         # What goes on with what another check has begun is held to what that one said.
         if not isinstance(question, CheckInteractiveResponse | CheckPasswordChange):
             self._imposed = None
+            self._expired = None
         try:
             answer = self._check_if_allowed(question)
         except Exception:
@@ -212,8 +227,13 @@ class ServerAuthentication(PeerHandler):
         """Ask the check, if the method is one that can continue: a client need not care what it is told of that."""
         method = _METHODS.get(type(question))
         is_default = type(self).get_allowed_auths is ServerAuthentication.get_allowed_auths
-        if is_default or method is None or method == "none" or isinstance(question, CheckInteractiveResponse):
+        if method is None or method == "none" or isinstance(question, CheckInteractiveResponse):
             return self._check(question)
+        if is_default:
+            if method not in self.completed_auths:
+                return self._check(question)
+            _log.info("%s was refused: its user has passed it, and another method is wanted", method)
+            return AuthResult.FAILED
 
         def check(allowed: Sequence[str] | str) -> MaybeAwaitable[object]:
             if method in _method_names(allowed):
@@ -232,7 +252,10 @@ class ServerAuthentication(PeerHandler):
 
     def _note(self, question: Question, result: object) -> object:
         """Remember a success: its method, if more is wanted, and what it is restricted to."""
-        if isinstance(result, InteractiveQuery) or result is AuthResult.PASSWORD_EXPIRED:
+        if isinstance(result, InteractiveQuery):
+            return result
+        if result is AuthResult.PASSWORD_EXPIRED:
+            self._expired = cast("CheckPassword", question).username
             return result
         imposed, self._imposed = self._imposed, None
         method = _METHODS.get(type(question))
@@ -243,7 +266,9 @@ class ServerAuthentication(PeerHandler):
             return result
         demands, self._demands = self._demands, None
         if imposed is not None:
-            if imposed.require_verification and demands is not None and not demands.verification:
+            # An earlier key's demands say nothing of one that has no token.
+            is_asked = demands is not None and isinstance(_key_of(question), SecurityPublicKey)
+            if imposed.require_verification and is_asked and demands is not None and not demands.verification:
                 _log.error("a key whose signatures must be verified was shown one that isn't: refused")
                 return AuthResult.FAILED
             try:
@@ -263,6 +288,10 @@ class ServerAuthentication(PeerHandler):
                 self._asked_auths += 1
                 return self.check_auth_password(username, password)
             case CheckPasswordChange(username, password, new_password):
+                if username != self._expired:
+                    # What `check_auth_password` restricts would be passed by.
+                    _log.info("a password was to be changed that nobody has found expired: refused")
+                    return AuthResult.FAILED
                 return self.check_auth_password_change(username, password, new_password)
             case CheckPublicKey(username, key, _):
                 self._asked_auths += 1
@@ -338,6 +367,9 @@ class ServerAuthentication(PeerHandler):
         def look_up(keys: AuthorizedKeys | None) -> KeyRestrictions | None:
             if keys is None:
                 return None
+            given: object = keys
+            if not isinstance(given, AuthorizedKeys):
+                raise TypeError(f"get_authorized_keys returns AuthorizedKeys or None, not {given!r}")
             return keys.authorize(key, username, now=time.time(), address=self.get_peer_address())
 
         return after(self.get_authorized_keys(username), look_up)

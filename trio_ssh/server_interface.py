@@ -29,6 +29,7 @@ from trio_ssh.server_restrictions import (
 )
 from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, is_left_by_client, run_session
 from trio_ssh.wire.connection import (
+    LARGEST_PORT,
     EnvironmentRequest,
     ExecRequest,
     PtyRequest,
@@ -210,6 +211,9 @@ class ServerInterface(ServerAuthentication):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if channel.kind == "direct-tcpip":
             asked = TcpipChannel.decode(details)
+            if max(asked.port, asked.originator_port) > LARGEST_PORT:
+                # A resolver would cut it to another one than was checked.
+                return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
             destination = (asked.host, asked.port)
             origin = (asked.originator_host, asked.originator_port)
             decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
@@ -442,12 +446,19 @@ class ServerInterface(ServerAuthentication):
         match name:
             case "tcpip-forward":
                 asked = TcpipForward.decode(details)
+                if asked.port > LARGEST_PORT:
+                    return REFUSED
                 port = await resolved(self.check_port_forward_request(asked.address, asked.port))
-                if isinstance(port, bool) or port <= 0:
+                given: object = port
+                if given is True or not isinstance(given, int):
+                    raise TypeError(f"check_port_forward_request returns the port that it listens at, not {given!r}")
+                if port <= 0:
                     return REFUSED
                 return Answer(True, TcpipForwardReply(port).encode() if asked.port == 0 else b"")
             case "cancel-tcpip-forward":
                 asked = TcpipForward.decode(details)
+                if asked.port > LARGEST_PORT:
+                    return REFUSED
                 await resolved(self.cancel_port_forward_request(asked.address, asked.port))
                 return GRANTED
             case "hostkeys-prove-00@openssh.com":

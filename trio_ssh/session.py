@@ -17,8 +17,9 @@ from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.block import leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
-from trio_ssh.runtime.session_requests import ExitReport
+from trio_ssh.runtime.session_requests import LARGEST_STATUS, ExitReport
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.runtime.waiting import resolved
 from trio_ssh.wire.connection import PtyRequest
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
@@ -210,8 +211,8 @@ class ServerProcess:
     def exit(self, status: int) -> None:
         """Report an exit status; the first report counts.  The session goes on until its handler returns."""
         if not self._is_exited and self._can_report:
-            self._is_exited = True
             self.channel.send_exit_status(status)
+            self._is_exited = True
 
     def exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
         """Report that a signal ended the command; its name without ``SIG``."""
@@ -265,7 +266,8 @@ async def run_session(
         # A client that closes the channel, or hangs up, has ended its session: the handler gets a cancellation.
         with trio.CancelScope() as scope:
             process.channel.end_with_channel(scope)
-            status = _as_status(await handle(process))
+            # One that never waits may be no coroutine function, as the checks may.
+            status = _as_status(await resolved(handle(process)))
     except Exception as error:
         if is_left_by_client(process.channel, error):
             _log.debug("%r ended with its client: %s", process, error)
@@ -292,4 +294,7 @@ def _as_status(result: object) -> int:
         return 0
     if not isinstance(result, int):
         raise TypeError(f"a handler returns an exit status, that is an int or None, and not {result!r}")
+    if result > LARGEST_STATUS:
+        # Cut to what the wire carries, a failure could become a success.
+        raise ValueError(f"a handler returns an exit status, 0 .. 255 as processes have it, and not {result}")
     return int(result)

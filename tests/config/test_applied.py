@@ -72,7 +72,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True)
     monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setattr(trust, "SYSTEM_KNOWN_HOSTS", str(tmp_path / "ssh_known_hosts"))
+    monkeypatch.setattr(trust, "SYSTEM_KNOWN_HOSTS", (str(tmp_path / "ssh_known_hosts"),))
     USER_KEY.write_private_key_file(folder / "key")
     OTHER_KEY.write_private_key_file(folder / "other")
     (folder / ".ssh" / "known_hosts").write_text(f"real.example {HOST_KEY.public_key.to_openssh()}\n")

@@ -328,10 +328,11 @@ async def test_a_command_that_cannot_be_started_is_the_client_s_affair(caplog: p
         return await trio_ssh.run_local_session(process, shell="/bin/sh")
 
     async with open_memory_client(OpenDoor(handle)) as client:
-        done = await client.run_process("echo \0", capture_stdout=True, capture_stderr=True, check=False)
-    assert done.returncode == 126
-    assert done.stdout == b""
-    assert done.stderr.startswith(b"sh: ")
+        channel = await client.open_session()
+        await channel._request("exec", ExecRequest("echo \0").encode())  # our own client sends no such command
+        assert await channel.recv_exit_status() == 126
+        assert await channel.receive_some() == b""
+        assert (await channel.stderr.receive_some()).startswith(b"sh: ")
     assert errors(caplog) == []
 
 

@@ -32,7 +32,7 @@ def test_a_directory_is_told_from_a_key(tmp_path: Path) -> None:
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(path: Path, how: str) -> None:
+    def refuse(path: Path, how: str, opener: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(disk, "open", refuse, raising=False)  # root, who may run the tests, can read everything

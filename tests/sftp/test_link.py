@@ -74,7 +74,7 @@ async def test_a_channel_that_ends_before_the_session_begins() -> None:
         channel = await client.open_session()
         await channel.invoke_subsystem("sftp")
         await channel.aclose()
-        with pytest.raises(trio_ssh.ConnectionLost):
+        with pytest.raises(trio.ClosedResourceError, match="this channel was closed"):
             await Link(channel, DEFAULT_SFTP_LIMITS).begin()
 
 

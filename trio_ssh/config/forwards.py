@@ -189,9 +189,11 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
 
     async def aclose(self) -> None:
         """Stop listening, and remove the socket."""
-        with suppress(FileNotFoundError):
-            os.unlink(self._path)
-        await self._listener.aclose()
+        try:
+            with suppress(FileNotFoundError):
+                os.unlink(self._path)
+        finally:
+            await self._listener.aclose()  # noqa: ASYNC102 -- it doesn't wait
 
 
 # -- a SOCKS client at the server
@@ -207,7 +209,10 @@ async def _open_if_permitted(
             OpenFailureReason.ADMINISTRATIVELY_PROHIBITED,
             f"PermitRemoteOpen does not let it go to {request.host}:{request.port}",
         )
-    return await trio.open_tcp_stream(request.host, request.port)
+    try:
+        return await trio.open_tcp_stream(request.host, request.port)
+    except UnicodeError as error:  # a label of no or of too many letters
+        raise OSError(f"no host is called {printable(request.host, 64)!r}: {error}") from None
 
 
 def _is_permitted(permitted: tuple[str, ...] | None, host: str, port: int) -> bool:

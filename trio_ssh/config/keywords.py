@@ -129,7 +129,7 @@ _LOG_LEVELS: Final = choice(
         level.lower(): level
         for level in ("QUIET", "FATAL", "ERROR", "INFO", "VERBOSE", "DEBUG", "DEBUG1", "DEBUG2", "DEBUG3")
     }
-    | {"debug": "DEBUG1"}
+    | {"debug": "DEBUG1", "silent": "QUIET"}
 )
 
 #: Every keyword that means something today.
@@ -215,7 +215,7 @@ _KEYWORDS: Final = (
     Keyword("GSSAPITrustDns", "gssapi_trust_dns", flag),
     Keyword("GSSAPIKexAlgorithms", "gssapi_kex_algorithms"),
     # The connection's life
-    Keyword("ServerAliveInterval", "server_alive_interval", seconds),
+    Keyword("ServerAliveInterval", "server_alive_interval", values.seconds_or_none),
     Keyword("ServerAliveCountMax", "server_alive_count_max", number()),
     Keyword("ChannelTimeout", "channel_timeout", several),
     Keyword("ControlMaster", "control_master", _CONTROL_MASTER),

@@ -5,8 +5,10 @@ Source: ssh_config(5), Match.
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -148,6 +150,13 @@ def shell(names: Names) -> str:
     return names.local.environment.get("SHELL") or "/bin/sh"
 
 
+async def _kill_group(process: trio.Process) -> None:
+    """End a command with all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await trio.lowlevel.checkpoint()
+
+
 async def _succeeds(command: str, names: Names, place: str) -> bool:
     place = f"Match exec ({place})"
     check_for_shell(names, place, command)
@@ -159,7 +168,12 @@ async def _succeeds(command: str, names: Names, place: str) -> bool:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 check=False,
+                start_new_session=True,
+                deliver_cancel=_kill_group,
             )
+            if done.returncode < 0:
+                # A guard that crashed has not said no.
+                raise ConfigParseError(f"{place}: the command was ended by the signal {-done.returncode}")
             return done.returncode == 0
     except OSError as error:
         raise ConfigParseError(f"{place}: {shell(names)} can't be run: {error.strerror or error}") from error

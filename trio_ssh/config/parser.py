@@ -218,6 +218,8 @@ class Parser:
                 try:
                     files.append(self._read_file(path, depth + 1, checks_permissions=True))
                 except OSError as error:
+                    if isinstance(error, FileNotFoundError | IsADirectoryError) and glob.has_magic(pattern):
+                        continue  # it wasn't named: in most folders there are others, and links to nothing
                     raise ValueError(f"{shown_path(path)} can't be read: {error.strerror or error}") from error
         return IncludeLine(tuple(files))
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Final, cast
 
 import attrs
 import trio
@@ -33,8 +33,8 @@ _log = logging.getLogger("trio_ssh.client")
 
 KnownHosts = HostKeys | str | Path | Sequence[str | Path]
 
-USER_KNOWN_HOSTS: str = "~/.ssh/known_hosts"
-SYSTEM_KNOWN_HOSTS: str = "/etc/ssh/ssh_known_hosts"
+USER_KNOWN_HOSTS: Final = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
+SYSTEM_KNOWN_HOSTS: Final = ("/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2")
 
 
 def policy_of(options: SSHOptions | None) -> MissingHostKeyPolicy:
@@ -60,7 +60,7 @@ def name_on_record(options: SSHOptions | None, hostname: str, port: int, alias: 
 def user_known_hosts(options: SSHOptions | None) -> tuple[str, ...]:
     """Return the files of the user's own, of which the first is added to."""
     files = options.user_known_hosts_file if options is not None else None
-    return (USER_KNOWN_HOSTS,) if files is None else files
+    return USER_KNOWN_HOSTS if files is None else files
 
 
 def _update_mode(options: SSHOptions | None) -> UpdateHostKeys:
@@ -85,7 +85,7 @@ async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
     def load() -> None:
         for path in (
             *user_known_hosts(options),
-            *(system if system is not None else (SYSTEM_KNOWN_HOSTS,)),
+            *(system if system is not None else SYSTEM_KNOWN_HOSTS),
         ):
             expanded = Path(path).expanduser()
             if expanded.is_file():

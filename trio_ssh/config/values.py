@@ -192,7 +192,8 @@ def rekey_limit(words: Sequence[str]) -> RekeyLimit:
         whole, _, fraction = found[1][:32].partition(".")
         unit = 1 << _SIZE_UNITS[found[2].upper()]
         size = int(whole) * unit + (int(fraction) * unit // 10 ** len(fraction) if fraction else 0)
-        if not 16 <= size < 2**63:
+        # None at all is no limit.
+        if not (size == 0 or 16 <= size < 2**63):
             raise ValueError(f"'{printable(words[0], 64)}' is not a size of at least 16 bytes and less than 8E")
     if len(words) == 1:
         return RekeyLimit(size, 0)

@@ -124,12 +124,12 @@ def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
             return _as_answer(reply)
         new_password: str | None = yield from ask(NewPasswordWanted(reply.prompt))
         if new_password is None:
-            return AuthAnswer(False, ("password",), remark="the password has expired and must be changed")
+            return AuthAnswer(False, remark="the password has expired and must be changed", is_decided=False)
         details = PasswordChangeDetails(True, password, new_password).encode()
         yield from send(UserauthRequest(username, CONNECTION, "password", details))
     reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
     if isinstance(reply, UserauthPasswdChangereq):
-        return AuthAnswer(False, ("password",), remark=f"none of {PASSWORD_CHANGES} new passwords would do")
+        return AuthAnswer(False, remark=f"none of {PASSWORD_CHANGES} new passwords would do", is_decided=False)
     return _as_answer(reply)
 
 

@@ -6,7 +6,7 @@ A dialog asks one question at a time and the input pauses while it is open.  The
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 import attrs
@@ -104,15 +104,26 @@ class InteractiveQuery(Value):
     prompts: Sequence[Prompt | tuple[str, bool] | str] = ()
 
     def as_prompts(self) -> tuple[Prompt, ...]:
-        """Return the prompts in their one form."""
-        return tuple(
-            prompt
-            if isinstance(prompt, Prompt)
-            else Prompt(prompt, echo=False)
-            if isinstance(prompt, str)
-            else Prompt(*prompt)
-            for prompt in self.prompts
-        )
+        """Return the prompts in their one form.
+
+        Raises:
+            TypeError: they are something else.
+        """
+        if isinstance(self.prompts, str | Prompt) or not isinstance(self.prompts, Iterable):
+            raise TypeError(f"prompts is a list, if of one: InteractiveQuery(name, instructions, [{self.prompts!r}])")
+        return tuple(map(_as_prompt, self.prompts))
+
+
+def _as_prompt(prompt: object) -> Prompt:
+    match prompt:
+        case Prompt():
+            return prompt
+        case str():
+            return Prompt(prompt, echo=False)
+        case (str() as text, bool() as echo):
+            return Prompt(text, echo)
+        case _:
+            raise TypeError(f"a prompt is a Prompt, a text, or a text and whether the answer is shown, not {prompt!r}")
 
 
 @value

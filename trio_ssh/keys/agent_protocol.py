@@ -16,6 +16,7 @@ import attrs
 
 from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
@@ -41,6 +42,7 @@ from trio_ssh.wire.userauth import UserauthRequest
 PAYLOAD_BYTES: Final = 256 * 1024
 
 SESSION_BIND: Final = "session-bind@openssh.com"
+SECURITY_KEY_PROVIDER: Final = "sk-provider@openssh.com"
 RESTRICT_DESTINATION: Final = "restrict-destination-v00@openssh.com"
 QUERY: Final = "query"
 
@@ -443,6 +445,7 @@ _FIELD_COUNTS: Final = {
     "ecdsa-sha2-nistp256": 3,
     "ecdsa-sha2-nistp384": 3,
     "ecdsa-sha2-nistp521": 3,
+    "ssh-mldsa44-ed25519@openssh.com": 2,
 }
 
 
@@ -486,6 +489,10 @@ def write_added(key: HeldKey, comment: str, constraints: Constraints) -> AddIden
         strings = _strings(fields, _FIELD_COUNTS[key_type], 0)[0][_PUBLIC_COUNTS.get(key_type, 0) :]
         fields, key_type = _joined([key.certificate.blob, *strings]), key.certificate.key_type
     behind = write_constraints(constraints)
+    if not private.can_sign():
+        # As ssh-add does: without, the agent takes the key and can't sign with it.
+        provider = Message().add_byte(_EXTENSION).add_string(SECURITY_KEY_PROVIDER).add_string("internal")
+        behind += provider.asbytes()
     fields += _joined([comment.encode("utf-8", "surrogateescape")]) + behind
     return AddIdentityConstrained(key_type, fields) if behind else AddIdentity(key_type, fields)
 
@@ -545,16 +552,6 @@ def _joined(strings: Sequence[bytes]) -> bytes:
 # -- signatures
 
 _RSA_FLAGS: Final = {"rsa-sha2-256": 2, "rsa-sha2-512": 4}
-
-_CERTIFICATE: Final = "-cert-v01@openssh.com"
-
-
-def plain_algorithm(algorithm: str) -> str:
-    """Return the name that a signature bears: a certificate's is that of its key."""
-    if not algorithm.endswith(_CERTIFICATE):
-        return algorithm
-    name = algorithm.removesuffix(_CERTIFICATE)
-    return f"{name}@openssh.com" if name.startswith("sk-") else name
 
 
 def sign_flags(algorithm: str) -> int:

@@ -15,7 +15,7 @@ import attrs
 
 from trio_ssh.errors import CertificateException, KeyFileException, SignatureException
 from trio_ssh.keys import patterns
-from trio_ssh.keys.authorized_keys import parse_options
+from trio_ssh.keys.authorized_keys import is_unknown_key, parse_options
 from trio_ssh.keys.certificate import Certificate, shown_time
 from trio_ssh.keys.disk import FilePath, read_list_file, shown_path
 from trio_ssh.keys.public_key import PublicKey, decode_public_key, is_known_type
@@ -187,8 +187,7 @@ def _parse_line(content: str, source: str) -> AllowedSigner:
     rest = content[found.end() :]
     options: dict[str, str | None] = {}
     words = _BLANKS.split(rest, 2)
-    # The base64 of every key begins with AAAA, so this tells a key of an unknown type from options.
-    if not (is_known_type(words[0]) or (len(words) > 1 and words[1].startswith("AAAA"))):
+    if not (is_known_type(words[0]) or is_unknown_key(words)):
         read, rest = parse_options(rest)
         for name, value in read:
             if name in options:

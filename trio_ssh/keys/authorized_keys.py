@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, Self
 
@@ -383,15 +383,21 @@ def _parse_line(content: str) -> tuple[Options, str, str, str]:
     """
     options: Options = ()
     words = _BLANKS.split(content, 2)
-    # The base64 of every key begins with AAAA, the length of a short type; so this tells a key of an unknown
-    # type, too.
-    is_key = is_known_type(words[0]) or (len(words) > 1 and words[1].startswith("AAAA"))
+    is_key = is_known_type(words[0]) or is_unknown_key(words)
     if not is_key:
         options, rest = parse_options(content)
         words = _BLANKS.split(rest.lstrip(" \t"), 2)
     if len(words) < 2:
         raise KeyFileException("the line ends before a key")
     return options, words[0], words[1], words[2] if len(words) > 2 else ""
+
+
+def is_unknown_key(words: Sequence[str]) -> bool:
+    """Tell whether words begin with a key of a type that is not known, and not with options.
+
+    The base64 of every key begins with AAAA, the length of a short type; so may a word of an option, in quotes.
+    """
+    return len(words) > 1 and words[1].startswith("AAAA") and not ('"' in words[0] or "=" in words[0])
 
 
 def parse_options(text: str) -> tuple[Options, str]:

@@ -27,13 +27,35 @@ KEY_FILE_BYTES: Final = 1 << 20
 LIST_FILE_BYTES: Final = 64 << 20
 
 
+#: What nobody's path holds, and a key does that was given in a path's place.
+_KEY_MARKS: Final = ("-----BEGIN", "PuTTY-User-Key-File")
+
+
 def shown_path(path: FilePath) -> str:
-    """Return `path` as error messages show it."""
-    return printable(os.fsdecode(path))
+    """Return `path` as error messages show it.
+
+    Raises:
+        KeyFileException: it is a file's content.  That may be secret, and is never shown.
+        TypeError: it is no path.  `open` would take a number for a descriptor.
+    """
+    text = os.fsdecode(path)
+    if any(mark in text for mark in _KEY_MARKS):
+        raise KeyFileException(
+            "a path was wanted, and this is the content of a file: load_private_key and load_public_key take that"
+        )
+    return printable(text)
 
 
-def read_file(path: FilePath, limit_bytes: int) -> tuple[bytes, os.stat_result]:
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting for somebody to write to a FIFO."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_file(path: FilePath, limit_bytes: int, *, is_plain: bool = False) -> tuple[bytes, os.stat_result]:
     """Read a whole file, of any type that ends.
+
+    Args:
+        is_plain: refuse all but plain files: whose it is could have whoever reads it wait for ever.
 
     Returns:
         Its content, and the status of the same open file: no other can be checked in its place.
@@ -42,11 +64,15 @@ def read_file(path: FilePath, limit_bytes: int) -> tuple[bytes, os.stat_result]:
         OSError: it can't be opened or read.
         KeyFileException: it has more than `limit_bytes`, or no file can have such a name.
     """
+    shown_path(path)
     try:
-        file = open(path, "rb")  # noqa: SIM115  (the `with` is below; this `try` is about the name alone)
+        # The `with` is below; this `try` is about the name alone.
+        file = open(path, "rb", opener=_open_at_once if is_plain else None)  # noqa: SIM115
     except ValueError:  # a NUL, or a lone surrogate
         raise KeyFileException(f"{shown_path(path)}: no file can have this name. Check the path.") from None
     with file:
+        if is_plain and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise KeyFileException(f"{shown_path(path)}: this is no plain file. Check the path.")
         data = file.read(limit_bytes + 1)
         if len(data) > limit_bytes:
             raise KeyFileException(
@@ -64,11 +90,12 @@ def read_key_file(path: FilePath) -> tuple[bytes, os.stat_result]:
     """
     name = shown_path(path)
     quoted = shlex.quote(name)
+    made = shlex.quote(name.removesuffix(".pub"))
     try:
         return read_file(path, KEY_FILE_BYTES)
     except FileNotFoundError:
         raise KeyFileException(
-            f"{name}: there is no such file. Check the path, or make a key: `ssh-keygen -t ed25519 -f {quoted}`."
+            f"{name}: there is no such file. Check the path, or make a key: `ssh-keygen -t ed25519 -f {made}`."
         ) from None
     except IsADirectoryError:
         raise KeyFileException(
@@ -183,7 +210,7 @@ def read_list_file(path: FilePath, *, check_permissions: bool = False) -> str:
         OSError: it can't be read.
         KeyFileException: it is far too long, or in the hands of others.
     """
-    data, status = read_file(path, LIST_FILE_BYTES)
+    data, status = read_file(path, LIST_FILE_BYTES, is_plain=check_permissions)
     if check_permissions and sys.platform != "win32":
         _refuse_in_hands_of_others(path, status)
     return data.decode("utf-8", "surrogateescape")

@@ -174,6 +174,9 @@ def _find_private_key(data: bytes, name: str) -> tuple[bytes, bytes]:
     raise KeyFileException(f"{name}: {_what_it_is(data).format(name=shlex.quote(name))}.")
 
 
+_LONGEST_PATH: Final = 4096
+
+
 def _what_it_is(data: bytes) -> str:
     text = data.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
@@ -183,6 +186,8 @@ def _what_it_is(data: bytes) -> str:
             return what
     if _PUBLIC_LINE.match(text):
         return "this is a public key. Give the file of the private one, mostly of the same name without .pub"
+    if b"\n" not in text and len(text) < _LONGEST_PATH and text.startswith((b"/", b"~", b".")):
+        return "this looks like a path, and not like the content of a file. Use load_private_key_file"
     return "there is no private key in it. `ssh-keygen -y -f {name}` should be able to read it"
 
 

@@ -262,6 +262,9 @@ class KeyRevocationList:
         self._of(authority).key_ids.add(key_id)
 
     def _of(self, authority: PublicKey | None) -> _Revoked:
+        given: object = authority
+        if not isinstance(given, PublicKey | None):
+            raise TypeError(f"an authority is a public key, or None for every one, not {type(given).__name__}")
         return self._certified.setdefault(b"" if authority is None else authority.blob, _Revoked())
 
     # -- files

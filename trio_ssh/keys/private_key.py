@@ -6,8 +6,6 @@ call it from a thread.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from abc import ABC, abstractmethod
 from typing import IO, TYPE_CHECKING, Any, ClassVar, Final, Literal, Self
@@ -110,7 +108,7 @@ class PKey(ABC):
 
     def get_fingerprint(self) -> bytes:
         """Return the 16 bytes of the MD5 fingerprint.  Show `fingerprint` to people."""
-        return hashlib.md5(self.public_key.blob, usedforsecurity=False).digest()
+        return self.public_key.get_fingerprint()
 
     def asbytes(self) -> bytes:
         """Return the blob of the public half."""
@@ -118,7 +116,7 @@ class PKey(ABC):
 
     def get_base64(self) -> str:
         """Return the blob of the public half in base64, as in a ``.pub`` file."""
-        return base64.b64encode(self.public_key.blob).decode("ascii")
+        return self.public_key.get_base64()
 
     def __eq__(self, other: object) -> bool:
         return self.public_key == other.public_key if isinstance(other, PKey) else NotImplemented

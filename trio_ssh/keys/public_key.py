@@ -117,6 +117,28 @@ class PublicKey(ABC):
             return "MD5:" + digest.hex(":")
         return f"{hash_name.upper()}:{base64.b64encode(digest).decode('ascii').rstrip('=')}"
 
+    # -- paramiko's names: there, one class is both halves
+
+    def get_name(self) -> str:
+        """Return the key's type on the wire, such as ``"ssh-ed25519"``."""
+        return self.key_type
+
+    def get_bits(self) -> int:
+        """Return the key's size."""
+        return self.bits
+
+    def get_fingerprint(self) -> bytes:
+        """Return the 16 bytes of the MD5 fingerprint.  Show `fingerprint` to people."""
+        return hashlib.md5(self.blob, usedforsecurity=False).digest()
+
+    def get_base64(self) -> str:
+        """Return the blob in base64, as in a ``.pub`` file."""
+        return base64.b64encode(self.blob).decode("ascii")
+
+    def asbytes(self) -> bytes:
+        """Return the blob."""
+        return self.blob
+
     def randomart(self, hash_name: str = "sha256") -> str:
         """Return the picture of the key that `ssh-keygen -lv` draws: eleven lines, the last one without its end.
 
@@ -230,15 +252,14 @@ def load_public_key_line(text: str) -> tuple[PublicKey, str]:
         KeyFileException: it is not one line of type, base64 and perhaps a comment, or no usable key.
     """
     line = text.strip()
+    if "PRIVATE KEY" in line:
+        raise KeyFileException("this is a private key. Give the .pub file beside it, or its content.")
     if "\n" in line or "\r" in line:
         raise KeyFileException("a public key is one line of text, and this is more. Give the content of a .pub file.")
-    if "PRIVATE KEY" in line:
-        raise KeyFileException("this is a private key. Give the content of the .pub file beside it.")
-    key_type, _, rest = line.partition(" ")
-    encoded, _, comment = rest.strip().partition(" ")
-    if not encoded:
+    words = line.split(None, 2)
+    if len(words) < 2:
         raise KeyFileException("a public key is one line of type, base64 and comment. Give the content of a .pub file.")
-    return decode_public_key(key_type, encoded), comment.strip()
+    return decode_public_key(words[0], words[1]), words[2].strip() if len(words) > 2 else ""
 
 
 def load_public_key_text(text: str) -> tuple[PublicKey, str]:

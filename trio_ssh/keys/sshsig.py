@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import binascii
 import hashlib
+import inspect
 import re
 from typing import BinaryIO, Final, Self
 
@@ -187,7 +188,11 @@ def sign_data(
         raise ValueError(f"data are signed through {' or '.join(HASHES)}, not {hash_name}")
     if certificate is not None:
         refuse_anothers(certificate, key.public_key)
-    signature = key.sign(_signed_data(namespace, b"", hash_name, data))
+    signature: object = key.sign(_signed_data(namespace, b"", hash_name, data))
+    if not isinstance(signature, bytes):
+        if inspect.iscoroutine(signature):
+            signature.close()
+        raise TypeError(f"{type(key).__name__} signs elsewhere, and has to be waited for: give a private key")
     signer = certificate or key.public_key
     return SSHSignature(signer=signer, namespace=namespace, hash_name=hash_name, signature=signature)
 

@@ -1,6 +1,7 @@
 """The trio shell: tasks, waiting, cancellation.  It turns events into wake-ups, and holds no protocol rule.
 
 ``block``                  a nursery behind an object's ``async with``
+``arguments``              what callers give, looked at where it is given
 ``waiting``                one-shot replies, and misuse detected instead of locked away
 ``lane``                   one direction of one channel's data, from the reader task to its user
 ``link``                   what a channel tells of its connection

@@ -15,6 +15,7 @@ import trio
 
 from trio_ssh.core.channel import Batch, CoreChannel, Half, Source
 from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
+from trio_ssh.runtime.arguments import Data
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints, HintTable
@@ -23,8 +24,6 @@ from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
 from trio_ssh.runtime.waiting import OneAtATime, Reply
 from trio_ssh.wire.text import printable
-
-Data = bytes | bytearray | memoryview
 
 #: Bytes of an unread stream that are kept in memory while its sibling is read to the end.
 KEPT_BYTES: Final = 64 * 1024 * 1024
@@ -442,7 +441,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         for lane in self._lanes:
             if lane is not None:
                 lane.clear()
-        self._wake(trio.ClosedResourceError)
+        self._wake(lambda: trio.ClosedResourceError("this channel was closed"))
 
     def makefile(self, mode: str = "r") -> ChannelFile[Channel]:
         """Return a file over this channel: "r" reads stdout, "w" writes stdin, "rw" both; with "b", lines are bytes."""

@@ -27,6 +27,7 @@ from trio_ssh.errors import (
     SSHException,
 )
 from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.arguments import checked_signer, checked_text
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.gss import GssInitiator, load
 from trio_ssh.runtime.handshake import Handshake, NewPasswordHandler, PromptHandler
@@ -76,7 +77,7 @@ class ClientAuthentication(Link):
 
         Cancelled, the connection is over.
         """
-        dialog = password_as_client(username, password)
+        dialog = password_as_client(checked_text(username, "a user name"), checked_text(password, "a password"))
         await self._authenticate(username, "password", dialog, new_password=new_password)
 
     async def auth_publickey(self, username: str, key: Signer) -> None:
@@ -85,8 +86,8 @@ class ClientAuthentication(Link):
         Raises:
             As `auth_password`.
         """
-        algorithm = self.choose_algorithm(key)
-        dialog = self.publickey_dialog(username, key)
+        algorithm = self.choose_algorithm(checked_signer(key))
+        dialog = self.publickey_dialog(checked_text(username, "a user name"), key)
         await self._authenticate(username, f"publickey {key.fingerprint} ({algorithm})", dialog)
 
     async def auth_interactive(self, username: str, handler: PromptHandler, submethods: str = "") -> None:

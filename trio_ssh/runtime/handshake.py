@@ -107,7 +107,7 @@ async def _answer(
     match question:
         case HostKeyOffered(key, certificate):
             if check_host_key is None:
-                raise LocalProtocolError("a host key came where none was due")
+                raise LocalProtocolError("nobody checks the host's key: pass check_host_key=")
             check: object = check_host_key
             if certificate is not None and isinstance(check, ChecksCertificates):
                 decision: object = await resolved(check.check_certificate(certificate))
@@ -135,7 +135,8 @@ async def _answer(
                     [Prompt(printable(prompt.text), prompt.echo) for prompt in prompts],
                 )
             )
-            if isinstance(answers, str) or len(answers) != len(prompts):
+            given: object = answers
+            if isinstance(given, str) or not isinstance(given, Sequence) or len(answers) != len(prompts):
                 raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
             return answers
         case GssStepWanted(context, token):

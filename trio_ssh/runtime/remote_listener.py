@@ -15,6 +15,7 @@ from typing import Final
 import trio
 
 from trio_ssh.errors import ConnectionLost, RemoteProtocolError, RequestRefused
+from trio_ssh.runtime.arguments import checked_place
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import Answer, PeerHandler
 from trio_ssh.runtime.transport import Transport
@@ -107,8 +108,7 @@ class RemoteForwards(PeerHandler):
 
         Cancelled, it is told to listen no more.
         """
-        if not 0 <= port < 65536:
-            raise ValueError(f"{port} is not a port: 0 to 65535")
+        checked_place(host, port)
         host = "" if host == "*" else host
         return await self._listen(self._new(host, port, None))
 

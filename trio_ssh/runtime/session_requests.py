@@ -14,6 +14,7 @@ from typing import Final
 import attrs
 import trio
 
+from trio_ssh.runtime.arguments import checked_text
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
@@ -28,6 +29,9 @@ from trio_ssh.wire.connection import (
 )
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
+
+#: RFC 4254 s6.10 has four bytes for an exit status.
+LARGEST_STATUS: Final = 0xFFFFFFFF
 
 #: RFC 4254 s8: no modes at all.
 _NO_MODES: Final = bytes((TerminalMode.END,))
@@ -49,6 +53,7 @@ class SessionRequests(ABC):
     def __init__(self) -> None:
         self._exit: Reply[ExitReport] = Reply()
         self._exit_report: ExitReport | None = None
+        self._has_begun = False
 
     @abstractmethod
     async def _request(self, name: str, details: bytes, hint: str = "", *, then_eof: bool = False) -> None:
@@ -75,15 +80,21 @@ class SessionRequests(ABC):
         await self._exec(command, then_eof=False)
 
     async def _exec(self, command: str, *, then_eof: bool) -> None:
-        given: object = command
-        if not isinstance(given, str):  # type checkers know; paramiko takes bytes
-            raise TypeError(f"a command is a str, not {type(given).__name__}: decode it")
+        if "\0" in checked_text(command, "a command"):  # type checkers know; paramiko takes bytes
+            raise ValueError("a command holds no NUL")  # no program can get one, and sshd hangs up
         details = ExecRequest(command).encode()
-        await self._request("exec", details, "a channel runs one command only", then_eof=then_eof)
+        await self._request("exec", details, self._hint("command"), then_eof=then_eof)
+
+    def _hint(self, what: str) -> str:
+        """Say why the request may be refused; and note that it was made."""
+        is_first, self._has_begun = not self._has_begun, True
+        return (
+            f"the server does not allow this user a {what}" if is_first else "a channel runs one command or shell only"
+        )
 
     async def invoke_shell(self) -> None:
         """Start the user's login shell; ask for a pty first if it shall be interactive."""
-        await self._request("shell", b"", "a channel runs one shell only")
+        await self._request("shell", b"", self._hint("shell"))
 
     async def invoke_subsystem(self, name: str) -> None:
         """Start a subsystem, such as ``sftp``."""
@@ -141,9 +152,13 @@ class SessionRequests(ABC):
         details = X11Request(single_connection, auth_protocol, auth_cookie, screen_number).encode()
         await self._request("x11-req", details)
 
-    def send_signal(self, signum: signal.Signals | str) -> None:
-        """Send the command a signal: a `signal.Signals` member, or a name without ``SIG``.  There is no answer."""
-        name = signum.name.removeprefix("SIG") if isinstance(signum, signal.Signals) else signum.removeprefix("SIG")
+    def send_signal(self, signum: signal.Signals | int | str) -> None:
+        """Send the command a signal: a `signal.Signals` member or its number here, or a name.  There is no answer.
+
+        Raises:
+            ValueError: no signal has this number.
+        """
+        name = (signum if isinstance(signum, str) else signal.Signals(signum).name).removeprefix("SIG")
         self._notify("signal", SignalRequest(name).encode())
 
     # -- how the command ended
@@ -173,7 +188,13 @@ class SessionRequests(ABC):
         return -1 if report.status is None else report.status
 
     def send_exit_status(self, status: int) -> None:
-        """Server: report how the command ended; 0 .. 255, as processes have it."""
+        """Server: report how the command ended; 0 .. 255, as processes have it.
+
+        Raises:
+            ValueError: the wire has no room for it.
+        """
+        if not 0 <= status <= LARGEST_STATUS:
+            raise ValueError(f"an exit status is 0 .. 255, as processes have it, not {status}")
         self._notify(*_encoded(ExitReport(status=status)))
 
     def send_exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
@@ -206,4 +227,4 @@ def _encoded(report: ExitReport) -> tuple[str, bytes]:
     """Return a report's request and its details; the report says one or the other."""
     if report.signal is not None:
         return "exit-signal", ExitSignal(report.signal, report.core_dumped, report.message, "").encode()
-    return "exit-status", ExitStatus((report.status or 0) & 0xFFFFFFFF).encode()
+    return "exit-status", ExitStatus(report.status or 0).encode()

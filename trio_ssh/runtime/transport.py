@@ -56,6 +56,7 @@ from trio_ssh.keys.certification import certificate_name
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
+from trio_ssh.runtime.arguments import checked_stream
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
@@ -141,7 +142,7 @@ class Transport(ClientAuthentication, Hints):
         log_channel: str = "trio_ssh.transport",
         nursery: trio.Nursery | None = None,
     ) -> None:
-        self._stream = stream
+        self._stream = checked_stream(stream)
         self._limits = limits
         self._log = logging.getLogger(log_channel)
         self._algorithms = algorithms

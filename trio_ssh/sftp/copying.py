@@ -130,7 +130,7 @@ async def copy_file(
     finally:
         if link.failure is None:
             link.close_later(handle)
-        writer.abandon(remove=True)
+        await writer.discard()  # noqa: ASYNC102 -- it has bounds of its own
 
 
 async def _copy_there(

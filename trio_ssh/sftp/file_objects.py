@@ -160,7 +160,7 @@ async def put_object(
         return await remote.finish(offset, confirm=options.confirm)
     finally:
         # Nobody can resume what a file object gave.
-        remote.abandon(remove=True)
+        await remote.discard()  # noqa: ASYNC102 -- it has bounds of its own
 
 
 def _bytes_of(data: Any) -> memoryview:

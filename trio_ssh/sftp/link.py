@@ -269,6 +269,10 @@ class Link:
     def on_end(self) -> None:
         """The server sends no more."""
         if self.failure is None:
+            engine = self.channel._engine
+            if engine.is_over and isinstance(lost := engine.lost(), trio.ClosedResourceError):
+                self.fail(lost)
+                return
             text = "the SFTP session ended"
             if not self.session.has_begun:
                 said = printable(self.channel.stderr_kept(), 400)
@@ -296,6 +300,8 @@ class Link:
         if self._is_closed:
             return trio.ClosedResourceError("this SFTP session was closed here")
         failure = self.failure
+        if isinstance(failure, trio.ClosedResourceError):
+            return trio.ClosedResourceError(str(failure))
         if isinstance(failure, RemoteProtocolError):
             return RemoteProtocolError(str(failure))
         lost = ConnectionLost(str(failure))

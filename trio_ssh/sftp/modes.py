@@ -20,8 +20,11 @@ def open_flags(mode: str) -> OpenFlags:
     """Return what a mode asks of the server.
 
     Raises:
-        ValueError: it is no mode.
+        TypeError, ValueError: it is no mode.
     """
+    given: object = mode
+    if not isinstance(given, str):
+        raise TypeError(f"a mode is 'r', 'w', 'a' or 'x', and not {given!r}; permissions are set by chmod")
     letters = mode.replace("b", "", 1).replace("+", "", 1)
     if letters in ("wx", "xw"):
         letters = "x"  # paramiko's spelling

@@ -72,8 +72,12 @@ def checked_number(what: str, value: int, most: int = _U32) -> int:
     """Return a number that the protocol can carry.
 
     Raises:
+        TypeError: it is none.
         ValueError: it can't.
     """
+    given: object = value
+    if not isinstance(given, int):
+        raise TypeError(f"{what} is an int, and not {given!r}")
     if not 0 <= value <= most:
         raise ValueError(f"{what} is between 0 and {most}, and not {value}")
     return value

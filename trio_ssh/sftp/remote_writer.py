@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
 from typing import Final
 
-from trio_ssh.errors import SFTPError, SFTPNoSuchFile, SFTPPermissionDenied, SFTPUnsupported
+import trio
+
+from trio_ssh.errors import ConnectionLost, SFTPError, SFTPNoSuchFile, SFTPPermissionDenied, SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.local import aside_name, part_name
@@ -48,6 +51,9 @@ _LINKS: Final = 16
 
 #: What servers answer that don't rename to a name which is taken: what version 3 has, and what version 4 added.
 _IS_TAKEN: Final = (StatusCode.FAILURE, 11)
+
+#: How long the removal of a part is waited for.
+_DISCARD_SECONDS: Final = 1.0
 
 _WAY_OUT: Final = "put with atomic=False writes the target itself"
 
@@ -125,9 +131,12 @@ class RemoteWriter:
         """Open what is to be written.
 
         Raises:
+            ValueError: the path is empty.
             SFTPError: the server refuses.
             OSError: the target is a directory, or another transfer of this session writes it.
         """
+        if not self.path:
+            raise ValueError("the remote path is empty: give the name that the file is to have there")
         if self._atomic:
             await self._open_part()
         else:
@@ -421,11 +430,24 @@ class RemoteWriter:
             refused.add_note(f"the old file is {decoded(aside)!r}, and the new one {decoded(self.written)!r}")
         raise refused
 
-    def abandon(self, *, remove: bool = False) -> None:
+    async def discard(self) -> None:
+        """Close it, and see a part removed: to the end, though nobody waits, but for a second at the most."""
+        has_part, self._has_part = self._has_part, False
+        self.abandon()
+        link = self._link
+        if has_part and link.failure is None:
+            # An exception that ends this may leave the session's block as well: what is only asked for is lost then.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _DISCARD_SECONDS):
+                removing = Round(link)
+                removing.add(Remove(self.written))
+                with contextlib.suppress(ConnectionLost, trio.ClosedResourceError):
+                    await removing.wait()
+
+    def abandon(self) -> None:
         """Close it, and don't wait.
 
-        What was written stays as a part, unless that is nothing or it is to be removed; as far as it is whole: of what
-        was under way, the end may be written and the beginning not.
+        What was written stays as a part, unless that is nothing; as far as it is whole: of what was under way, the end
+        may be written and the beginning not.
         """
         link = self._link
         end = None if self._pipeline is None else self._pipeline.first_unwritten
@@ -436,7 +458,7 @@ class RemoteWriter:
                 request_later(link, Fsetstat(self.handle, SFTPAttributes(st_size=end)))
             link.close_later(self.handle)
             self.handle = b""
-        if (remove or is_empty) and self._has_part:
+        if is_empty and self._has_part:
             self._has_part = False
             request_later(link, Remove(self.written))
         self._release()

@@ -5,6 +5,8 @@ Channel numbers are named from the reader's side: `recipient` is always the numb
 
 from __future__ import annotations
 
+from typing import Final
+
 import attrs
 
 from trio_ssh.wire.fields import Boolean, DeclaredMessage, Rest, String, Structure, Text, UInt32, message, structure
@@ -259,12 +261,20 @@ class StreamlocalForward(Structure):
     path: Text
 
 
+#: The wire has four bytes for a port.
+LARGEST_PORT: Final = 0xFFFF
+
+
 def check_port(port: int) -> int:
     """Return a port, having found out before it is sent whether it is one: RFC 4254 has four bytes for it.
 
     Raises:
+        TypeError: it is no int.
         ValueError: it is none.
     """
-    if not 0 <= port <= 0xFFFF:
+    given: object = port
+    if not isinstance(given, int) or isinstance(given, bool):
+        raise TypeError(f"a port is an int, not {given!r}")
+    if not 0 <= port <= LARGEST_PORT:
         raise ValueError(f"a port is 0 .. 65535, not {port}")
     return port
