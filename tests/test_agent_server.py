@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 import trio_ssh
+from tests.keys.tokens import Token
 from trio_ssh.core.auth_client import signed_data
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.testing import memory_pair
@@ -495,3 +496,31 @@ async def test_nothing_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Non
         with pytest.raises(trio_ssh.AgentException):
             await agent.remove_all()
     assert "sesame" not in caplog.text
+
+
+async def test_a_key_that_cannot_sign_here_is_not_held() -> None:
+    with pytest.raises(ValueError, match="can't sign here"):
+        trio_ssh.AgentServer().add(Token(KEY).key)
+
+
+async def test_a_key_may_be_used_at_least_once() -> None:
+    with pytest.raises(ValueError, match="max_signatures is at least 1, not 0"):
+        trio_ssh.AgentServer().add(KEY, max_signatures=0)
+
+
+async def test_a_signer_that_fails_is_a_failure_and_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: object, data: bytes, algorithm: str | None = None) -> bytes:
+        raise trio_ssh.AgentException("the card is gone")
+
+    async with asked(trio_ssh.AgentServer([KEY])) as agent:
+        [key] = await agent.get_keys()
+        monkeypatch.setattr(trio_ssh.Ed25519Key, "sign", fail)
+        with pytest.raises(trio_ssh.AgentException):
+            await key.sign(b"data")
+        assert await names(agent) == ["first"]
+
+
+async def test_what_is_no_private_key_is_not_added() -> None:
+    async with asked(trio_ssh.AgentServer()) as agent:
+        with pytest.raises(TypeError, match="an agent holds private keys"):
+            await agent.add(KEY.public_key)  # type: ignore[arg-type]

@@ -120,7 +120,6 @@ async def test_what_is_no_stream_is_told_what_makes_one() -> None:
         ({"known_hosts": [trio_ssh.HostKeys()]}, "known_hosts is a path or several, and this is a HostKeys"),
         ({"key_filename": [5]}, "key_filename is a path or several, and this is an int"),
     ],
-    ids=str,
 )
 async def test_who_is_to_log_in_is_told_by_the_right_types(options: dict[str, Any], text: str) -> None:
     async with served() as port:

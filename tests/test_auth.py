@@ -16,7 +16,7 @@ from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor, serv
 from trio_ssh.core.questions import CheckInteractiveResponse, CheckPassword, SignatureWanted
 from trio_ssh.credentials import Credentials, Secret
 from trio_ssh.errors import AuthOutcome
-from trio_ssh.testing import open_memory_client
+from trio_ssh.testing import memory_pair, open_memory_client
 
 ECDSA_KEY = trio_ssh.ECDSAKey.generate()
 
@@ -895,3 +895,39 @@ async def test_a_check_of_one_s_own_may_demand_no_less_than_was_attested(caplog:
     with pytest.raises(trio_ssh.AuthenticationException):
         await ran(Strict(), "mine", pkey=TokenSigner(1))
     assert "must be verified" in caplog.text
+
+
+async def test_an_expired_password_that_nobody_changes_is_not_the_end() -> None:
+    """The server has decided nothing: what comes behind the password is tried."""
+
+    class Both(Expired):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            super().check_auth_publickey(username, key)
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    config = await trio_ssh.SSHConfig.from_text("PreferredAuthentications password,publickey")
+    server = Both()
+    ours, theirs = memory_pair()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: trio_ssh.serve_stream(theirs, server, host_keys=[HOST_KEY]))
+        async with trio_ssh.connect(
+            "host",
+            username="user",
+            password="old",
+            pkey=USER_KEY,
+            sock=ours,
+            config=config,
+            policy=trio_ssh.AutoAddPolicy(),
+            known_hosts=trio_ssh.HostKeys(),
+            allow_agent=False,
+            look_for_keys=False,
+        ):
+            assert server.attempts[0] == "password old"
+
+
+async def test_a_token_s_demands_are_not_another_key_s(caplog: pytest.LogCaptureFixture) -> None:
+    """Of a plain key on such a line nothing is demanded, whatever failed before."""
+    token = TokenSigner(1)
+    line = "verify-required"
+    server = ByList(f"{line} {token.public_key.to_openssh()}", f"{line} {USER_KEY.public_key.to_openssh()}")
+    assert await ran(server, "mine", pkey=[token, USER_KEY]) == b"mine {}"

@@ -17,6 +17,7 @@ import trio.testing
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KIB, MIB, OpenDoor, cancel_everywhere, client_of
+from trio_ssh.config.forwards import _open_if_permitted
 from trio_ssh.core.events import CloseArrived, GlobalRequestArrived, OpenAnswered
 from trio_ssh.forwarding import by_socks
 from trio_ssh.runtime.pump import join_streams
@@ -416,7 +417,7 @@ async def test_a_server_that_does_not_listen_is_an_error() -> None:
             await client.forward_remote_port(7, "x", 1, listen_host="forbidden")
         assert [told for told in server.told if told[0] == "cancel"] == []  # type: ignore[index]
         for port in (-1, 65536):
-            with pytest.raises(ValueError, match="a port is 0 .. 65535"):
+            with pytest.raises(ValueError, match=r"a port is 0 \.\. 65535"):
                 await client.open_tcp_listeners(port)
 
 
@@ -791,3 +792,18 @@ async def test_listening_can_be_cancelled_anywhere_and_the_server_hears_of_it() 
         await scenario()  # starts what stays
         await check()
         assert await cancel_everywhere(scenario, check) > 3
+
+
+async def test_a_name_that_nobody_can_have_is_refused_in_socks_own_words() -> None:
+    async def open_for(request: SocksRequest, stream: trio.abc.HalfCloseableStream) -> trio.abc.HalfCloseableStream:
+        return await _open_if_permitted(None, request, stream)
+
+    for name in (b"a..b", b"x" * 64 + b".example"):
+        ours, theirs = memory_pair()
+        await ours.send_all(request_5(name))
+        with pytest.raises(OSError, match="no host is called"):
+            await by_socks(trio_ssh.Limits(), open_for)(theirs)
+        told = b""
+        while len(told) < 12:
+            told += await ours.receive_some()
+        assert told[:4] == b"\5\0\5\5"

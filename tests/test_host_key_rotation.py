@@ -433,3 +433,8 @@ async def test_a_server_may_keep_its_keys_to_itself(file: Path) -> None:
         with pytest.raises(trio_ssh.RequestRefused):
             await client.get_transport().global_request(PROVE, packed(B.public_key.blob))  # type: ignore[union-attr]
     assert read(file) == line(A)
+
+
+def test_a_key_that_signs_by_broken_algorithms_alone_is_proven_by_one() -> None:
+    key = trio_ssh.DSSKey.generate()
+    assert prove(packed(key.public_key.blob), [key], SESSION, "ssh-ed25519") is not None

@@ -14,6 +14,7 @@ import trio
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, OpenDoor, serving
+from trio_ssh.config.trust import load_known_hosts
 from trio_ssh.host_keys import KnowsHosts
 
 OTHER_KEY = trio_ssh.Ed25519Key(b"\3" * 32)
@@ -675,3 +676,11 @@ async def test_an_alias_stands_for_the_name_and_the_port() -> None:
         ),
     ):
         pass
+
+
+async def test_both_of_the_user_s_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".ssh").mkdir()
+    (tmp_path / ".ssh" / "known_hosts2").write_text(f"@revoked * {HOST_KEY.public_key.to_openssh()}\n")
+    known = await load_known_hosts(None)
+    assert known.check("host", HOST_KEY.public_key) is trio_ssh.HostKeyStatus.REVOKED

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import signal
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -461,3 +464,69 @@ async def test_what_is_not_utf_8_survives_as_text() -> None:
         await process.stdin.write("\udcff\n")
         await process.stdin.aclose()
         assert await process.stdout.read_line() == "\udcff\n"
+
+
+async def test_a_command_whose_cancellation_was_delivered_is_waited_for(autojump_clock: trio.testing.MockClock) -> None:
+    cleaned: list[float] = []
+
+    async def clean(process: trio_ssh.ServerProcess) -> int | None:
+        async for _ in process.signals:
+            await trio.sleep(2)
+            cleaned.append(trio.current_time())
+            return 0
+        return None
+
+    async def tell(process: trio_ssh.Process) -> None:
+        process.terminate()
+        await trio.lowlevel.checkpoint()
+
+    async with client_of(clean) as client:
+        with trio.move_on_after(1):
+            await client.run_process("x", capture_stdout=True, deliver_cancel=tell)
+        assert trio.current_time() == pytest.approx(3)
+    assert cleaned == [pytest.approx(3)]
+
+
+async def test_a_command_that_was_told_nothing_is_not_waited_for_ever(autojump_clock: trio.testing.MockClock) -> None:
+    async def say_nothing(process: trio_ssh.Process) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async with client_of(sleep) as client:
+        with trio.move_on_after(1):
+            await client.run_process("x", capture_stdout=True, deliver_cancel=say_nothing)
+        assert trio.current_time() == pytest.approx(6)
+
+
+async def test_a_command_that_ends_without_reading_is_not_fed_any_more(autojump_clock: trio.testing.MockClock) -> None:
+    async def leave(process: trio_ssh.ServerProcess) -> int:
+        process.exit(3)
+        await process.stdout.aclose()
+        await process.stderr.aclose()
+        await trio.sleep(60)
+        return 0
+
+    async with client_of(leave) as client:
+        with trio.fail_after(5):
+            done = await client.run_process("x", stdin=bytes(64 * 1024 * 1024), capture_stdout=True, check=False)
+        assert done.returncode == 3
+
+
+async def test_output_that_nobody_reads_here_keeps_no_cancellation_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+
+    async def pour(process: trio_ssh.ServerProcess) -> int | None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey, process)
+            with contextlib.suppress(trio.BrokenResourceError):
+                while True:
+                    await process.stdout.send_all(bytes(65536))
+        return None
+
+    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb", buffering=0) as stuck:
+        monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stuck, write_through=True))
+        async with client_of(pour) as client:
+            with trio.fail_after(20), trio.move_on_after(0.3) as scope:
+                await client.run_process("pour", check=False)
+            assert scope.cancelled_caught
+        os.set_blocking(pipe.fileno(), False)
+        pipe.read()  # lets the thread go that was left behind

@@ -25,8 +25,10 @@ from tests.runtime.helpers import (
 from trio_ssh.core.auth_client import none_as_client, password_as_client
 from trio_ssh.core.events import AuthAnswered, Ended
 from trio_ssh.core.phases import Phase
+from trio_ssh.core.questions import CheckPassword, CheckPasswordChange, CheckPublicKey, Question
 from trio_ssh.core.role import Role
 from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
+from trio_ssh.wire.connection import TcpipChannel, TcpipForward
 
 # -- who is let in
 
@@ -851,3 +853,88 @@ async def test_a_stream_is_closed_where_the_arguments_are_wrong(mistake: dict[st
         await trio_ssh.serve_stream(theirs, OpenDoor(), **mistake)
     assert await ours.receive_some() == b""
     await ours.aclose()
+
+
+class Expired(trio_ssh.ServerInterface):
+    """Restricts whoever has an expired password; the check of the change knows nothing of that."""
+
+    def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+        self.restrict(trio_ssh.KeyRestrictions(force_command="true"))
+        return trio_ssh.AUTH_PASSWORD_EXPIRED
+
+    def check_auth_password_change(self, username: str, password: str, new_password: str) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_SUCCESSFUL
+
+    def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+        return trio_ssh.AUTH_FAILED
+
+
+@pytest.mark.parametrize(
+    ("questions", "is_in"),
+    [
+        ([CheckPassword("user", "old"), CheckPasswordChange("user", "old", "new")], True),
+        ([CheckPasswordChange("user", "old", "new")], False),
+        ([CheckPassword("other", "old"), CheckPasswordChange("user", "old", "new")], False),
+        (
+            [
+                CheckPassword("user", "old"),
+                CheckPublicKey("user", USER_KEY.public_key, is_proven=False),
+                CheckPasswordChange("user", "old", "new"),
+            ],
+            False,
+        ),
+    ],
+    ids=["in order", "at once", "another's", "with a key between"],
+)
+async def test_a_password_is_changed_only_right_behind_its_check(questions: list[Question], is_in: bool) -> None:
+    server = Expired()
+    answers = [server.answer_question(question) for question in questions]
+    assert answers[-1] is (trio_ssh.AUTH_SUCCESSFUL if is_in else trio_ssh.AUTH_FAILED)
+    assert (server.restrictions == trio_ssh.KeyRestrictions(force_command="true")) is is_in
+
+
+async def test_one_factor_twice_is_not_two() -> None:
+    class Two(trio_ssh.ServerInterface):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            return self._passed()
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            return self._passed()
+
+        def _passed(self) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_SUCCESSFUL if self.completed_auths else trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+    server = Two()
+    key = CheckPublicKey("user", USER_KEY.public_key, is_proven=True)
+    assert server.answer_question(key) is trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+    assert server.answer_question(key) is trio_ssh.AUTH_FAILED
+    assert server.answer_question(CheckPassword("user", "x")) is trio_ssh.AUTH_SUCCESSFUL
+
+
+async def test_ports_that_a_resolver_would_cut_reach_no_check() -> None:
+    asked: list[object] = []
+
+    class Asked(OpenDoor):
+        def check_channel_direct_tcpip_request(
+            self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+        ) -> trio_ssh.OpenResult:
+            asked.append(destination)
+            return trio_ssh.OPEN_SUCCEEDED
+
+        def check_port_forward_request(self, address: str, port: int) -> int:
+            asked.append((address, port))
+            return 1
+
+        def cancel_port_forward_request(self, address: str, port: int) -> None:
+            asked.append((address, port))
+
+    async with open_memory_client(Asked(), host_key=HOST_KEY) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        for ports in ((65536 + 22, 0), (22, 65536)):
+            with pytest.raises(trio_ssh.ChannelException, match="prohibited"):
+                await transport._open("direct-tcpip", TcpipChannel("127.0.0.1", ports[0], "", ports[1]).encode())
+        for name in ("tcpip-forward", "cancel-tcpip-forward"):
+            with pytest.raises(trio_ssh.RequestRefused):
+                await transport.global_request(name, TcpipForward("", 65536 + 22).encode())
+    assert asked == []

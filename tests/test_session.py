@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pwd
 import signal
 from collections.abc import Mapping
 
@@ -317,3 +319,26 @@ async def test_control_c_interrupts_what_runs_in_a_terminal() -> None:
                 assert await process.stdout.read_line() == "ready\r\n"
                 await process.stdin.write("\x03")
                 assert await process.wait() == -signal.SIGINT
+
+
+async def test_a_terminal_that_is_not_to_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> tuple[int, int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        monkeypatch.setattr(os, "openpty", refuse)
+        done = await client.run_process("true", term="vt100", capture_stdout=True, capture_stderr=True, check=False)
+    assert (done.returncode, done.stderr) == (126, b"sh: no terminal: Too many open files\n")
+
+
+async def test_a_user_without_an_account_has_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(f"uid not found: {uid}")
+
+    async def handle(process: trio_ssh.ServerProcess) -> int:
+        return await trio_ssh.run_local_session(process)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    async with open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client:
+        done = await client.run_process('echo "$HOME $USER"', capture_stdout=True)
+    assert done.stdout == f"/ {os.getuid()}\n".encode()

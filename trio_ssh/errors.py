@@ -340,7 +340,7 @@ class RequestRefused(SSHException):
 
     def __init__(self, name: str, hint: str = "") -> None:
         self.name = name
-        super().__init__(f"the peer refused the request {name!r}" + (f". {hint}" if hint else ""))
+        super().__init__(f"the peer refused the request {name!r}" + (f": {hint}" if hint else ""))
 
 
 class ProcessError(SSHException, subprocess.CalledProcessError):

@@ -440,3 +440,16 @@ async def test_a_name_is_filled_in_once_more_in_the_second_pass() -> None:
     options = await lookup("Host a\nHostName %h.example\nMatch final\nUser x\nHostName %h.other\n", "a")
     assert options.hostname == "a.example"
     assert evaluation.DEFAULT_PORT == 22
+
+
+async def test_a_guard_that_crashes_has_not_said_no() -> None:
+    for condition in ("exec", "!exec"):
+        told = await refused(f'Match {condition} "kill -9 $$"\nUser x\n')
+        assert "the command was ended by the signal 9" in told
+
+
+async def test_values_that_ssh_takes() -> None:
+    options = await lookup("LogLevel SILENT\nRekeyLimit 0 1h\nServerAliveInterval none\n")
+    assert (options.log_level, options.server_alive_interval) == ("QUIET", None)
+    assert options.rekey_limit is not None
+    assert (options.rekey_limit.data_bytes, options.rekey_limit.seconds) == (0, 3600)

@@ -252,3 +252,12 @@ def test_any_bytes_are_a_configuration_or_a_mistake_with_its_place(content: byte
     assert (located + other).isprintable() or not located + other
     # What a configuration makes of a name may be none.
     assert not other or re.search("no host|the host name|no user|a shell interprets|would lead elsewhere", other)
+
+
+def test_what_a_pattern_matches_and_is_no_file_is_passed_over(tmp_path: Path) -> None:
+    folder = tmp_path / "conf.d"
+    (folder / "old").mkdir(parents=True)
+    (folder / "gone").symlink_to("nowhere")
+    (folder / "web").write_text("User joe\n")
+    [line] = parser(tmp_path).read_text("Include conf.d/*", "config")
+    assert [[each.keyword.name for each in file] for file in line.files] == [["User"]]  # type: ignore[union-attr]

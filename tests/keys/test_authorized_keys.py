@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import tempfile
 from ipaddress import ip_network
@@ -461,4 +462,16 @@ def test_a_file_that_others_may_change_lets_nobody_in(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_an_ordinary_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
+        AuthorizedKeys.load(tmp_path / "authorized_keys")
+
+
+def test_a_word_of_a_command_is_no_key() -> None:
+    keys = AuthorizedKeys.from_text(f'command="cat AAAAlist" {A}')
+    assert keys.problems == []
+    assert [entry.options for entry in keys._entries[ED25519]] == [(("command", "cat AAAAlist"),)]
+
+
+def test_a_fifo_is_no_list_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "authorized_keys")
+    with pytest.raises(KeyFileException, match="this is no plain file"):
         AuthorizedKeys.load(tmp_path / "authorized_keys")

@@ -328,3 +328,8 @@ def test_a_list_survives_its_file(tmp_path: Path) -> None:
 def test_a_missing_list_revokes_nothing_silently(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         KeyRevocationList.load(tmp_path / "revoked")
+
+
+def test_a_certificate_is_no_authority() -> None:
+    with pytest.raises(TypeError, match="an authority is a public key, or None for every one, not Certificate"):
+        KeyRevocationList().revoke_serials(certified(), 1, 100)  # type: ignore[arg-type]

@@ -10,6 +10,10 @@ import pytest
 from tests.keys.samples import string
 from trio_ssh.crypto.defaults import HOST_KEYS
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
+from trio_ssh.keys import agent_protocol
+from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certification import plain_algorithm
+from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.container import PrivatePart, seal
 from trio_ssh.keys.mldsa import KEY_TYPE, MLDSA44Ed25519Key, is_supported
 from trio_ssh.keys.private_key import PKey
@@ -107,3 +111,15 @@ def test_halves_that_do_not_fit_are_no_key(keys: bytes, seeds: bytes, complaint:
 def test_seeds_of_another_length_are_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="has 64 bytes, not 32"):
         MLDSA44Ed25519Key(bytes(32))
+
+
+def test_a_certificate_s_signatures_bear_the_key_s_name() -> None:
+    """In an agent's answer too, and the agent of ours can be given one."""
+    key = MLDSA44Ed25519Key.generate()
+    certificate = Certificate.issue_for_user(key, key.public_key, key_id="x", principals=["u"], valid_before=2**40)
+    assert plain_algorithm(certificate.key_type) == key.key_type
+    assert agent_protocol.flagged_algorithm(certificate.key_type, 0) == key.key_type
+    added = agent_protocol.write_added(CertifiedKey(key, certificate), "", agent_protocol.NO_CONSTRAINTS)
+    held, _ = agent_protocol.read_added(added)
+    assert isinstance(held, CertifiedKey)
+    assert held.key == key

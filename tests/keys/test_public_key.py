@@ -181,3 +181,8 @@ def test_known_types_are_those_that_can_be_read() -> None:
 def test_a_type_is_not_replaced_behind_a_users_back() -> None:
     with pytest.raises(ValueError, match="'ssh-ed25519' is registered already"):
         public_kind(Ed25519PublicKey)
+
+
+def test_tabs_separate_as_blanks_do() -> None:
+    key = load("ed25519.openssh").public_key
+    assert load_public_key_line("\t".join((*key.to_openssh().split(), "a comment"))) == (key, "a comment")

@@ -248,3 +248,14 @@ def test_a_file_is_named_in_what_comes_of_it(tmp_path: Path) -> None:
         SSHSignature.from_path(path)
     with pytest.raises(FileNotFoundError):
         SSHSignature.from_path(tmp_path / "none")
+
+
+def test_who_signs_elsewhere_is_no_key_for_files() -> None:
+    class Remote:
+        public_key = KEY.public_key
+
+        async def sign(self, data: bytes) -> bytes:
+            raise AssertionError("nobody waits for it")
+
+    with pytest.raises(TypeError, match="Remote signs elsewhere"):
+        sign_data(Remote(), b"data", namespace="file")  # type: ignore[arg-type]
