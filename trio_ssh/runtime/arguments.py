@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterable
+from typing import cast
 
 import trio
 
@@ -126,15 +127,17 @@ def paths_of(names: object, what: str) -> list[str]:
         TypeError: it is something else, such as bytes in a list's place.
     """
     if isinstance(names, str | bytes | os.PathLike):
-        names = [names]
-    try:
-        found = list(names)  # type: ignore[call-overload]
-    except TypeError:
-        raise TypeError(f"{what} is a path or several, not {_article(names)}") from None
-    for name in found:
+        given: list[object] = [names]
+    elif isinstance(names, Iterable):
+        given = list(cast("Iterable[object]", names))
+    else:
+        raise TypeError(f"{what} is a path or several, not {_article(names)}")
+    paths: list[str] = []
+    for name in given:
         if not isinstance(name, str | bytes | os.PathLike):
             raise TypeError(f"{what} is a path or several, and this is {_article(name)}")
-    return [os.path.expanduser(os.fsdecode(name)) for name in found]
+        paths.append(os.path.expanduser(os.fsdecode(cast("str | bytes | os.PathLike[str]", name))))
+    return paths
 
 
 def _article(value: object) -> str:
