@@ -657,7 +657,7 @@ async def test_a_host_vouches_for_its_user(monkeypatch: pytest.MonkeyPatch) -> N
     await log_in(server, client_host_keys=HOST_KEY, client_host="here.example.com.", client_username="me")
     assert server.attempts == ["hostbased here.example.com me"]
     monkeypatch.setattr("socket.getfqdn", lambda: "found.example.com")
-    monkeypatch.setattr("getpass.getuser", lambda: "found")
+    monkeypatch.setattr("trio_ssh.credentials.local_user", lambda: "found")
     server = TakesItsWord()
     await log_in(server, client_host_keys=[ECDSA_KEY, HOST_KEY], pkey=USER_KEY)
     assert server.attempts == ["hostbased found.example.com found"] * 2

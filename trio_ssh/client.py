@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
 import math
 import sys
 from collections.abc import Generator, Mapping, Sequence
@@ -18,6 +17,7 @@ from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorith
 from trio_ssh.config.forwards import start_forwardings
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
+from trio_ssh.config.tokens import local_user
 from trio_ssh.config.trust import (
     HostCheck,
     KnownHosts,
@@ -251,7 +251,7 @@ class SSHClient(HostTrust, PortForwarding, Hints):
                 if port is None:
                     port = (options.port if options is not None else None) or 22
                 if username is None:
-                    username = (options.user if options is not None else None) or getpass.getuser()
+                    username = (options.user if options is not None else None) or local_user()
                 if limits is DEFAULT_LIMITS:
                     limits = apply_limits(options, limits)
                 algorithms = choose_algorithms(

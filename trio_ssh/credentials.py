@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import trio
 
 from trio_ssh.agent import Agent, AgentKey, default_path
 from trio_ssh.config.applied import Applied
+from trio_ssh.config.tokens import local_user
 from trio_ssh.errors import (
     AgentException,
     KeyFileException,
@@ -255,7 +255,7 @@ async def load_credentials(
         # It may ask the DNS.
         client_host = await trio.to_thread.run_sync(socket.getfqdn)
     if host_keys and client_username is None:
-        client_username = getpass.getuser()
+        client_username = local_user()
     certified = partial(certified_forms, certificates=loaded.certificates)
     return Credentials(
         keys=[

@@ -6,6 +6,7 @@ import hashlib
 import io
 import ipaddress
 import os
+import pwd
 import subprocess
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 import trio_ssh
 from tests.conftest import load_default
 from trio_ssh.config import evaluation, match, ssh_config
-from trio_ssh.config.tokens import LocalFacts
+from trio_ssh.config.tokens import LocalFacts, local_user
 
 FACTS = LocalFacts(
     "joe", "1000", "/home/joe", "here.example", {"HOME": "/home/joe", "SHELL": "/bin/sh", "PATH": os.environ["PATH"]}
@@ -453,3 +454,15 @@ async def test_values_that_ssh_takes() -> None:
     assert (options.log_level, options.server_alive_interval) == ("QUIET", None)
     assert options.rekey_limit is not None
     assert (options.rekey_limit.data_bytes, options.rekey_limit.seconds) == (0, 3600)
+
+
+def test_the_user_is_the_account_s_and_not_the_environment_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.setenv(name, "mallory")
+    assert local_user() == pwd.getpwuid(os.getuid()).pw_name
+
+    def nobody(uid: int) -> pwd.struct_passwd:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert local_user() == str(os.getuid())

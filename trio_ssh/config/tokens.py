@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import socket
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self
@@ -22,6 +23,9 @@ import attrs
 
 from trio_ssh.errors import ConfigParseError
 from trio_ssh.wire.text import printable
+
+if sys.platform != "win32":
+    import pwd
 
 _TOKEN: Final = re.compile(r"%(.?)", re.DOTALL)
 _TOKEN_OR_VARIABLE: Final = re.compile(r"%(.?)|\$\{([^}]*)(\}?)", re.DOTALL)
@@ -35,6 +39,16 @@ _FROM_ELSEWHERE: Final = "hnkrj"
 
 #: What ProxyCommand and ProxyJump know.
 PROXY_TOKENS: Final = "hnpr"
+
+
+def local_user() -> str:
+    """Return whose account this program runs under: the system's word, as for ssh, and not the environment's."""
+    if sys.platform == "win32":
+        return getpass.getuser()
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # nobody in /etc/passwd, as in some containers
+        return str(os.getuid())
 
 
 @attrs.frozen
@@ -59,11 +73,7 @@ class LocalFacts:
     def gather(cls) -> Self:
         """Ask the operating system.  It may read /etc/passwd: call it from a thread."""
         user_id = str(os.getuid()) if hasattr(os, "getuid") else "0"
-        try:
-            user = getpass.getuser()
-        except (OSError, KeyError):  # nobody in /etc/passwd, as in some containers
-            user = user_id
-        return cls(user, user_id, os.path.expanduser("~"), socket.gethostname(), dict(os.environ))
+        return cls(local_user(), user_id, os.path.expanduser("~"), socket.gethostname(), dict(os.environ))
 
 
 @attrs.frozen(kw_only=True)
