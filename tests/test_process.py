@@ -7,7 +7,7 @@ import io
 import os
 import signal
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 import trio
@@ -511,9 +511,15 @@ async def test_a_command_that_ends_without_reading_is_not_fed_any_more(autojump_
         assert done.returncode == 3
 
 
-async def test_output_that_nobody_reads_here_keeps_no_cancellation_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def unread_pipe() -> Iterator[tuple[io.RawIOBase, io.RawIOBase]]:
+    """Both ends of a pipe, its reader's first."""
     reading, writing = os.pipe()
+    with open(reading, "rb", buffering=0) as reader, open(writing, "wb", buffering=0) as writer:
+        yield reader, writer
 
+
+async def test_output_that_nobody_reads_here_keeps_no_cancellation_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     async def pour(process: trio_ssh.ServerProcess) -> int | None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(obey, process)
@@ -522,7 +528,7 @@ async def test_output_that_nobody_reads_here_keeps_no_cancellation_waiting(monke
                     await process.stdout.send_all(bytes(65536))
         return None
 
-    with os.fdopen(reading, "rb", buffering=0) as pipe, os.fdopen(writing, "wb", buffering=0) as stuck:
+    with unread_pipe() as (pipe, stuck):
         monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stuck, write_through=True))
         async with client_of(pour) as client:
             with trio.fail_after(20), trio.move_on_after(0.3) as scope:

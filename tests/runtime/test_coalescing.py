@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 
 import pytest
@@ -102,7 +103,7 @@ class Server(trio_ssh.ServerInterface):
 async def test_everything_works_where_each_read_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "Coalescing", Patient)
     async with trio.open_nursery() as nursery:
-        [listener, *_] = await nursery.start(_serve)
+        [listener, *_] = await nursery.start(SERVE)
         port = listener.socket.getsockname()[1]
         with trio.fail_after(60):
             async with trio_ssh.connect("127.0.0.1", port, "alice", known_hosts=_known(port), config=None) as client:
@@ -112,8 +113,7 @@ async def test_everything_works_where_each_read_is_waited_for(monkeypatch: pytes
     assert Patient.waits_made > 10
 
 
-async def _serve(task_status: trio.TaskStatus[list[trio.SocketListener]]) -> None:
-    await trio_ssh.serve_tcp(Server, 0, host="127.0.0.1", host_keys=[HOST_KEY], task_status=task_status)
+SERVE = functools.partial(trio_ssh.serve_tcp, Server, 0, host="127.0.0.1", host_keys=[HOST_KEY])
 
 
 def _known(port: int) -> trio_ssh.HostKeys:
@@ -124,7 +124,7 @@ def _known(port: int) -> trio_ssh.HostKeys:
 
 async def test_a_large_transfer_ends_on_a_clock_that_stands_still(mock_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
-        [listener, *_] = await nursery.start(_serve)
+        [listener, *_] = await nursery.start(SERVE)
         port = listener.socket.getsockname()[1]
         async with trio_ssh.connect("127.0.0.1", port, "alice", known_hosts=_known(port), config=None) as client:
             done = await client.run_process("count", stdin=bytes(40 * MIB), capture_stdout=True)

@@ -118,10 +118,13 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
                 # It has bounds of its own, here and below.
                 await self._client.__aexit__(type(error), error, error.__traceback__)  # noqa: ASYNC102 -- see above
                 raise
+        except Exception as error:
+            await self._block.close(error)  # noqa: ASYNC120 -- as below
+            if self._failures:
+                raise self._failures[0] from error  # why the server is not there
+            raise
         except BaseException as error:
             await self._block.close(error)  # noqa: ASYNC102 -- it cancels the server, and waits for its end alone
-            if self._failures and isinstance(error, Exception):
-                raise self._failures[0] from error  # why the server is not there
             raise
         return self._client
 
