@@ -342,3 +342,10 @@ async def test_a_user_without_an_account_has_a_session(monkeypatch: pytest.Monke
     async with open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client:
         done = await client.run_process('echo "$HOME $USER"', capture_stdout=True)
     assert done.stdout == f"/ {os.getuid()}\n".encode()
+
+
+async def test_input_that_ends_within_a_line_ends_at_a_terminal_too() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            done = await client.run_process("wc -c", stdin=b"abc", term="vt100", capture_stdout=True)
+    assert done.stdout.strip().endswith(b"3")

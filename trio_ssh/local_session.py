@@ -244,10 +244,13 @@ def _take_terminal() -> None:
 
 async def _type(session: ServerProcess, terminal: trio.abc.SendStream) -> None:
     """Client to terminal.  EOF from the client is no key that was pressed: it is VEOF that ends a terminal's input."""
+    last = b"\n"
     try:
         while data := await session.stdin.receive_some():
             await terminal.send_all(data)
-        await terminal.send_all(b"\x04")
+            last = data[-1:]
+        # In the middle of a line the first one only hands over what there is of it.
+        await terminal.send_all(b"\x04" if last in (b"\n", b"\r") else b"\x04\x04")
     except trio.BrokenResourceError:
         pass
 
