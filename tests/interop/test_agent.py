@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -31,19 +32,29 @@ def place() -> Iterator[Path]:
 @pytest.fixture
 def ssh_agent(request: pytest.FixtureRequest, place: Path) -> Iterator[Path]:
     """OpenSSH's agent; ``indirect`` is the status of the program that asks its user."""
-    socket, askpass = place / "openssh", place / "askpass"
+    path, askpass = place / "openssh", place / "askpass"
     askpass.write_text(f"#!/bin/sh\nexit {getattr(request, 'param', 1)}\n")
     askpass.chmod(0o755)
     environment = os.environ | {"SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force", "DISPLAY": ":0"}
     output = subprocess.DEVNULL
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(socket)], stdout=output, stderr=output, env=environment)
+    process = subprocess.Popen(["ssh-agent", "-D", "-a", str(path)], stdout=output, stderr=output, env=environment)
     deadline = time.monotonic() + PATIENCE
-    while not socket.exists():
+    # The path is there before somebody listens.
+    while not is_listening(path):
         assert time.monotonic() < deadline, "ssh-agent does not listen"
         time.sleep(0.005)
-    yield socket
+    yield path
     process.kill()
     process.wait()
+
+
+def is_listening(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 # -- our client, OpenSSH's agent
