@@ -31,6 +31,9 @@ DeliverCancel = Callable[["Process"], Awaitable[object]]
 TERMINATE_SECONDS: Final = 5.0
 KILL_SECONDS: Final = 1.0
 
+#: What a command is not waited for any more: its connection or its channel is gone.
+_GONE: Final = (ConnectionLost, trio.ClosedResourceError)
+
 #: The return code of a command ended by a signal whose name means nothing here.
 UNKNOWN_SIGNAL: Final = -255
 
@@ -255,7 +258,7 @@ async def _or_end(
             else:
                 await deliver_cancel(process)
                 # As trio does, but not for ever: closing the channel would cut short what it does in the end.
-                with trio.move_on_after(TERMINATE_SECONDS), contextlib.suppress(ConnectionLost):
+                with trio.move_on_after(TERMINATE_SECONDS), contextlib.suppress(*_GONE):
                     await process.wait()
         raise
 

@@ -64,7 +64,7 @@ def read_file(path: FilePath, limit_bytes: int, *, is_plain: bool = False) -> tu
         OSError: it can't be opened or read.
         KeyFileException: it has more than `limit_bytes`, or no file can have such a name.
     """
-    shown_path(path)
+    shown_path(path)  # or it says that this is no path
     try:
         # The `with` is below; this `try` is about the name alone.
         file = open(path, "rb", opener=_open_at_once if is_plain else None)  # noqa: SIM115
