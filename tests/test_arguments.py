@@ -382,3 +382,13 @@ async def test_a_test_hears_why_its_server_is_not_there() -> None:
         async with open_memory_client(OpenDoor(), host_key=NoKey()):  # type: ignore[arg-type]
             raise AssertionError("it connected")
     assert isinstance(raised.value.__cause__, trio_ssh.ConnectionLost)
+
+
+async def test_what_paramiko_s_programs_say_next_is_answered() -> None:
+    ours, _ = memory_pair()
+    with pytest.raises(AttributeError, match=r"await `start_client\(check_host_key=\.\.\.\)`"):
+        trio_ssh.Transport(ours).connect  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(TypeError, match=r"async with open_memory_client\(\.\.\.\) as client:"):
+        await open_memory_client(OpenDoor())
+    with pytest.raises(TypeError, match="the size of a key is an int, in bits, not '2048'"):
+        trio_ssh.RSAKey.generate("2048")  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -246,3 +247,13 @@ def test_a_list_that_others_may_change_is_refused_where_it_matters(tmp_path: Pat
     assert read_list_file(path) == "\udcff line\n"
     with pytest.raises(KeyFileException, match=r"permissions 0664 .* Run `chmod go-w "):
         read_list_file(path, check_permissions=True)
+
+
+def test_what_cannot_be_written_is_named_and_nothing_else(tmp_path: Path) -> None:
+    for path in (tmp_path / "no" / "id", tmp_path):
+        with pytest.raises(OSError, match=re.escape(repr(str(path)))) as raised:
+            write_atomically(path, b"")
+        assert ".tmp" not in str(raised.value)
+    write_atomically(os.fsencode(tmp_path / "id"), b"data")  # type: ignore[arg-type]
+    assert (tmp_path / "id").read_bytes() == b"data"
+    assert os.listdir(tmp_path) == ["id"]

@@ -141,7 +141,7 @@ def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) ->
     Raises:
         OSError: nothing has changed, and nothing is left behind.
     """
-    target = os.path.realpath(path)
+    target = os.path.realpath(os.fsdecode(path))
     if _is_device(target):
         # ``UserKnownHostsFile /dev/null`` is in many configurations, and root could put a file in its place.
         with open(target, "r+b", buffering=0) as device:
@@ -151,14 +151,22 @@ def write_atomically(path: FilePath, data: bytes, *, mode: int | None = None) ->
     # lies in wait.
     temporary = os.path.join(os.path.dirname(target), f".{os.urandom(8).hex()}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(temporary, flags, 0o600)
+    try:
+        descriptor = os.open(temporary, flags, 0o600)
+    except OSError as error:
+        error.filename = target  # nobody has asked for the other
+        raise
     try:
         with open(descriptor, "wb") as file:
             file.write(data)
             file.flush()
             _set_permissions(file.fileno(), target, mode)
             os.fsync(file.fileno())
-        os.replace(temporary, target)
+        try:
+            os.replace(temporary, target)
+        except OSError as error:
+            error.filename, error.filename2 = target, None
+            raise
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -129,6 +129,9 @@ class RSAKey(PKey):
     @classmethod
     def generate(cls, bits: int = 3072, comment: str = "") -> Self:
         """Make a new key of 2,048 to 16,384 bits.  It takes 0.1 s for 3,072, minutes for the longest."""
+        given: object = bits
+        if not isinstance(given, int):
+            raise TypeError(f"the size of a key is an int, in bits, not {given!r}")
         if not 2048 <= bits <= LARGEST_BITS:
             raise ValueError(f"new RSA keys have 2048 to {LARGEST_BITS} bits, not {bits}")
         return cls(rsa.generate_private_key(65537, bits), comment)

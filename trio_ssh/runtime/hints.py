@@ -40,6 +40,7 @@ TRANSPORT_HINTS: Final[HintTable] = {
     "banner_timeout": NO_TIMEOUT,
     "channel_timeout": NO_TIMEOUT,
     "close": CLOSE,
+    "connect": "await `start_client(check_host_key=...)`, and log in: `auth_publickey(...)`; or use `trio_ssh.connect`",
     "handshake_timeout": NO_TIMEOUT,
     "is_alive": "call `is_active()`",
     "join": "await `wait_closed()`",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from functools import partial
 from types import TracebackType
+from typing import Any, NoReturn
 
 import trio
 import trio.testing
@@ -106,6 +107,12 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
         self._serve = serve
         self._connect = connect
         server.handler_failed = self._failures.append  # type: ignore[method-assign, assignment]
+
+    def __await__(self) -> Generator[Any, Any, NoReturn]:
+        raise TypeError(
+            "open_memory_client() opens a block that owns the connection's tasks: "
+            "write `async with open_memory_client(...) as client:`"
+        )
 
     async def __aenter__(self) -> SSHClient:
         nursery = await self._block.open()
