@@ -475,3 +475,9 @@ def test_a_fifo_is_no_list_and_nobody_waits_for_it(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "authorized_keys")
     with pytest.raises(KeyFileException, match="this is no plain file"):
         AuthorizedKeys.load(tmp_path / "authorized_keys")
+
+
+def test_a_private_key_is_no_list_and_nothing_of_it_is_told(tmp_path: Path) -> None:
+    AUTHORITY.write_private_key_file(tmp_path / "id")
+    with pytest.raises(KeyFileException, match=r"id: this is a private key, and not a list of public ones\.$"):
+        AuthorizedKeys.load(tmp_path / "id")

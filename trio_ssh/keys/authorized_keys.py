@@ -165,9 +165,12 @@ class AuthorizedKeys:
 
         Raises:
             OSError: there is no such file, or it can't be read.
-            KeyFileException: it has more than 64 MiB, or is in the hands of others.
+            KeyFileException: it has more than 64 MiB, or is in the hands of others, or a private key.
         """
         text = read_list_file(path, check_permissions=check_permissions)
+        if text.lstrip().startswith("-----BEGIN"):
+            # Its lines would be told as problems, and are secret.
+            raise KeyFileException(f"{shown_path(path)}: this is a private key, and not a list of public ones.")
         return cls.from_text(text, shown_path(path), authorities=authorities, revoked=revoked)
 
     def lookup(self, key: PublicKey) -> AuthorizedKey | None:
