@@ -349,3 +349,21 @@ async def test_input_that_ends_within_a_line_ends_at_a_terminal_too() -> None:
         with trio.fail_after(10):
             done = await client.run_process("wc -c", stdin=b"abc", term="vt100", capture_stdout=True)
     assert done.stdout.strip().endswith(b"3")
+
+
+async def test_what_is_left_behind_at_a_terminal_keeps_nobody_there() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(10):
+            # A session of its own isn't hung up with the terminal's.
+            command = "setsid sh -c 'echo $$; exec sleep 1000' & sleep 0.3; echo done; exit 5"
+            done = await client.run_process(command, term="vt100", capture_stdout=True, check=False)
+    pid, said = done.stdout.split()
+    os.kill(int(pid), signal.SIGKILL)
+    assert (done.returncode, said) == (5, b"done")
+
+
+async def test_all_that_a_process_wrote_to_its_terminal_is_shown() -> None:
+    async with open_memory_client(Shells(), host_key=HOST_KEY) as client:
+        with trio.fail_after(30):
+            done = await client.run_process("seq 1 100000", term="vt100", capture_stdout=True)
+    assert done.stdout.split() == [b"%d" % number for number in range(1, 100001)]

@@ -35,6 +35,11 @@ CANNOT_START_STATUS: Final = 126
 #: Bytes that one read of a pipe or terminal asks for.
 _READ_BYTES: Final = 64 * 1024
 
+#: How long a terminal whose process is gone must be silent, and what it may bring until then: the kernel hands over
+#: what was written a little later, and others may go on and on.
+_SETTLE_SECONDS: Final = 0.2
+_LEFT_BYTES: Final = 1024 * 1024
+
 #: Seconds between HUP and KILL for a process whose client is gone.
 _HANGUP_SECONDS: Final = 1.0
 
@@ -231,7 +236,7 @@ async def _run_with_terminal(
         nursery.start_soon(_type, session, terminal)
         nursery.start_soon(_pass_signals, session, child)
         nursery.start_soon(_resize, session, ours)
-        await _show(terminal, session)
+        await _show(terminal, session, child)
         status = await child.wait()
         nursery.cancel_scope.cancel()
     return status
@@ -255,19 +260,37 @@ async def _type(session: ServerProcess, terminal: trio.abc.SendStream) -> None:
         pass
 
 
-async def _show(terminal: trio.abc.ReceiveStream, session: ServerProcess) -> None:
-    """Terminal to client, until the last process that has the terminal open is gone."""
-    while True:
-        try:
-            data = await terminal.receive_some(_READ_BYTES)
-        except trio.BrokenResourceError as error:
-            # Linux says EIO where the others say EOF.
-            if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EIO:
-                return
-            raise
-        if not data:
-            return
-        await session.stdout.send_all(data)
+async def _show(terminal: trio.abc.ReceiveStream, session: ServerProcess, child: trio.Process) -> None:
+    """Terminal to client, until nobody has the terminal open; or the process is gone, and what it wrote is shown.
+
+    What it has left behind with the terminal open, such as a daemon, keeps nobody here; as with sshd.
+    """
+    waiting = trio.CancelScope()
+    left = _LEFT_BYTES
+
+    async def tell() -> None:
+        await child.wait()
+        waiting.deadline = trio.current_time() + _SETTLE_SECONDS
+
+    async with bare_nursery() as nursery:
+        nursery.start_soon(tell)
+        while left > 0:
+            data = b""
+            with trio.CancelScope() as waiting:
+                if child.poll() is not None:
+                    waiting.deadline = trio.current_time() + _SETTLE_SECONDS
+                try:
+                    data = bytes(await terminal.receive_some(_READ_BYTES))
+                except trio.BrokenResourceError as error:
+                    # Linux says EIO where the others say EOF.
+                    if not isinstance(error.__cause__, OSError) or error.__cause__.errno != errno.EIO:
+                        raise
+            if not data:
+                break
+            if child.poll() is not None:
+                left -= len(data)
+            await session.stdout.send_all(data)
+        nursery.cancel_scope.cancel()
 
 
 async def _resize(session: ServerProcess, descriptor: int) -> None:
