@@ -927,7 +927,6 @@ async def test_an_expired_password_that_nobody_changes_is_not_the_end() -> None:
 
 async def test_a_token_s_demands_are_not_another_key_s(caplog: pytest.LogCaptureFixture) -> None:
     """Of a plain key on such a line nothing is demanded, whatever failed before."""
-    token = TokenSigner(1)
-    line = "verify-required"
-    server = ByList(f"{line} {token.public_key.to_openssh()}", f"{line} {USER_KEY.public_key.to_openssh()}")
+    token = TokenSigner(0)  # nobody has touched it
+    server = ByList(token.public_key.to_openssh(), f"verify-required {USER_KEY.public_key.to_openssh()}")
     assert await ran(server, "mine", pkey=[token, USER_KEY]) == b"mine {}"

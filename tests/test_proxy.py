@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -20,6 +21,7 @@ import trio_ssh
 from trio_ssh import proxy
 from trio_ssh.config import SSHOptions
 from trio_ssh.config.values import JumpHost
+from trio_ssh.proxy import _connect
 
 USER_KEY = trio_ssh.Ed25519Key.generate()
 
@@ -598,3 +600,24 @@ async def test_every_step_is_a_checkpoint(tmp_path: Path) -> None:
         await trio_ssh.SSHConfig().lookup("a")
     with trio.testing.assert_checkpoints():
         await proxy.JumpRoute([JumpHost("a")], "b", "b", 22, lambda jump, before: trio_ssh.connect("a")).aclose()
+
+
+async def test_an_address_of_a_family_keeps_its_scope(monkeypatch: pytest.MonkeyPatch) -> None:
+    class OneLink(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, *arguments: Any) -> Any:
+            await trio.lowlevel.checkpoint()
+            return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 22, 0, 3))]
+
+        async def getnameinfo(self, *arguments: Any) -> Any:
+            raise NotImplementedError
+
+    reached: list[str] = []
+
+    async def open_tcp_stream(host: str, port: int, *, local_address: str | None) -> None:
+        await trio.lowlevel.checkpoint()
+        reached.append(host)
+
+    monkeypatch.setattr(trio, "open_tcp_stream", open_tcp_stream)
+    trio.socket.set_custom_hostname_resolver(OneLink())
+    await _connect("host", 22, socket.AF_INET6, None)
+    assert reached == ["fe80::1%3"]

@@ -287,8 +287,9 @@ def _as_list(keys: Signer | Sequence[Signer] | None) -> list[Signer]:
     if keys is None:
         return []
     given: object = keys
-    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
-    return [checked_signer(cast("Signer", key)) for key in (cast("Sequence[object]", given) if several else [given])]
+    if not isinstance(given, Sequence) or isinstance(given, str | bytes):
+        given = [given]
+    return [checked_signer(key) for key in cast("Sequence[Signer]", given)]
 
 
 def _agent_path(allow_agent: bool | str | Path) -> str | None:

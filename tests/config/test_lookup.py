@@ -466,3 +466,21 @@ def test_the_user_is_the_account_s_and_not_the_environment_s(monkeypatch: pytest
 
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     assert local_user() == str(os.getuid())
+
+
+async def test_a_guard_that_is_not_waited_for_leaves_nothing_behind(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(lookup, f'Match exec "exec 3>{fifo}; echo x >&3; sleep 1000; true"\nUser x\n')
+            with trio.fail_after(20):
+                await trio.lowlevel.wait_readable(reading)
+            assert os.read(reading, 10) == b"x\n"
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(20):
+            await trio.lowlevel.wait_readable(reading)
+        assert os.read(reading, 10) == b"", "whoever could write to it is gone"
+    finally:
+        os.close(reading)

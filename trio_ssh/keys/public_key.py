@@ -124,7 +124,7 @@ class PublicKey(ABC):
         return self.key_type
 
     def get_bits(self) -> int:
-        """Return the key's size."""
+        """Return the key's size in bits."""
         return self.bits
 
     def get_fingerprint(self) -> bytes:
