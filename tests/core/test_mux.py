@@ -581,6 +581,15 @@ def test_a_sender_hears_of_room_if_it_waits_for_it() -> None:
     assert alone.hear(grant) == [WindowOpened(channel)]
 
 
+def test_it_is_known_what_was_granted_and_how_much_is_under_way() -> None:
+    alone = Alone()
+    channel = alone.opened(window=100)
+    alone.mux.send_data(channel, memoryview(bytes(90)), Source.DATA)
+    for size in (30, 10):
+        alone.hear(ChannelWindowAdjust(channel.local_id, size))
+    assert (alone.mux.granted_bytes, alone.mux.used_window) == (40, 50)
+
+
 def test_a_window_never_passes_the_rfc_s_limit() -> None:
     alone = Alone()
     channel = alone.opened(window=2**32 - 1)

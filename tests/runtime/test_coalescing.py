@@ -40,7 +40,16 @@ def bring(coalescing: Coalescing, clocks: Clocks, total: int, size: int) -> list
     decisions: list[bool] = []
     for _ in range(total // size):
         clocks.tick()
-        decisions.append(coalescing.waits(size, clocks.trio))
+        decisions.append(coalescing.waits(size, 0, 0, clocks.trio))
+    return decisions
+
+
+def grant(coalescing: Coalescing, clocks: Clocks, total: int, size: int, used: int) -> list[bool]:
+    """Grant so much, in reads that grant so much each, while so much is under way."""
+    decisions: list[bool] = []
+    for _ in range(total // size):
+        clocks.tick()
+        decisions.append(coalescing.waits(72, size, used, clocks.trio))
     return decisions
 
 
@@ -54,13 +63,32 @@ def test_a_large_transfer_is_waited_for(clocks: Clocks) -> None:
 def test_behind_a_full_read_more_is_there_already(clocks: Clocks) -> None:
     coalescing = Coalescing(FULL)
     bring(coalescing, clocks, 20 * MIB, 200 * KIB)
-    assert coalescing.waits(FULL, clocks.trio) is False
-    assert coalescing.waits(FULL - 1, clocks.trio) is True
+    assert coalescing.waits(FULL, 0, 0, clocks.trio) is False
+    assert coalescing.waits(FULL - 1, 0, 0, clocks.trio) is True
 
 
 def test_a_wait_that_brought_little_is_not_repeated_before_another_16_mib(clocks: Clocks) -> None:
     coalescing = Coalescing(FULL)
     decisions = bring(coalescing, clocks, 160 * MIB, 100 * KIB)
+    assert 8 <= sum(decisions) <= 10
+
+
+def test_the_grants_of_a_peer_that_has_much_to_do_are_waited_for(clocks: Clocks) -> None:
+    coalescing = Coalescing(FULL)
+    assert not any(grant(coalescing, clocks, 15 * MIB, 64 * KIB, 2 * MIB))
+    grant(coalescing, clocks, 1 * MIB, 64 * KIB, 2 * MIB)
+    assert all(grant(coalescing, clocks, 16 * MIB, 64 * KIB, 1 * MIB))
+
+
+def test_those_of_a_peer_that_could_run_dry_are_not(clocks: Clocks) -> None:
+    coalescing = Coalescing(FULL)
+    assert not any(grant(coalescing, clocks, 32 * MIB, 64 * KIB, 1 * MIB - 1))
+    assert coalescing.waits(72, 64 * KIB, 1 * MIB, clocks.trio) is True
+
+
+def test_a_wait_that_brought_a_small_grant_is_not_repeated_before_another_16_mib(clocks: Clocks) -> None:
+    coalescing = Coalescing(FULL)
+    decisions = grant(coalescing, clocks, 160 * MIB, 16 * KIB, 2 * MIB)
     assert 8 <= sum(decisions) <= 10
 
 
@@ -71,7 +99,7 @@ def test_nobody_waits_on_a_test_s_clock(clocks: Clocks, jump: float) -> None:
     for read in range(200):
         clocks.machine += 0.0001
         clocks.trio += jump * (read == 50)
-        decisions.append(coalescing.waits(200 * KIB, clocks.trio))
+        decisions.append(coalescing.waits(200 * KIB, 0, 0, clocks.trio))
     assert not any(decisions)
 
 
@@ -83,7 +111,7 @@ class Patient:
     def __init__(self, largest: int) -> None:
         assert largest == FULL
 
-    def waits(self, size: int, now: float) -> bool:
+    def waits(self, size: int, granted: int, used_window: int, now: float) -> bool:
         Patient.waits_made += 1
         return True
 

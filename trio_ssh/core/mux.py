@@ -90,6 +90,8 @@ class Mux:
         "_unanswered_bytes",
         "_unanswered_global",
         "channels",
+        "granted_bytes",
+        "used_window",
     )
 
     def __init__(self, outbound: Outbound, limits: Limits, emit: Callable[[Event], None]) -> None:
@@ -108,6 +110,9 @@ class Mux:
         self._pending_global = 0
         self._unanswered_global: deque[int] = deque()
         self._unanswered_bytes = 0
+        #: What the peer has granted in all; and how much of that channel's window was in use to which it last did.
+        self.granted_bytes: int = 0
+        self.used_window: int = 0
         #: By our number.  Numbers are not used again until 2**32 were: a late message never meets another channel.
         self.channels: dict[int, CoreChannel] = {}
 
@@ -323,6 +328,8 @@ class Mux:
         window = channel.outbound_window
         was_shut = window.left == 0
         window.grant(size)
+        self.granted_bytes += size
+        self.used_window = window.used
         # Measured: sshd grants a dozen times a read, and one word of it is enough.
         if (was_shut or channel.wants_room) and size and not channel.has_told_window:
             channel.has_told_window = True

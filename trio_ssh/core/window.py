@@ -123,11 +123,17 @@ class InboundWindow:
 class OutboundWindow:
     """How much we may still send, as the peer said."""
 
-    __slots__ = ("left", "maximum_packet")
+    __slots__ = ("_most", "left", "maximum_packet")
 
     def __init__(self, left: int, maximum_packet: int) -> None:
+        self._most = left
         self.left: int = left
         self.maximum_packet: int = maximum_packet
+
+    @property
+    def used(self) -> int:
+        """Bytes that were sent and not granted anew: the peer still has them to deal with."""
+        return self._most - self.left
 
     def grant(self, size: int) -> None:
         """The peer grants more.
@@ -138,3 +144,4 @@ class OutboundWindow:
         if self.left + size >= WINDOW_LIMIT:
             raise RemoteProtocolError("a channel's window grew past 2**32 - 1")
         self.left += size
+        self._most = max(self._most, self.left)

@@ -394,7 +394,7 @@ class Engine:
             await self._read_all()
 
     async def _read_all(self) -> None:
-        core = self.core
+        core, mux = self.core, self.core.mux
         descriptor, receive_some = self._descriptor, self._stream.receive_some
         size = _SMALLEST_READ
         coalescing = Coalescing(LARGEST_READ)
@@ -412,7 +412,6 @@ class Engine:
             if data:
                 self._reads += 1
                 self.read_at = now = trio.current_time()
-                is_early = descriptor is not None and coalescing.waits(len(data), now)
                 if now >= self._keys_expire_at:
                     self._check_keys(now)
                 if is_exchanging:
@@ -424,7 +423,10 @@ class Engine:
                     size = LARGEST_READ
                 elif len(data) < _SMALLEST_READ:
                     size = _SMALLEST_READ
+                granted = mux.granted_bytes
                 self.handle(core.receive_data(data))
+                if descriptor is not None:
+                    is_early = coalescing.waits(len(data), mux.granted_bytes - granted, mux.used_window, now)
             else:
                 self.handle(core.receive_eof())
             # While it waits, the reader holds neither a buffer nor the channels of the last read.
