@@ -417,9 +417,9 @@ async def test_signatures_are_bound_to_the_host_s_key_unless_they_shall_not_be(
 ) -> None:
     named: list[bytes] = []
 
-    def publickey_as_client(*arguments: Any, host_key: bytes) -> Any:
+    def publickey_as_client(*arguments: Any, host_key: bytes, probe: bool) -> Any:
         named.append(host_key)
-        return auth_client.publickey_as_client(*arguments, host_key=host_key)
+        return auth_client.publickey_as_client(*arguments, host_key=host_key, probe=probe)
 
     monkeypatch.setattr(client_authentication, "publickey_as_client", publickey_as_client)
     config = await trio_ssh.SSHConfig.from_text(f"PubkeyAuthentication {value}\n{COMMON}")

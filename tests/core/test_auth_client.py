@@ -17,6 +17,7 @@ from trio_ssh.core.auth_client import (
     request_service,
     signed_by_host,
     signed_data,
+    with_service,
 )
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.questions import NewPasswordWanted, Prompt, PromptsArrived, SignatureRefused, SignatureWanted
@@ -73,6 +74,58 @@ def test_an_answer_before_the_service_was_accepted_is_refused() -> None:
 def test_another_service_than_the_one_asked_for_is_refused() -> None:
     with pytest.raises(RemoteProtocolError, match="not asked for"):
         Fed(request_service()).hear(ServiceAccept("ssh-connection"))
+
+
+ACCEPT: Final = ServiceAccept("ssh-userauth")
+
+
+def test_a_first_request_can_travel_with_that_for_the_service() -> None:
+    fed = Fed(with_service(password_as_client("bob", "secret")))
+    assert fed.sent == [
+        ServiceRequest("ssh-userauth"),
+        request("password", PasswordDetails(False, "secret").encode()),
+    ]
+    fed.hear(ACCEPT)
+    fed.hear(UserauthSuccess())
+    assert fed.result == AuthAnswer(True)
+
+
+def test_so_can_one_that_must_be_signed() -> None:
+    fed = Fed(with_service(publickey_as_client("bob", KEY, ALGORITHM, SESSION, probe=False)))
+    assert fed.sent == [ServiceRequest("ssh-userauth")]
+    assert fed.answer(b"signature") == [
+        request("publickey", PublicKeyDetails(True, ALGORITHM, BLOB, b"signature").encode())
+    ]
+    fed.hear(ACCEPT)
+    fed.hear(FAILURE)
+    assert fed.result == AuthAnswer(False, ("publickey", "password"))
+
+
+def test_a_dialog_that_goes_on_is_not_disturbed_by_the_service() -> None:
+    fed = Fed(with_service(publickey_as_client("bob", KEY, ALGORITHM, SESSION)))
+    assert len(fed.sent) == 2
+    fed.hear(ACCEPT)
+    fed.hear(UserauthPkOk(ALGORITHM, BLOB))
+    assert len(fed.answer(b"signature")) == 1
+    fed.hear(UserauthSuccess())
+    assert fed.result == AuthAnswer(True)
+
+
+def test_one_that_gives_up_before_its_first_request_leaves_the_service_ready() -> None:
+    fed = Fed(with_service(publickey_as_client("bob", KEY, ALGORITHM, SESSION, probe=False)))
+    assert fed.answer(SignatureRefused("no")) == []
+    assert not fed.conversation.is_done
+    fed.hear(ACCEPT)
+    assert fed.result == AuthAnswer(False, remark="no", is_decided=False)
+
+
+@pytest.mark.parametrize("probe", [True, False])
+def test_with_a_request_another_service_is_refused_too(probe: bool) -> None:
+    fed = Fed(with_service(publickey_as_client("bob", KEY, ALGORITHM, SESSION, probe=probe)))
+    if not probe:
+        fed.answer(b"signature")
+    with pytest.raises(RemoteProtocolError, match="not asked for"):
+        fed.hear(ServiceAccept("ssh-connection"))
 
 
 ANSWERS: Final = [

@@ -11,7 +11,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.core.dialog import Dialog, Send, ask, expect, expect_any, send
+from trio_ssh.core.dialog import Dialog, Expect, ask, expect, expect_any, send
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import NewPasswordWanted, Prompt, PromptsArrived, SignatureRefused, SignatureWanted
 from trio_ssh.errors import RemoteProtocolError
@@ -86,7 +86,7 @@ SENDS_AT_ONCE: Final = (b"SSH-2.0-trio_ssh", b"SSH-2.0-AsyncSSH")
 
 
 def with_service(dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
-    """As `request_service`, and at once ask for what `dialog` begins with: a round trip less.
+    """As `request_service`, and at once say what `dialog` begins with: a round trip less.
 
     A server deals with one message after the other, and refuses a service by disconnecting.  RFC 4253 s10 wants a
     client to wait only where the key exchange has not authenticated the server, and ours always do.  But it is done
@@ -94,17 +94,22 @@ def with_service(dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
     answer waits for our acknowledgement of the first, and that for something to say.  Measured: 40 ms.
     """
     yield from send(ServiceRequest(USERAUTH))
-    step = next(dialog)
-    while isinstance(step, Send):
-        yield step
+    answer: AuthAnswer
+    try:
         step = next(dialog)
+        while not isinstance(step, Expect):
+            step = dialog.send((yield step))
+    except StopIteration as stop:  # it gave up before it said anything
+        answer = stop.value
+        _check_service((yield from expect(ServiceAccept)))
+        return answer
     _check_service((yield from expect(ServiceAccept)))
     value = yield step
     try:
         while True:
             value = yield dialog.send(value)
     except StopIteration as stop:
-        answer: AuthAnswer = stop.value
+        answer = stop.value
         return answer
 
 

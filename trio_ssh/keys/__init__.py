@@ -13,8 +13,8 @@ Importing the package makes every kind of key known, whichever module was import
 ``patterns``          OpenSSH's host patterns
 ``certification``     what a certificate says, and how it stands on the wire
 ``certificate``       `Certificate`: a public key, and an authority's word on it
-``certified_key``     `CertifiedKey`: a private key that shows its certificate
 ``private_key``       `PKey`, from files and to them
+``certified_key``     `CertifiedKey`: a private key that shows its certificate
 ``ed25519``           RFC 8709: Ed25519
 ``ecdsa``             RFC 5656: the three NIST curves
 ``rsa``               RFC 8332: RSA with SHA-2

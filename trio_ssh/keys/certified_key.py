@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from trio_ssh.errors import LocalProtocolError
 from trio_ssh.keys.certificate import Certificate, refuse_anothers
 from trio_ssh.keys.certification import certificate_name
+from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.signer import Signer
 
@@ -71,3 +72,8 @@ class CertifiedKey:
 
     def __repr__(self) -> str:
         return f"<CertifiedKey with {self.certificate}>"
+
+
+def signs_here(key: Signer) -> bool:
+    """Tell whether a key signs at once and in this process, so that nobody is bothered in vain."""
+    return isinstance(key.key if isinstance(key, CertifiedKey) else key, PKey)

@@ -26,6 +26,7 @@ from trio_ssh.errors import (
     PartialAuthentication,
     SSHException,
 )
+from trio_ssh.keys.certified_key import signs_here
 from trio_ssh.keys.signer import Signer
 from trio_ssh.runtime.arguments import checked_signer, checked_text
 from trio_ssh.runtime.engine import Engine
@@ -158,8 +159,10 @@ class ClientAuthentication(Link):
         # A signature that names the server's host key is of no use to whoever stands in between.
         is_bound = binds_to_host and core.extensions.get(HOSTBOUND_EXTENSION) == b"0"
         host_key = core.keying.host_key_shown if is_bound else b""
+        # To sign takes less than to ask whether the key would do, unless that is somebody else's work.
+        probe = not signs_here(key)
         algorithm = self.choose_algorithm(key)
-        return publickey_as_client(username, key, algorithm, core.keying.session_id, host_key=host_key)
+        return publickey_as_client(username, key, algorithm, core.keying.session_id, host_key=host_key, probe=probe)
 
     def hostbased_dialog(
         self, username: str, key: Signer, client_host: str, client_username: str
@@ -206,7 +209,6 @@ class ClientAuthentication(Link):
         if engine.is_over:
             raise engine.lost()
         engine.handle(engine.core.authenticate(dialog))
-        engine.flush_now()
         try:
             event = await self._handshake.converse(
                 self._engine, _is_auth_answer, prompt_handler=prompt_handler, new_password=new_password

@@ -25,6 +25,7 @@ from trio_ssh.core.questions import (
 )
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError, SSHException
 from trio_ssh.keys.certificate import Certificate
+from trio_ssh.keys.certified_key import signs_here
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.waiting import resolved
@@ -73,29 +74,32 @@ class Handshake:
             SSHException: why the connection ended instead.
             Whatever `check_host_key`, `prompt_handler` or `new_password` raises.
         """
+        has_waited = False
         while True:
-            # What was answered leaves once nothing more is to be said at once: NEWKEYS travels with the first request.
-            engine.flush_now()
-            await self._wait()
-            while self._events:
-                event = self._events.popleft()
-                if is_awaited(event):
-                    return event
-                match event:
-                    case Ended(error):
-                        raise error if isinstance(error, SSHException) else engine.lost()
-                    case Asked(question):
-                        answer = await _answer(question, check_host_key, prompt_handler, new_password)
-                        engine.answer(answer)
-                    case _:
-                        pass
+            while not self._events:
+                # What was answered leaves once nothing more is to be said at once: NEWKEYS, the request for a service
+                # and a login's first word travel together.
+                engine.flush_now()
+                await self._caller.park()
+                has_waited = True
+            event = self._events.popleft()
+            if is_awaited(event):
+                if not has_waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                return event
+            match event:
+                case Ended(error):
+                    raise error if isinstance(error, SSHException) else engine.lost()
+                case Asked(question):
+                    if not _is_answered_at_once(question):
+                        engine.flush_now()
+                    engine.answer(await _answer(question, check_host_key, prompt_handler, new_password))
+                case _:
+                    pass
 
-    async def _wait(self) -> None:
-        """Wait for an event; a checkpoint, always."""
-        if self._events:
-            await trio.lowlevel.checkpoint()
-        while not self._events:
-            await self._caller.park()
+
+def _is_answered_at_once(question: Question) -> bool:
+    return isinstance(question, SignatureWanted) and signs_here(question.key)
 
 
 async def _answer(
