@@ -105,11 +105,11 @@ class Pair:
 
 
 def pairs(settings: Settings, work: Work) -> list[Pair]:
-    """Pair every library that can do the work with sshd, and with itself."""
+    """Pair every library that can do the work with sshd, if it speaks SSH, and with itself."""
     able = [library for library in settings.libraries if can_do(library, work)]
     # OpenSSH's peer is sshd, so its one pair stands for both kinds.
     programs = [library for library in able if library.module is None]
-    with_sshd = able if SSHD in settings.servers else programs
+    with_sshd = [library for library in able if library.speaks_ssh] if SSHD in settings.servers else programs
     with_itself = [library for library in able if library not in programs and PEERS in settings.servers]
     return [Pair(library, OPENSSH, work) for library in with_sshd] + [
         Pair(library, library, work) for library in with_itself
@@ -118,9 +118,8 @@ def pairs(settings: Settings, work: Work) -> list[Pair]:
 
 def can_do(library: Library, work: Work) -> bool:
     """Tell whether a library has what the work needs."""
-    if library.transfers_only:
-        return work.cipher not in library.lacks and work.role.startswith("bulk")
-    return work.cipher not in library.lacks and work.role not in library.cannot and work.at_once <= library.most_at_once
+    has_role = work.role not in library.cannot if library.only is None else work.role in library.only
+    return has_role and work.cipher not in library.lacks and work.at_once <= library.most_at_once
 
 
 def adapter(library: Library) -> list[str]:

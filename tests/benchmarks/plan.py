@@ -29,14 +29,15 @@ PEERS: Final = "peers"
 
 @attrs.frozen(kw_only=True)
 class Library:
-    """Something that speaks SSH, as a client and as a server."""
+    """Something that speaks SSH, as a client and as a server; or what a library is built on, which speaks to itself."""
 
     name: str
     adapter: str  # a module of `tests.benchmarks.adapters`
     module: str | None  # what a program imports; None for one that is not a Python package
-    transfers_only: bool = False  # its adapter does nothing but bulk transfers
+    only: frozenset[str] | None = None  # roles that its adapter has, where it has few
     lacks: frozenset[str] = frozenset()  # ciphers it has not
     cannot: frozenset[str] = frozenset()  # roles that its adapter has not
+    speaks_ssh: bool = True
     most_at_once: int = 10_000
     most_bytes: int | None = None  # what it can transfer in one go
 
@@ -48,14 +49,16 @@ class Library:
         return importlib.util.find_spec(self.module) is not None
 
 
+BULK: Final = frozenset({"bulk_down", "bulk_up"})
+
 OPENSSH: Final = Library(
     name="openssh", adapter="with_openssh", module=None, cannot=frozenset({"sftp_stat", "sftp_read"})
 )
-OPENSSH_FILES: Final = Library(name="openssh-files", adapter="with_openssh_files", module=None, transfers_only=True)
+OPENSSH_FILES: Final = Library(name="openssh-files", adapter="with_openssh_files", module=None, only=BULK)
 TRIO_SSH: Final = Library(name="trio_ssh", adapter="with_trio_ssh", module="trio_ssh")
 ASYNCSSH: Final = Library(name="asyncssh", adapter="with_asyncssh", module="asyncssh")
 ASYNCSSH_CALLBACKS: Final = Library(
-    name="asyncssh-callbacks", adapter="with_asyncssh_callbacks", module="asyncssh", transfers_only=True
+    name="asyncssh-callbacks", adapter="with_asyncssh_callbacks", module="asyncssh", only=BULK
 )
 # paramiko 5.1 asks for new keys after 512 MiB, and loses the connection when data is in flight then.
 PARAMIKO: Final = Library(
@@ -66,7 +69,15 @@ PARAMIKO: Final = Library(
     most_at_once=10,  # an SFTP session serves one thread at a time
     most_bytes=256 * MIB,
 )
-LIBRARIES: Final = (OPENSSH, OPENSSH_FILES, TRIO_SSH, ASYNCSSH, ASYNCSSH_CALLBACKS, PARAMIKO)
+BARE_TRIO: Final = Library(
+    name="bare_trio",
+    adapter="bare_trio",
+    module="trio",
+    only=BULK | {"echo", "exec_sequential"},
+    lacks=frozenset({CHACHA20, AES_CTR}),
+    speaks_ssh=False,
+)
+LIBRARIES: Final = (OPENSSH, OPENSSH_FILES, TRIO_SSH, ASYNCSSH, ASYNCSSH_CALLBACKS, PARAMIKO, BARE_TRIO)
 
 
 @attrs.frozen(kw_only=True)

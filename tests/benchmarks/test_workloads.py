@@ -33,7 +33,15 @@ def test_every_library_meets_sshd_and_itself_and_openssh_meets_sshd_once() -> No
         "trio_ssh <-> trio_ssh",
         "asyncssh <-> asyncssh",
         "paramiko <-> paramiko",
+        "bare_trio <-> bare_trio",
     ]
+
+
+def test_what_is_no_ssh_meets_itself_alone_and_only_where_it_can() -> None:
+    bare = attrs.evolve(SETTINGS, libraries=(plan.BARE_TRIO,))
+    assert labels(bare, Work(role="exec_sequential", commands={})) == ["bare_trio <-> bare_trio"]
+    assert labels(bare, Work(role="handshake", commands={})) == []
+    assert labels(bare, Work(role="bulk_up", commands={}, cipher=plan.AES_CTR)) == []
 
 
 def test_like_peers_alone_still_have_openssh_to_compare_with() -> None:
