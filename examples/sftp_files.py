@@ -64,7 +64,7 @@ async def main() -> None:
     storage = MemorySFTPServer({"/srv/log/app.log": b"started\n"})
 
     class Server(trio_ssh.ServerInterface):
-        subsystems = {"sftp": lambda: storage}  # noqa: RUF012 -- nobody changes it
+        subsystems = {"sftp": storage}  # noqa: RUF012 -- nobody changes it
 
         def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
             return trio_ssh.AUTH_SUCCESSFUL

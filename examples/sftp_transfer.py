@@ -22,7 +22,7 @@ class Files(trio_ssh.ServerInterface):
 
     def __init__(self, folder: Path, key: trio_ssh.PublicKey) -> None:
         self._key = key
-        self.subsystems = {"sftp": lambda: trio_ssh.LocalSFTPServer(folder)}
+        self.subsystems = {"sftp": trio_ssh.LocalSFTPServer(folder)}
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
         """Admit the one key."""

@@ -348,6 +348,35 @@ async def test_what_cannot_be_resumed_leaves_no_part_though_its_session_is_left(
     assert files.files == {}
 
 
+async def test_a_subsystem_is_a_handler_or_what_makes_one() -> None:
+    files = MemorySFTPServer({"/motd": b"hello"})
+
+    class Files(OpenDoor):
+        subsystems: ClassVar = {"sftp": files, "other": lambda: files}
+
+    async with open_memory_client(Files(), host_key=HOST_KEY) as client:
+        async with await client.open_sftp() as sftp:
+            assert await sftp.listdir() == ["motd"]
+        channel = await client.open_session()
+        await channel.invoke_subsystem("other")
+
+
+@pytest.mark.parametrize("source", ["sftp-server", None])
+async def test_anything_else_is_found_before_the_first_client_comes(source: Any) -> None:
+    class Wrong(OpenDoor):
+        subsystems: ClassVar = {"sftp": source}
+
+    with pytest.raises(TypeError, match=f"'sftp' is served by a handler, or by what makes one, not by {source!r}"):
+        await trio_ssh.serve_tcp(Wrong, 0, host="127.0.0.1", host_keys=[HOST_KEY])
+    with pytest.raises(TypeError, match="'sftp' is served by a handler"):
+        async with open_memory_client(Wrong(), host_key=HOST_KEY):
+            pass
+    ours, theirs = memory_pair()
+    async with trio_ssh.Transport(theirs) as transport, ours:
+        with pytest.raises(TypeError, match="'mine' is served by a handler"):
+            transport.set_subsystem_handler("mine", source)
+
+
 def test_public_keys_answer_to_paramiko_s_names() -> None:
     key = USER_KEY.public_key
     assert (key.get_name(), key.get_bits(), key.get_base64()) == ("ssh-ed25519", 256, USER_KEY.get_base64())

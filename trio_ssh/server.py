@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import trio
 
@@ -24,6 +24,7 @@ from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.gss import KERBEROS, check_acceptor
+from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.transport import Transport, private_key_of
@@ -337,6 +338,15 @@ def _check_factory(factory: ServerFactory) -> None:
     if not callable(given):
         remedy = f": pass {type(given).__name__}, the class" if isinstance(given, ServerInterface) else ""
         raise TypeError(f"each connection has a server of its own, so what makes one is wanted, not {given!r}{remedy}")
+    if isinstance(given, type) and issubclass(given, ServerInterface):
+        _check_subsystems(given.subsystems)
+
+
+def _check_subsystems(given: object) -> None:
+    """As `_checked_host_keys`; a class may have a property there."""
+    if isinstance(given, Mapping):
+        for name, source in cast("Mapping[str, SubsystemSource]", given).items():
+            checked_subsystem(name, source)
 
 
 def checked_server(server: ServerInterface) -> ServerInterface:
@@ -349,6 +359,7 @@ def checked_server(server: ServerInterface) -> ServerInterface:
     if not isinstance(given, ServerInterface):
         remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
         raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
+    _check_subsystems(server.subsystems)
     return server
 
 

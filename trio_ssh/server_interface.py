@@ -16,7 +16,7 @@ import trio
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
-from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, Subsystem
+from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.server_authentication import ServerAuthentication
 from trio_ssh.server_restrictions import (
@@ -78,7 +78,7 @@ class ServerInterface(ServerAuthentication):
 
     Attributes:
         transport: the connection, from before the first check on.
-        subsystems: what `handle_subsystem` runs, by name.
+        subsystems: what `handle_subsystem` runs, by name: a handler, or what makes one for each session.
         announces_host_keys: whether a client that is logged in is told all host keys, so that it knows the server by
             the others when one of them is gone.
         completed_auths: the methods by which the user has partly succeeded on this connection, in order: what a second
@@ -89,7 +89,7 @@ class ServerInterface(ServerAuthentication):
             could otherwise load code into a command that was forced upon them.
     """
 
-    subsystems: Mapping[str, Callable[[], SubsystemHandler]] = {}
+    subsystems: Mapping[str, SubsystemHandler | Callable[[], SubsystemHandler]] = {}
     announces_host_keys: bool = True
     permit_user_environment: bool = False
     _no_more_sessions = False
@@ -180,15 +180,17 @@ class ServerInterface(ServerAuthentication):
     async def handle_subsystem(self, process: ServerProcess) -> int | None:
         """Run a subsystem; the default runs the one in `subsystems`."""
         assert process.subsystem is not None, "a granted subsystem has a name"
-        return await self.subsystems[process.subsystem]().handle(process)
+        source = checked_subsystem(process.subsystem, self.subsystems[process.subsystem])
+        handler = source() if callable(source) else source
+        return await handler.handle(process)
 
     async def handle_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
         """Serve a channel that is no session; `destination` is that of a ``direct-tcpip`` channel."""
         await channel.aclose()
 
-    def add_subsystem(self, name: str, make: Callable[[], Subsystem]) -> None:
+    def add_subsystem(self, name: str, source: SubsystemSource) -> None:
         """Add to `subsystems`, of this connection alone: see `Transport.set_subsystem_handler`."""
-        self.subsystems = {**self.subsystems, name: cast("Callable[[], SubsystemHandler]", make)}
+        self.subsystems = {**self.subsystems, name: cast("SubsystemHandler", source)}
 
     def handler_failed(self, error: Exception) -> None:
         """Take note that one of the handlers above raised `error`, which was logged and ended its channel alone."""

@@ -7,7 +7,7 @@ do; a server's is `ServerInterface`.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import attrs
 
@@ -47,6 +47,22 @@ class Subsystem(Protocol):
         ...
 
 
+#: What a server has for each subsystem: a handler that serves all sessions, or what makes one for each.
+SubsystemSource: TypeAlias = Subsystem | Callable[[], Subsystem]
+
+
+def checked_subsystem(name: str, source: SubsystemSource) -> SubsystemSource:
+    """Return what serves a subsystem, or makes what does.
+
+    Raises:
+        TypeError: it can't.
+    """
+    given: object = source
+    if callable(given) or hasattr(given, "handle"):
+        return source
+    raise TypeError(f"the subsystem {name!r} is served by a handler, or by what makes one, not by {given!r}")
+
+
 class PeerHandler:
     """Refuses whatever the peer asks.
 
@@ -72,7 +88,7 @@ class PeerHandler:
         """Decide about a request that concerns no channel."""
         return REFUSED
 
-    def add_subsystem(self, name: str, make: Callable[[], Subsystem]) -> None:
+    def add_subsystem(self, name: str, source: SubsystemSource) -> None:
         """Server: serve a subsystem, besides those that are served anyway."""
         raise LocalProtocolError("only a server that is a ServerInterface serves subsystems")
 

@@ -63,7 +63,7 @@ from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
-from trio_ssh.runtime.handler import PeerHandler, Subsystem
+from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable
 from trio_ssh.runtime.moduli import load_moduli
@@ -157,7 +157,7 @@ class Transport(ClientAuthentication, Hints):
         self._host_keys: list[PKey] = []
         self._certificates: list[Certificate] = []
         self._handler: PeerHandler = PeerHandler()
-        self._subsystems: dict[str, Callable[[], Subsystem]] = {}
+        self._subsystems: dict[str, SubsystemSource] = {}
         self._block = Block()
         self._nursery = nursery
         self._running: Engine | None = None
@@ -343,18 +343,18 @@ class Transport(ClientAuthentication, Hints):
         """Seal a global request that wants no reply; it leaves with whatever is said next."""
         self._engine.core.mux.global_request(name, details, wants_reply=False)
 
-    def set_subsystem_handler(self, name: str, make: Callable[[], Subsystem]) -> None:
+    def set_subsystem_handler(self, name: str, source: SubsystemSource) -> None:
         """Serve a subsystem on this connection, besides those in ``ServerInterface.subsystems``.
 
         Args:
-            make: called for each session that asks for it: a `SubsystemHandler` subclass, or any function that returns
-                a handler, such as ``lambda: LocalSFTPServer("/srv")``.
+            source: a handler, such as ``LocalSFTPServer("/srv")``; or what makes one for each session that asks for it,
+                such as a `SubsystemHandler` subclass.
 
         Call it before `start_server`, or sessions that came first don't have it.
         """
-        self._subsystems[name] = make
+        self._subsystems[name] = checked_subsystem(name, source)
         if self._running is not None:
-            self._handler.add_subsystem(name, make)
+            self._handler.add_subsystem(name, source)
 
     async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
         """Read a server's groups for group exchange, or else the system's; return whether there are any.
@@ -435,8 +435,8 @@ class Transport(ClientAuthentication, Hints):
             As `start_client`.
         """
         self._handler = server
-        for name, make in self._subsystems.items():
-            server.add_subsystem(name, make)
+        for name, source in self._subsystems.items():
+            server.add_subsystem(name, source)
         self._start(Role.SERVER)
         try:
             await self._handshake.converse(self._engine, _is_first_exchange)

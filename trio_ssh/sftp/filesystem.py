@@ -196,7 +196,7 @@ class LocalSFTPServer(SFTPServer):
     """Serves a directory of this machine, and nothing outside of it; a handler for `ServerInterface.subsystems`.
 
         class Server(trio_ssh.ServerInterface):
-            subsystems = {"sftp": lambda: trio_ssh.LocalSFTPServer("/srv/files")}
+            subsystems = {"sftp": trio_ssh.LocalSFTPServer("/srv/files")}
 
     To the client the directory is ``/``.  No path, symbolic link or race leads out of it: links are followed as after
     chroot(2).  Files belong to whoever runs the server, whoever logged in.

@@ -223,7 +223,7 @@ class SFTPServer(SubsystemHandler):
     """Serves SFTP by an interface of yours; a handler for `ServerInterface.subsystems`.
 
         class Server(trio_ssh.ServerInterface):
-            subsystems = {"sftp": lambda: trio_ssh.SFTPServer(MyFiles)}
+            subsystems = {"sftp": trio_ssh.SFTPServer(MyFiles)}
 
     Args:
         make_interface: called with the session's `ServerProcess` for each session: an `SFTPServerInterface` subclass,

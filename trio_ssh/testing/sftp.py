@@ -96,7 +96,7 @@ class MemorySFTPServer(SFTPServer):
         storage = MemorySFTPServer({"/motd": b"hello"})
 
         class Server(trio_ssh.ServerInterface):
-            subsystems = {"sftp": lambda: storage}
+            subsystems = {"sftp": storage}
 
     All sessions of one instance see the same files.
 
