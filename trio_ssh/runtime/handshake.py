@@ -25,7 +25,6 @@ from trio_ssh.core.questions import (
 )
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError, SSHException
 from trio_ssh.keys.certificate import Certificate
-from trio_ssh.keys.certified_key import signs_here
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.waiting import resolved
@@ -91,15 +90,10 @@ class Handshake:
                 case Ended(error):
                     raise error if isinstance(error, SSHException) else engine.lost()
                 case Asked(question):
-                    if not _is_answered_at_once(question):
-                        engine.flush_now()
+                    engine.flush_now()  # the answer may take its time
                     engine.answer(await _answer(question, check_host_key, prompt_handler, new_password))
                 case _:
                     pass
-
-
-def _is_answered_at_once(question: Question) -> bool:
-    return isinstance(question, SignatureWanted) and signs_here(question.key)
 
 
 async def _answer(
