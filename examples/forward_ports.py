@@ -65,70 +65,36 @@ class Gateway(trio_ssh.ServerInterface):
 
     Args:
         key: admits.
-        nursery: where it listens.
+        service_port: where the service really is.
     """
 
-    def __init__(self, key: trio_ssh.PublicKey, nursery: trio.Nursery) -> None:
+    def __init__(self, key: trio_ssh.PublicKey, service_port: int) -> None:
         self._key = key
-        self._nursery = nursery
-        self._listening: dict[int, trio.CancelScope] = {}
+        self._service_port = service_port
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
         """Admit one key."""
         return trio_ssh.AUTH_SUCCESSFUL if key == self._key else trio_ssh.AUTH_FAILED
 
-    def check_channel_direct_tcpip_request(
+    async def check_channel_direct_tcpip_request(
         self, chanid: int, origin: Address, destination: Address
     ) -> trio_ssh.OpenResult:
-        """Forward to the service."""
-        is_service = destination == SERVICE
-        return trio_ssh.OPEN_SUCCEEDED if is_service else trio_ssh.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
-
-    async def handle_channel(self, channel: trio_ssh.Channel, destination: Address | None) -> None:
-        """Be the service."""
-        await answer(channel)
+        """Connect to the service, and to nothing else."""
+        if destination != SERVICE:
+            return trio_ssh.OPEN_FAILED_ADMINISTRATIVELY_PROHIBITED
+        return await self.connect_for_client(chanid, (HOST, self._service_port))
 
     async def check_port_forward_request(self, address: str, port: int) -> int:
-        """Listen, for ourselves alone; return the port."""
-        bound: int = await self._nursery.start(self._listen, port)
-        return bound
-
-    def cancel_port_forward_request(self, address: str, port: int) -> None:
-        """Listen no more."""
-        if port in self._listening:
-            self._listening.pop(port).cancel()
-
-    async def _listen(self, port: int, task_status: trio.TaskStatus[int]) -> None:  # noqa: ASYNC114 -- started above
-        with trio.CancelScope() as scope:
-            listeners = await trio.open_tcp_listeners(port, host=HOST)
-            port = listeners[0].socket.getsockname()[1]
-            self._listening[port] = scope
-            task_status.started(port)
-            await trio.serve_listeners(partial(self._forward, port), listeners)
-
-    async def _forward(self, port: int, stream: trio.SocketStream) -> None:
-        visitor = stream.socket.getpeername()
-        channel = await self.transport.open_channel("forwarded-tcpip", ("localhost", port), visitor)
-        async with stream, channel, trio.open_nursery() as nursery:
-            nursery.start_soon(pump, channel, stream)
-            nursery.start_soon(pump, stream, channel)
-
-
-async def pump(source: trio.abc.HalfCloseableStream, target: trio.abc.HalfCloseableStream) -> None:
-    """Carry bytes one way, up to their end."""
-    try:
-        async for data in source:
-            await target.send_all(data)
-        await target.send_eof()
-    except trio.BrokenResourceError:
-        await trio.aclose_forcefully(target)  # one side is gone; so is the other
+        """Listen, for this machine's own programs alone; whoever comes is forwarded to the client."""
+        return await self.listen_for_client(address, port)
 
 
 async def main() -> None:
     """Serve, and be the client."""
     key, host_key = trio_ssh.Ed25519Key.generate(), trio_ssh.Ed25519Key.generate()
     async with trio.open_nursery() as nursery:
-        factory = partial(Gateway, key.public_key, nursery)
+        [service] = await nursery.start(partial(trio.serve_tcp, answer, 0, host=HOST))
+        factory = partial(Gateway, key.public_key, service.socket.getsockname()[1])
         [listener] = await nursery.start(partial(trio_ssh.serve_tcp, factory, 0, host=HOST, host_keys=[host_key]))
         port = listener.socket.getsockname()[1]
         known_hosts = trio_ssh.HostKeys()

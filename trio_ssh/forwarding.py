@@ -213,12 +213,12 @@ async def serve(transport: Transport, listeners: Listeners, connect: Connect, wh
         ConnectionLost, trio.ClosedResourceError: the connection ended.
     """
     async with bare_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, partial(_forward, connect, what), list(listeners))
+        nursery.start_soon(trio.serve_listeners, partial(forward, connect, what), list(listeners))
         await transport.wait_closed()
         raise transport._engine.lost()
 
 
-async def _forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableStream) -> None:
+async def forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableStream) -> None:
     """Forward one connection.  Whatever becomes of it, the others go on."""
     try:
         async with stream:
@@ -239,7 +239,7 @@ def to_remote_port(transport: Transport, host: str, port: int) -> Connect:
     checked_place(host, port)
 
     async def connect(stream: trio.abc.HalfCloseableStream) -> Channel:
-        return await transport.open_channel("direct-tcpip", (host, port), _origin(stream))
+        return await transport.open_channel("direct-tcpip", (host, port), origin_of(stream))
 
     return connect
 
@@ -281,7 +281,7 @@ async def open_unix_channel(transport: Transport, path: str) -> Channel:
     return await transport._open("direct-streamlocal@openssh.com", StreamlocalChannel(path, b"", 0).encode())
 
 
-def _origin(stream: trio.abc.HalfCloseableStream) -> tuple[str, int] | None:
+def origin_of(stream: trio.abc.HalfCloseableStream) -> tuple[str, int] | None:
     """Return where a connection comes from, for the server to know; None where it has no address."""
     if not isinstance(stream, trio.SocketStream):
         return None
@@ -366,4 +366,4 @@ async def _read_request(handshake: SocksHandshake, stream: trio.abc.HalfCloseabl
 
 async def open_for_client(transport: Transport, request: SocksRequest, stream: trio.abc.HalfCloseableStream) -> Channel:
     """Connect by the server."""
-    return await transport.open_channel("direct-tcpip", (request.host, request.port), _origin(stream))
+    return await transport.open_channel("direct-tcpip", (request.host, request.port), origin_of(stream))

@@ -7,7 +7,7 @@ are taken for the mistakes that they are, refused and logged.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Final, cast
 
@@ -19,6 +19,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.server_authentication import ServerAuthentication
+from trio_ssh.server_forwarding import ClientForwards
 from trio_ssh.server_restrictions import (
     ORIGINAL_COMMAND,
     is_internal_sftp,
@@ -93,6 +94,7 @@ class ServerInterface(ServerAuthentication):
     announces_host_keys: bool = True
     permit_user_environment: bool = False
     _no_more_sessions = False
+    _client_forwards: ClientForwards | None = None
     _proofs_given = 0
     _sessions_at_work = 0
     _channels_at_work = 0
@@ -108,7 +110,10 @@ class ServerInterface(ServerAuthentication):
     def check_channel_direct_tcpip_request(
         self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
     ) -> MaybeAwaitable[OpenResult]:
-        """Decide whether the client may connect to `destination` from here; `handle_channel` then gets the channel."""
+        """Decide whether the client may connect to `destination` from here; `handle_channel` then gets the channel.
+
+        To let it, and have both joined, return ``await self.connect_for_client(chanid, destination)``.
+        """
         return OpenResult.ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_exec_request(self, channel: Channel, command: str) -> MaybeAwaitable[bool]:
@@ -157,12 +162,15 @@ class ServerInterface(ServerAuthentication):
         return False
 
     def check_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[int | bool]:
-        """Decide whether to listen for the client: return the port, or False."""
+        """Decide whether to listen for the client: return the port, or False.
+
+        To let it, and have what comes there forwarded, return ``await self.listen_for_client(address, port)``.
+        """
         return False
 
     def cancel_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[None]:
-        """Listen no more."""
-        return None
+        """Listen no more.  The default ends what `listen_for_client` has begun."""
+        return self._forwards.close(address, port) if self._client_forwards is not None else None
 
     def check_global_request(self, kind: str, details: Message) -> MaybeAwaitable[bool | bytes]:
         """Decide about any other global request; bytes are a success and go with it."""
@@ -185,8 +193,43 @@ class ServerInterface(ServerAuthentication):
         return await handler.handle(process)
 
     async def handle_channel(self, channel: Channel, destination: tuple[str, int] | None) -> None:
-        """Serve a channel that is no session; `destination` is that of a ``direct-tcpip`` channel."""
+        """Serve a channel that is no session; `destination` is that of a ``direct-tcpip`` channel.
+
+        One that `connect_for_client` has connected doesn't come here.
+        """
         await channel.aclose()
+
+    # -- forwarding, for the checks above to return
+
+    async def connect_for_client(self, chanid: int, destination: tuple[str, int]) -> OpenResult:
+        """Connect to `destination` from here, and carry bytes both ways, for `check_channel_direct_tcpip_request`.
+
+        Look at the destination first: a client may name any host that this machine can reach.  What doesn't answer
+        within 30 seconds is given up.
+        """
+        is_connected = await self._forwards.connect(chanid, *destination)
+        return OpenResult.SUCCEEDED if is_connected else OpenResult.CONNECT_FAILED
+
+    async def listen_for_client(self, address: str, port: int, *, gateway_ports: bool = False) -> int:
+        """Listen at a port of ours, and forward to the client what connects there, for `check_port_forward_request`.
+
+        It ends with the connection, or when the client wants it to.
+
+        Args:
+            address, port: as the client wants it; 0 is any port.
+            gateway_ports: listen at the address that the client names, which may mean all there are.  Otherwise, as
+                sshd does unless it is told, only this machine's own programs can connect.
+
+        Returns:
+            The port; 0 where it can't be had, or the client has `Limits.forwarded_ports` of them already.
+        """
+        return await self._forwards.listen(address, port, gateway_ports=gateway_ports)
+
+    @property
+    def _forwards(self) -> ClientForwards:
+        if self._client_forwards is None:
+            self._client_forwards = ClientForwards(self.transport)
+        return self._client_forwards
 
     def add_subsystem(self, name: str, source: SubsystemSource) -> None:
         """Add to `subsystems`, of this connection alone: see `Transport.set_subsystem_handler`."""
@@ -219,9 +262,24 @@ class ServerInterface(ServerAuthentication):
             destination = (asked.host, asked.port)
             origin = (asked.originator_host, asked.originator_port)
             decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
+            if isinstance(decision, Awaitable):
+                return self._open_connected(channel, destination, decision)
         else:
             decision = self.check_channel_request(channel.kind, channel.get_id())
         return after(decision, lambda result: self._open(channel, destination, result))
+
+    async def _open_connected(
+        self, channel: Channel, destination: tuple[str, int], decision: Awaitable[OpenResult]
+    ) -> OpenFailureReason | Answer:
+        """Open a channel once it was decided, and close what was opened for it if it isn't opened after all."""
+        is_opened = False
+        try:
+            answer = self._open(channel, destination, await decision)
+            is_opened = isinstance(answer, Answer) and self.transport.is_active()
+            return answer
+        finally:
+            if self._client_forwards is not None and not is_opened:
+                self._client_forwards.drop(channel.get_id())
 
     def _open(
         self, channel: Channel, destination: tuple[str, int] | None, result: OpenResult
@@ -249,7 +307,8 @@ class ServerInterface(ServerAuthentication):
         try:
             with trio.CancelScope() as scope:
                 channel.end_with_channel(scope)
-                await self.handle_channel(channel, destination)
+                if self._client_forwards is None or not await self._client_forwards.serve(channel):
+                    await self.handle_channel(channel, destination)
         except Exception as error:
             if is_left_by_client(channel, error):
                 _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Sequence
 
@@ -12,7 +14,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.interop.peers import LetsAnyoneIn, Ssh, eventually
+from tests.interop.peers import LetsAnyoneIn, Ssh, eventually, free_port
 
 pytestmark = pytest.mark.interop
 
@@ -198,6 +200,96 @@ async def test_forwarding_that_is_granted_leads_to_the_handler(ssh: Ssh, nursery
     done = await ssh.run("-W", "db.internal:5432", "server", stdin=data)
     assert done.stdout == b"('db.internal', 5432)\n" + data
     assert done.returncode == 0
+
+
+class Gateway(LetsAnyoneIn):
+    """Forwards whatever a client wants."""
+
+    gateway_ports = False
+
+    async def check_channel_direct_tcpip_request(
+        self, chanid: int, origin: tuple[str, int], destination: tuple[str, int]
+    ) -> trio_ssh.OpenResult:
+        return await self.connect_for_client(chanid, destination)
+
+    async def check_port_forward_request(self, address: str, port: int) -> int:
+        return await self.listen_for_client(address, port, gateway_ports=self.gateway_ports)
+
+
+class OpenGateway(Gateway):
+    """Listens at all addresses."""
+
+    gateway_ports = True
+
+
+async def shouting(nursery: trio.Nursery) -> int:
+    """A service that answers when all is said."""
+
+    async def shout(stream: trio.SocketStream) -> None:
+        data = b"".join([bytes(chunk) async for chunk in stream])
+        await stream.send_all(data.upper())
+        await stream.send_eof()
+
+    [listener] = await nursery.start(functools.partial(trio.serve_tcp, shout, 0, host="127.0.0.1"))
+    port: int = listener.socket.getsockname()[1]
+    return port
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does there."""
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+async def shouts_at(port: int, size: int) -> None:
+    data = b"hello" * (size // 5)
+    async with await trio.open_tcp_stream("127.0.0.1", port) as stream, trio.open_nursery() as nursery:
+
+        async def send() -> None:
+            await stream.send_all(data)
+            await stream.send_eof()
+
+        nursery.start_soon(send)
+        assert b"".join([bytes(chunk) async for chunk in stream]) == data.upper()
+
+
+@pytest.mark.parametrize("bind", ["", "localhost:", "127.0.0.1:", "*:"])
+@pytest.mark.parametrize("factory", [Gateway, OpenGateway])
+async def test_ssh_forwards_ports_in_both_directions(
+    ssh: Ssh, nursery: trio.Nursery, factory: type[Gateway], bind: str
+) -> None:
+    await ssh.serve(nursery, factory)
+    target, local, remote = await shouting(nursery), free_port(), free_port()
+    forwards = ("-L", f"{local}:127.0.0.1:{target}", "-R", f"{bind}{remote}:127.0.0.1:{target}")
+    command = ssh.command("-o", "ExitOnForwardFailure=yes", *forwards, "server", "echo here; cat")
+    process = await nursery.start(
+        functools.partial(
+            trio.run_process, command, env=ssh.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+    )
+    assert await process.stdout.receive_some() == b"here\n"
+    for port in (local, remote):
+        await shouts_at(port, 5)
+        await shouts_at(port, LARGE)
+    await process.stdin.aclose()
+    await process.wait()
+    await eventually(lambda: not listens(remote))
+
+
+async def test_ssh_is_told_the_port_that_was_chosen_for_it(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, Gateway)
+    done = await ssh.run("-R", "0:127.0.0.1:9", "server", "true")
+    assert b"Allocated port" in done.stderr
+
+
+async def test_ssh_goes_on_to_the_next_host_and_hears_where_there_is_none(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, Gateway)
+    target = await shouting(nursery)
+    done = await ssh.run("-W", f"127.0.0.1:{target}", "server", stdin=b"x" * LARGE)
+    assert (done.returncode, done.stdout) == (0, b"X" * LARGE)
+    done = await ssh.run("-W", f"127.0.0.1:{free_port()}", "server")
+    assert done.returncode == 255
+    assert b"connect failed" in done.stderr
 
 
 async def test_a_remote_forward_that_is_refused_is_told(ssh: Ssh, nursery: trio.Nursery) -> None:

@@ -42,6 +42,8 @@ class Limits:
     #: that are closed and not read to the end.
     channels: int = 256
     sessions: int = 10
+    #: Ports at once at which a server listens for one client.
+    forwarded_ports: int = 64
     #: Connections at a port that is forwarded to us that nobody has accepted yet; the next is refused.
     forwarded_backlog: int = 64
     #: From a connection at a port that serves SOCKS to the end of what its client asks for.
