@@ -27,7 +27,8 @@ from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
-from trio_ssh.runtime.transport import Transport, private_key_of
+from trio_ssh.runtime.server_keys import private_key_of
+from trio_ssh.runtime.transport import Transport
 from trio_ssh.server_interface import ServerInterface
 from trio_ssh.wire.connection import check_port
 
@@ -160,7 +161,6 @@ async def _serve(
     async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups, gss_kex=gss_kex) as transport:
         for key in host_keys:
             transport.add_server_key(key)
-        server.transport = transport
         seconds = limits.login_seconds if login_timeout is None else login_timeout
         try:
             with trio.move_on_after(seconds) as login:

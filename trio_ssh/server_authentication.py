@@ -79,6 +79,10 @@ class ServerAuthentication(PeerHandler):
     #: Whose password has just been found right and expired.
     _expired: str | None = None
 
+    def attach(self, transport: Transport) -> None:
+        """Take note of the connection."""
+        self.transport = transport
+
     def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
         """Return the methods that can continue: a sequence of names, or one str with commas as in paramiko.
 

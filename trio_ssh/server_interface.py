@@ -485,8 +485,7 @@ class ServerInterface(ServerAuthentication):
 
     def logged_in(self) -> None:
         """Announce the host keys, along with the news of the login."""
-        # Who runs a Transport of his own need not have told us of it.
-        if self.announces_host_keys and hasattr(self, "transport"):
+        if self.announces_host_keys:
             self.transport._notify(ANNOUNCE, announcement(self.transport.get_server_keys()))
 
     def _prove_host_keys(self, details: bytes) -> Answer:

@@ -6,6 +6,7 @@
 ``lane``                   one direction of one channel's data, from the reader task to its user
 ``link``                   what a channel tells of its connection
 ``descriptor``             a socket's reads and writes without a detour
+``server_keys``            the host keys that a server's connection is given
 ``coalescing``             when to wait a little before the next read
 ``engine``                 the tasks that move bytes between a stream and the core
 ``hints``                  what is said to whoever looks for a name of paramiko's

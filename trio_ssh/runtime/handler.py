@@ -69,6 +69,9 @@ class PeerHandler:
     A decision may be awaitable.  One that isn't is carried out at once, in the middle of a read, and costs no task.
     """
 
+    def attach(self, transport: Any) -> None:
+        """Take note of the transport that asks, before it does.  Mustn't raise."""
+
     def answer_question(self, question: Question) -> object:
         """Server: decide about an authentication; see each question's class for what an answer is.
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
-import attrs
 import trio
 
 from trio_ssh.core.connection import Connection, Options
@@ -41,9 +40,7 @@ from trio_ssh.core.events import (
     RequestArrived,
     WindowOpened,
 )
-from trio_ssh.core.exchange import offered_algorithms
 from trio_ssh.core.gssapi import GssContext, GssExchangeQuestion
-from trio_ssh.core.keying import signable
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
@@ -51,8 +48,6 @@ from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import NO_MODULI, Moduli
 from trio_ssh.errors import LocalProtocolError, RequestRefused
-from trio_ssh.keys.certificate import Certificate
-from trio_ssh.keys.certification import certificate_name
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
@@ -69,34 +64,15 @@ from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
+from trio_ssh.runtime.server_keys import ServerKeys
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply, check_port
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.transport import Ignore
 
 
-def private_key_of(key: CertifiedKey) -> PKey:
-    """Return what a server's certified host key signs with.
-
-    Raises:
-        TypeError: it is not at hand.
-    """
-    if not isinstance(key.key, PKey):
-        raise TypeError("a certified host key is made of a private key that is at hand: CertifiedKey(key, certificate)")
-    return key.key
-
-
 def _is_first_exchange(event: Event) -> bool:
     return isinstance(event, ExchangeFinished) and event.is_first
-
-
-@functools.lru_cache(maxsize=32)
-def with_certificates(algorithms: Algorithms) -> Algorithms:
-    """Put the certificate's algorithm in front of each that a host key may have, unless they are named one by one."""
-    if "host_keys" in algorithms.names_certificates:
-        return algorithms
-    names = [each for name in algorithms.host_keys for each in (certificate_name(name), name)]
-    return attrs.evolve(algorithms, host_keys=tuple(names))
 
 
 class Transport(ClientAuthentication, Hints):
@@ -154,8 +130,7 @@ class Transport(ClientAuthentication, Hints):
         self._gss_host: str | None = None
         self._gss_work: trio.CancelScope | None = None
         self._software = software
-        self._host_keys: list[PKey] = []
-        self._certificates: list[Certificate] = []
+        self._server_keys = ServerKeys()
         self._handler: PeerHandler = PeerHandler()
         self._subsystems: dict[str, SubsystemSource] = {}
         self._block = Block()
@@ -301,17 +276,13 @@ class Transport(ClientAuthentication, Hints):
         A `CertifiedKey` is shown with its certificate to clients that ask for one, and bare to the others.
 
         Raises:
-            TypeError: its key is elsewhere, in an agent for instance.
+            TypeError: it is none, or its key is elsewhere, in an agent for instance.
         """
-        if isinstance(key, CertifiedKey):
-            self._certificates.append(key.certificate)
-            key = private_key_of(key)
-        if all(key.public_key != other.public_key for other in self._host_keys):
-            self._host_keys.append(key)
+        self._server_keys.add(key)
 
     def get_server_keys(self) -> tuple[PKey, ...]:
         """Return a server's host keys, in the order in which they were added."""
-        return tuple(self._host_keys)
+        return tuple(self._server_keys.keys)
 
     def set_gss_host(self, gss_host: str) -> None:
         """Say by which name the realm knows the server; whoever can't prove to be that is not talked to."""
@@ -377,8 +348,7 @@ class Transport(ClientAuthentication, Hints):
         given = self._algorithms if self._options is None else None
         algorithms = self.get_security_options().for_role(role) if given is None else given
         if role is Role.SERVER:
-            able = offered_algorithms(self._host_keys, self._certificates)
-            algorithms = signable(with_certificates(algorithms), able)
+            algorithms = self._server_keys.restrict(algorithms)
             if not algorithms.host_keys and not self._gss_kex:
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
@@ -387,8 +357,8 @@ class Transport(ClientAuthentication, Hints):
             algorithms=algorithms,
             limits=self._limits,
             software=self._software,
-            host_keys=tuple(self._host_keys),
-            certificates=tuple(self._certificates),
+            host_keys=tuple(self._server_keys.keys),
+            certificates=tuple(self._server_keys.certificates),
             moduli=self._moduli,
             signature_algorithms=algorithms.every_pubkey,
             new_gss_context=self._gss_contexts(role) if self._gss_kex else None,
@@ -432,9 +402,15 @@ class Transport(ClientAuthentication, Hints):
         """Be the server: exchange versions and keys.  Authentication goes on in the background, asking `server`.
 
         Raises:
+            TypeError: it is no `ServerInterface`, but its class for instance.
             As `start_client`.
         """
+        given: object = server
+        if not isinstance(given, PeerHandler):
+            remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
+            raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
         self._handler = server
+        server.attach(self)
         for name, source in self._subsystems.items():
             server.add_subsystem(name, source)
         self._start(Role.SERVER)

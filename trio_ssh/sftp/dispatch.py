@@ -267,7 +267,7 @@ class Dispatcher:
     async def _open_file(self, request: Open) -> _OpenFile:
         path = self._path(request.path)
         handle = await self._interface.open(path, os_flags(request.flags), request.attributes)
-        return _OpenFile(handle, path, cut(request.path))
+        return _OpenFile(_given(handle), path, cut(request.path))
 
     async def _close(self, request: Close) -> Packet:
         entry = self._handles.pop(request.handle, None)
@@ -298,16 +298,14 @@ class Dispatcher:
     async def _fstat(self, request: Fstat) -> Packet:
         entry = self._handles.get(request.handle)
         if isinstance(entry, _OpenFolder):
-            return Attrs(await self._interface.stat(entry.path))
-        return Attrs(await self._file(request.handle).handle.stat())
+            return Attrs(_given(await self._interface.stat(entry.path)))
+        return Attrs(_given(await self._file(request.handle).handle.stat()))
 
     async def _fsetstat(self, request: Fsetstat) -> Packet:
         entry = self._handles.get(request.handle)
         if isinstance(entry, _OpenFolder):
-            await self._interface.chattr(entry.path, request.attributes)
-        else:
-            await self._file(request.handle).handle.chattr(request.attributes)
-        return OK
+            return await _done(self._interface.chattr(entry.path, request.attributes))
+        return await _done(self._file(request.handle).handle.chattr(request.attributes))
 
     # -- directories
 
@@ -316,7 +314,7 @@ class Dispatcher:
 
     async def _open_folder(self, request: Opendir) -> _OpenFolder:
         path = self._path(request.path)
-        listing = await self._interface.list_folder(path)
+        listing = _given(await self._interface.list_folder(path))
         iterator = iter(listing) if isinstance(listing, Iterable) else aiter(listing)
         return _OpenFolder(iterator, path, cut(request.path))
 
@@ -340,44 +338,38 @@ class Dispatcher:
     # -- paths
 
     async def _stat(self, request: Stat) -> Packet:
-        return Attrs(await self._interface.stat(self._path(request.path)))
+        return Attrs(_given(await self._interface.stat(self._path(request.path))))
 
     async def _lstat(self, request: Lstat) -> Packet:
-        return Attrs(await self._interface.lstat(self._path(request.path)))
+        return Attrs(_given(await self._interface.lstat(self._path(request.path))))
 
     async def _setstat(self, request: Setstat) -> Packet:
-        await self._interface.chattr(self._path(request.path), request.attributes)
-        return OK
+        return await _done(self._interface.chattr(self._path(request.path), request.attributes))
 
     async def _remove(self, request: Remove) -> Packet:
-        await self._interface.remove(self._path(request.path))
-        return OK
+        return await _done(self._interface.remove(self._path(request.path)))
 
     async def _mkdir(self, request: Mkdir) -> Packet:
-        await self._interface.mkdir(self._path(request.path), request.attributes)
-        return OK
+        return await _done(self._interface.mkdir(self._path(request.path), request.attributes))
 
     async def _rmdir(self, request: Rmdir) -> Packet:
-        await self._interface.rmdir(self._path(request.path))
-        return OK
+        return await _done(self._interface.rmdir(self._path(request.path)))
 
     async def _realpath(self, request: Realpath) -> Packet:
         return self._one_name(await self._interface.canonicalize(self._path(request.path)))
 
     async def _rename(self, request: Rename) -> Packet:
-        await self._interface.rename(self._path(request.oldpath), self._path(request.newpath))
-        return OK
+        return await _done(self._interface.rename(self._path(request.oldpath), self._path(request.newpath)))
 
     async def _readlink(self, request: Readlink) -> Packet:
         return self._one_name(await self._interface.readlink(self._path(request.path)))
 
     async def _symlink(self, request: Symlink) -> Packet:
-        await self._interface.symlink(self._path(request.targetpath), self._path(request.linkpath))
-        return OK
+        return await _done(self._interface.symlink(self._path(request.targetpath), self._path(request.linkpath)))
 
     @staticmethod
     def _one_name(path: str) -> Name:
-        encoded = path.encode("utf-8", "surrogateescape")
+        encoded = _given(path).encode("utf-8", "surrogateescape")
         return Name((NamedFile(encoded, encoded, _EMPTY_ATTRIBUTES),))
 
     # -- extensions
@@ -393,13 +385,11 @@ class Dispatcher:
 
     async def _posix_rename(self, name: str, details: bytes) -> Packet:
         paths = TwoPaths.decode(details)
-        await self._interface.posix_rename(self._path(paths.oldpath), self._path(paths.newpath))
-        return OK
+        return await _done(self._interface.posix_rename(self._path(paths.oldpath), self._path(paths.newpath)))
 
     async def _hardlink(self, name: str, details: bytes) -> Packet:
         paths = TwoPaths.decode(details)
-        await self._interface.link(self._path(paths.oldpath), self._path(paths.newpath))
-        return OK
+        return await _done(self._interface.link(self._path(paths.oldpath), self._path(paths.newpath)))
 
     async def _statvfs(self, name: str, details: bytes) -> Packet:
         return ExtendedReply((await self._interface.statvfs(self._path(OnePath.decode(details).path))).encode())
@@ -411,13 +401,11 @@ class Dispatcher:
         return ExtendedReply((await self._interface.statvfs(entry.path)).encode())
 
     async def _fsync(self, name: str, details: bytes) -> Packet:
-        await self._interface.fsync(self._file(OneHandle.decode(details).handle).handle)
-        return OK
+        return await _done(self._interface.fsync(self._file(OneHandle.decode(details).handle).handle))
 
     async def _lsetstat(self, name: str, details: bytes) -> Packet:
         asked = Lsetstat.decode(details)
-        await self._interface.lchattr(self._path(asked.path), asked.attributes)
-        return OK
+        return await _done(self._interface.lchattr(self._path(asked.path), asked.attributes))
 
     async def _server_limits(self, name: str, details: bytes) -> Packet:
         if details:
@@ -440,10 +428,9 @@ class Dispatcher:
         if source is target and (asked.write_offset >= asked.read_offset) and (end is None or asked.write_offset < end):
             # What is read would be what was just written, and with a length of 0 there would be no end to it.
             raise OSError(errno.EINVAL, "a file can't be copied onto what is being read of it")
-        await self._interface.copy_data(
+        return await _done(self._interface.copy_data(
             source.handle, asked.read_offset, asked.length, target.handle, asked.write_offset
-        )
-        return OK
+        ))
 
     async def _users_groups(self, name: str, details: bytes) -> Packet:
         asked = UsersGroups.decode(details)
@@ -483,6 +470,22 @@ class Dispatcher:
 
 #: filexfer-extensions-00 s3: a server refuses smaller ones.
 _LEAST_BLOCK_BYTES: Final = 256
+
+
+async def _done(call: Awaitable[None]) -> Packet:
+    """Have something done.  It raises if it can't be: a code that is returned would be taken for a success."""
+    given: object = call
+    if not isinstance(given, Awaitable):
+        raise TypeError(f"an SFTP server's methods are async: write `async def`; this one has returned {given!r}")
+    _given(await cast("Awaitable[object]", given))
+    return OK
+
+
+def _given(value: T) -> T:
+    """Return what an interface gave, if it is no code such as paramiko's servers return."""
+    if isinstance(value, int):
+        raise TypeError(f"an SFTP server's method raises an OSError where it fails; it doesn't return {value!r}")
+    return value
 
 
 def _no_such_handle(entry: object) -> OSError:
