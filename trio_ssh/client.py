@@ -8,11 +8,12 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 import trio
 
 from trio_ssh.auth import log_in
+from trio_ssh.client_sessions import ClientSessions
 from trio_ssh.config.applied import Config, apply, apply_limits, choose_algorithms, order_host_keys, read_config
 from trio_ssh.config.forwards import start_forwardings
 from trio_ssh.config.options import SSHOptions
@@ -30,38 +31,27 @@ from trio_ssh.config.values import JumpHost
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
-from trio_ssh.forwarding import PortForwarding
 from trio_ssh.gss import GssPlan, plan_gss
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
 from trio_ssh.host_keys import MissingHostKeyPolicy
 from trio_ssh.host_trust import HostTrust
 from trio_ssh.keys.signer import Signer
-from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
 from trio_ssh.proxy import JumpClient, JumpRoute, OpenJump, open_direct, open_proxy_command
-from trio_ssh.runtime.arguments import checked_bytes, checked_destination, checked_route
+from trio_ssh.runtime.arguments import checked_destination, checked_route
 from trio_ssh.runtime.block import Block
-from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.explain import Explanation
-from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
 from trio_ssh.runtime.hints import CLOSE, Hints, HintTable
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
-from trio_ssh.session import Pty
-from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
-from trio_ssh.wire.connection import EnvironmentRequest
 from trio_ssh.wire.text import printable
 
 if TYPE_CHECKING:
-    from trio_ssh.sftp.client import SFTPClient
+    pass
 
 
-#: The type of terminals of which nothing is known.
-_TERMINAL: Final = "vt100"
-
-
-class SSHClient(HostTrust, PortForwarding, Hints):
+class SSHClient(HostTrust, ClientSessions, Hints):
     """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
 
         client = SSHClient()
@@ -235,12 +225,17 @@ class SSHClient(HostTrust, PortForwarding, Hints):
         There is no timeout argument: `trio.fail_after` around it bounds everything from the look-up of the name on, and
         the connection itself has ``limits.login_seconds``.  Cancelled, the socket is closed.
         """
-        if self._block.nursery is None:
-            raise LocalProtocolError("connect inside the client's block: `async with client:`")
-        if self._transport is not None:
-            raise LocalProtocolError("this client is connected: aclose() first")
-        checked_destination(hostname, port, username)
-        checked_route(sock, via)
+        try:
+            checked_destination(hostname, port, username)
+            checked_route(sock, via)
+            if self._block.nursery is None:
+                raise LocalProtocolError("connect inside the client's block: `async with client:`")
+            if self._transport is not None:
+                raise LocalProtocolError("this client is connected: aclose() first")
+        except BaseException:
+            if isinstance(sock, trio.abc.AsyncResource):
+                await trio.aclose_forcefully(sock)
+            raise
         with self._conflict, trio.CancelScope() as attempt:
             self._attempt = attempt
             try:
@@ -342,6 +337,8 @@ class SSHClient(HostTrust, PortForwarding, Hints):
                 await self._exchange_keys(transport, gss, check_host_key, updates, applied.connect_timeout)
                 await log_in(transport, username, credentials)
                 await start_forwardings(transport, None if self._clears_forwardings else options)
+                # Who closes the client meanwhile has found no transport yet: from here on there is no stopping.
+                await trio.lowlevel.checkpoint_if_cancelled()
             except BaseException:
                 with trio.CancelScope(shield=True) as closing:
                     closing.deadline = trio.current_time() + 1
@@ -411,179 +408,6 @@ class SSHClient(HostTrust, PortForwarding, Hints):
     def get_options(self) -> SSHOptions | None:
         """Return what the configuration said of this connection, or None without a configuration or a connection."""
         return self._options if self._transport is not None else None
-
-    async def open_session(self) -> Channel:
-        """Open a channel on which one command, shell or subsystem can be started.
-
-        Raises:
-            ChannelException: the server refuses.
-            ConnectionLost: the connection ended.
-        """
-        return await self._connected().open_session()
-
-    async def open_sftp(self, *, limits: SFTPLimits = DEFAULT_SFTP_LIMITS) -> SFTPClient:
-        """Open an SFTP session; close it when you are done: it is an async context manager.
-
-        Args:
-            limits: bounds on what the server may make us hold, and on what is under way.
-
-        Raises:
-            RequestRefused: the server has no SFTP.
-            ChannelException: the server refuses a session.
-            RemoteProtocolError: what answers doesn't speak SFTP.
-        """
-        from trio_ssh.sftp.client import SFTPClient  # noqa: PLC0415 -- a fifth of the package, which most never use
-
-        return await SFTPClient.from_transport(self._connected(), limits=limits)
-
-    async def exec_command(
-        self,
-        command: str,
-        *,
-        get_pty: bool = False,
-        environment: Mapping[str, str] | None = None,
-    ) -> tuple[ChannelFile[Channel], ChannelFile[Channel], ChannelFile[Channel]]:
-        """Start a command; return files for its stdin, stdout and stderr, as paramiko does.
-
-        Reading one of them to its end never waits for the other.  `run_process` and `open_process` are trio's way.
-
-        Raises:
-            RequestRefused: the server refuses the command, the terminal or a variable.
-        """
-        channel = await self._start(command, Pty(_TERMINAL) if get_pty else None, environment)
-        return channel.makefile("w"), channel.makefile("r"), channel.makefile_stderr("r")
-
-    async def invoke_shell(
-        self,
-        term: str = _TERMINAL,
-        width: int = 80,
-        height: int = 24,
-        width_pixels: int = 0,
-        height_pixels: int = 0,
-        environment: Mapping[str, str] | None = None,
-    ) -> Channel:
-        """Start the user's login shell in a terminal; its channel carries what is typed and shown.
-
-        A configuration that says ``RequestTTY no`` gets a shell without one.
-
-        Raises:
-            RequestRefused: the server grants no terminal or no shell.
-        """
-        pty = Pty(term, width, height, width_pixels, height_pixels)
-        return await self._start(None, None if self._wants_terminal is False else pty, environment)
-
-    @property
-    def _wants_terminal(self) -> bool | None:
-        """What ``RequestTTY`` says, if it says anything; ``auto`` leaves it to the caller."""
-        said = self._options.request_tty if self._options is not None else None
-        return {"yes": True, "force": True, "no": False}.get(said or "auto")
-
-    async def _start(
-        self,
-        command: str | None,
-        pty: Pty | None,
-        environment: Mapping[str, str] | None,
-    ) -> Channel:
-        channel = await self._prepare(pty, environment)
-        try:
-            if command is None:
-                await channel.invoke_shell()
-            else:
-                await channel.exec_command(command)
-        except BaseException:
-            channel._close()
-            raise
-        return channel
-
-    async def _prepare(self, pty: Pty | None, environment: Mapping[str, str] | None) -> Channel:
-        """Open a session in which only the command is missing."""
-        channel = await self.open_session()
-        try:
-            for name, value in self._environment.items():
-                if name not in (environment or {}):
-                    # Without a reply, as ssh sends them: most servers take few.
-                    channel._seal_notice("env", EnvironmentRequest(name, value).encode())
-            if environment:
-                await channel.update_environment(environment)
-            if pty is not None:
-                await channel.get_pty(pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes)
-        except BaseException:
-            channel._close()
-            raise
-        return channel
-
-    async def open_process(
-        self,
-        command: Command | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        term: str | Pty | None = None,
-    ) -> Process:
-        """Start a command; without one, the configuration's ``RemoteCommand``, or else a shell.
-
-        Args:
-            command: a str for the server's shell, or a sequence of words that are quoted for it.
-            env: variables to set; the server has to accept them.
-            term: ask for a terminal of this type, or of this type and size; None for none, unless the configuration's
-                ``RequestTTY`` wants one, which is a vt100.
-
-        Raises:
-            RequestRefused: the server refuses the command, the terminal or a variable.
-
-        Cancelled, the channel is closed.  So it should be when you are done: `Process` is an async context manager.
-        """
-        line = None if command is None else command_line(command)
-        if line is None and self._options is not None:
-            line = self._options.remote_command
-        if term is None and self._wants_terminal:
-            term = _TERMINAL
-        pty = Pty(term) if isinstance(term, str) else term
-        return Process(await self._start(line, pty, env), line or "")
-
-    async def run_process(  # noqa: ASYNC128 -- what it calls does
-        self,
-        command: Command,
-        *,
-        stdin: bytes | bytearray | memoryview = b"",
-        capture_stdout: bool = False,
-        capture_stderr: bool = False,
-        check: bool = True,
-        deliver_cancel: DeliverCancel | None = None,
-        env: Mapping[str, str] | None = None,
-        term: str | Pty | None = None,
-        task_status: trio.TaskStatus[Process] = trio.TASK_STATUS_IGNORED,
-    ) -> CompletedProcess:
-        """Run a command to its end; `trio.run_process`, elsewhere.
-
-        Args:
-            command, env, term: as in `open_process`.
-            stdin: what the command reads; then EOF.
-            capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
-            check: raise unless the command succeeds.
-            deliver_cancel: an async function of the `Process` that ends it when the call is cancelled; that is waited
-                for, up to five seconds.  The default sends TERM, five seconds later KILL, and closes the channel then.
-            task_status: with ``nursery.start`` the call returns the `Process` as soon as it runs.
-
-        Raises:
-            ProcessError: the status is not 0, or a signal ended the command, or the server never said.
-            RequestRefused, ConnectionLost: it was not started, or the connection ended.
-
-        Cancelled, the command was ended.  What nobody reads of our own stdout may still be written by a thread.
-        """
-        line = command_line(command)
-        stdin = checked_bytes(stdin, "stdin")
-        pty = Pty(term) if isinstance(term, str) else term
-        process = Process(await self._prepare(pty, env), line)
-        return await run(
-            process,
-            command,
-            stdin=stdin,
-            capture_stdout=capture_stdout,
-            capture_stderr=capture_stderr,
-            check=check,
-            deliver_cancel=deliver_cancel,
-            started=task_status.started,
-        )
 
 
 class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is

@@ -428,9 +428,9 @@ class Dispatcher:
         if source is target and (asked.write_offset >= asked.read_offset) and (end is None or asked.write_offset < end):
             # What is read would be what was just written, and with a length of 0 there would be no end to it.
             raise OSError(errno.EINVAL, "a file can't be copied onto what is being read of it")
-        return await _done(self._interface.copy_data(
-            source.handle, asked.read_offset, asked.length, target.handle, asked.write_offset
-        ))
+        return await _done(
+            self._interface.copy_data(source.handle, asked.read_offset, asked.length, target.handle, asked.write_offset)
+        )
 
     async def _users_groups(self, name: str, details: bytes) -> Packet:
         asked = UsersGroups.decode(details)
