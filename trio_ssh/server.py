@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
+import attrs
 import trio
 
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
@@ -23,11 +24,12 @@ from trio_ssh.errors import SSHException
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
+from trio_ssh.runtime.arguments import checked_stream
 from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
-from trio_ssh.runtime.server_keys import private_key_of
+from trio_ssh.runtime.server_keys import ServerKeys
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.server_interface import ServerInterface
 from trio_ssh.wire.connection import check_port
@@ -111,57 +113,104 @@ async def serve_stream(
         login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
         limits: bounds on what the client may choose.
 
+    Raises:
+        TypeError, ValueError: an argument is no such thing, or the host keys have no algorithm that is enabled.
+        OSError, ConfigParseError: the file of `moduli` can't be read.
+        ImportError: `gss_kex` needs the extra ``gssapi``.
+
     A client that breaks the protocol, can't log in, or goes away is logged, not raised.  Cancelled, the client is
     disconnected.
     """
+    checked_stream(stream)
     try:
-        algorithms = checked_algorithms(
-            Role.SERVER,
+        checked_server(server)
+        settings = await _checked(
+            host_keys,
             security,
             kex=kex,
             host_key_algorithms=host_key_algorithms,
             ciphers=ciphers,
             macs=macs,
             compressions=compressions,
+            moduli=moduli,
+            gss_kex=gss_kex,
+            login_timeout=login_timeout,
+            limits=limits,
         )
-        host_keys = _checked_host_keys(host_keys, gss_kex)
-        checked_server(server)
-        groups = await given_moduli(moduli)
-        if gss_kex:
-            await _check_gss(host_keys, algorithms)
     except BaseException:
         await trio.aclose_forcefully(stream)  # noqa: ASYNC102 -- it doesn't wait
         raise
-    await _serve(
-        stream,
-        server,
-        host_keys,
-        algorithms,
-        groups,
-        gss_kex,
-        login_timeout,
-        limits,
-        lambda: None,
-        lambda offence: None,
+    await _serve(stream, server, settings, on_login=lambda: None, blame=lambda offence: None)
+
+
+@attrs.frozen(kw_only=True)
+class _Settings:
+    """What all connections of a server have in common."""
+
+    host_keys: Sequence[PKey | CertifiedKey]
+    algorithms: Algorithms
+    groups: Moduli
+    gss_kex: bool
+    login_seconds: float
+    limits: Limits
+
+
+async def _checked(
+    host_keys: Sequence[PKey | CertifiedKey],
+    security: Security | None,
+    *,
+    kex: AlgorithmNames | None,
+    host_key_algorithms: AlgorithmNames | None,
+    ciphers: AlgorithmNames | None,
+    macs: AlgorithmNames | None,
+    compressions: AlgorithmNames | None,
+    moduli: Moduli | str | Path | None,
+    gss_kex: bool,
+    login_timeout: float | None,
+    limits: Limits,
+) -> _Settings:
+    """Find the mistakes in a server's arguments before its first client does."""
+    algorithms = checked_algorithms(
+        Role.SERVER,
+        security,
+        kex=kex,
+        host_key_algorithms=host_key_algorithms,
+        ciphers=ciphers,
+        macs=macs,
+        compressions=compressions,
+    )
+    host_keys = _checked_host_keys(host_keys, algorithms, gss_kex)
+    groups = await given_moduli(moduli)
+    if gss_kex:
+        await _check_gss(host_keys, algorithms)
+    return _Settings(
+        host_keys=host_keys,
+        algorithms=algorithms,
+        groups=groups,
+        gss_kex=gss_kex,
+        login_seconds=limits.login_seconds if login_timeout is None else login_timeout,
+        limits=limits,
     )
 
 
 async def _serve(
     stream: trio.abc.Stream,
     server: ServerInterface,
-    host_keys: Sequence[PKey | CertifiedKey],
-    algorithms: Algorithms,
-    groups: Moduli,
-    gss_kex: bool,
-    login_timeout: float | None,
-    limits: Limits,
+    settings: _Settings,
+    *,
     on_login: Callable[[], None],
     blame: Callable[[Offence], None],
 ) -> None:
-    async with Transport(stream, limits=limits, algorithms=algorithms, moduli=groups, gss_kex=gss_kex) as transport:
-        for key in host_keys:
+    async with Transport(
+        stream,
+        limits=settings.limits,
+        algorithms=settings.algorithms,
+        moduli=settings.groups,
+        gss_kex=settings.gss_kex,
+    ) as transport:
+        for key in settings.host_keys:
             transport.add_server_key(key)
-        seconds = limits.login_seconds if login_timeout is None else login_timeout
+        seconds = settings.login_seconds
         try:
             with trio.move_on_after(seconds) as login:
                 await transport.start_server(server)
@@ -208,26 +257,39 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     ``Limits``.
     """
     try:
-        algorithms = checked_algorithms(
-            Role.SERVER,
+        _check_factory(server_factory)
+        settings = await _checked(
+            host_keys,
             security,
             kex=kex,
             host_key_algorithms=host_key_algorithms,
             ciphers=ciphers,
             macs=macs,
             compressions=compressions,
+            moduli=moduli,
+            gss_kex=gss_kex,
+            login_timeout=login_timeout,
+            limits=limits,
         )
-        groups = await given_moduli(moduli)
-        host_keys = _checked_host_keys(host_keys, gss_kex)
-        _check_factory(server_factory)
-        if gss_kex:
-            await _check_gss(host_keys, algorithms)
     except BaseException:
         for listener in listeners:
             await trio.aclose_forcefully(listener)  # noqa: ASYNC102 -- it doesn't wait
         raise
-    startups = _Startups(limits)
-    penalties = Penalties(limits)
+    await _serve_listeners(
+        server_factory, listeners, settings, handler_nursery=handler_nursery, task_status=task_status
+    )
+
+
+async def _serve_listeners(  # noqa: ASYNC128 -- what it calls does
+    server_factory: ServerFactory,
+    listeners: Sequence[L],
+    settings: _Settings,
+    *,
+    handler_nursery: trio.Nursery | None,
+    task_status: trio.TaskStatus[list[L]],
+) -> None:
+    startups = _Startups(settings.limits)
+    penalties = Penalties(settings.limits)
 
     async def handle(stream: trio.abc.Stream) -> None:
         address = address_of(stream)
@@ -249,18 +311,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
             if isinstance(stream, trio.SocketStream):
                 # A client that is cut off says nothing any more, and nobody would notice.
                 stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
-            await _serve(
-                stream,
-                checked_server(server_factory()),
-                host_keys,
-                algorithms,
-                groups,
-                gss_kex,
-                login_timeout,
-                limits,
-                logged_in,
-                blame,
-            )
+            await _serve(stream, checked_server(server_factory()), settings, on_login=logged_in, blame=blame)
         except Exception:
             # A server's author can fail in a factory or a check; other clients must not notice.
             _log.exception("serving a client failed")
@@ -299,16 +350,11 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
 
     The other arguments are those of `serve_listeners`.
     """
-    host_keys = _checked_host_keys(host_keys, gss_kex)
     _check_factory(server_factory)
     check_port(port)
-    moduli = await given_moduli(moduli)
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
-    await serve_listeners(
-        server_factory,
-        listeners,
-        host_keys=host_keys,
-        security=security,
+    settings = await _checked(
+        host_keys,
+        security,
         kex=kex,
         host_key_algorithms=host_key_algorithms,
         ciphers=ciphers,
@@ -318,8 +364,10 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
         gss_kex=gss_kex,
         login_timeout=login_timeout,
         limits=limits,
-        handler_nursery=handler_nursery,
-        task_status=task_status,
+    )
+    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    await _serve_listeners(
+        server_factory, listeners, settings, handler_nursery=handler_nursery, task_status=task_status
     )
 
 
@@ -363,7 +411,9 @@ def checked_server(server: ServerInterface) -> ServerInterface:
     return server
 
 
-def _checked_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) -> Sequence[PKey | CertifiedKey]:
+def _checked_host_keys(
+    host_keys: Sequence[PKey | CertifiedKey], algorithms: Algorithms, gss_kex: bool
+) -> Sequence[PKey | CertifiedKey]:
     """Return the keys, having found the mistake before the first client does."""
     given: object = host_keys
     if isinstance(given, PKey | CertifiedKey | str | bytes) or not isinstance(given, Iterable):
@@ -373,7 +423,12 @@ def _checked_host_keys(host_keys: Sequence[PKey | CertifiedKey], gss_kex: bool) 
         raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
     if not host_keys and not gss_kex:
         raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")
+    ring = ServerKeys()
     for key in host_keys:
-        if isinstance(key, CertifiedKey):
-            private_key_of(key)
+        ring.add(key)
+    if host_keys and not ring.restrict(algorithms).host_keys:
+        raise ValueError(
+            f"none of the host keys signs by an algorithm that is enabled: they are {', '.join(map(repr, ring.keys))}, "
+            f"and enabled are {', '.join(algorithms.host_keys)}"
+        )
     return host_keys
