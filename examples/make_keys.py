@@ -71,8 +71,8 @@ def convert(path: Path) -> None:
 async def log_in(paths: list[Path]) -> None:
     """Log in with each of the keys.  Passphrases are slow on purpose: they are undone on a thread."""
     keys = [await trio.to_thread.run_sync(trio_ssh.load_private_key_file, path, PASSPHRASE) for path in paths]
-    server = Doorkeeper({key.public_key: key.comment for key in keys})
     for key in keys:
+        server = Doorkeeper({key.public_key: key.comment for key in keys})
         async with trio_ssh.testing.open_memory_client(server, pkey=key) as client:
             done = await client.run_process("hello", capture_stdout=True)
             print(done.stdout.decode(), end="")

@@ -315,10 +315,9 @@ async def test_no_secret_is_shown_or_logged(caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.DEBUG)
     secret = "hunter2 hunter2"
     shown: list[str] = []
-    server = Recording(password=None)
     for credentials in ({"password": secret}, {"prompt_handler": lambda *prompts: [secret]}):
         try:
-            await log_in(server, **credentials)
+            await log_in(Recording(password=None), **credentials)
         except trio_ssh.AuthenticationException as error:
             shown.extend((str(error), repr(error), repr(error.tried), repr(error.__cause__)))
     server = Recording(password=secret)

@@ -254,9 +254,9 @@ class AgentServer:
             case protocol.SignRequest.NUMBER:
                 return await self._sign(client, protocol.SignRequest.from_payload(payload))
             case protocol.AddIdentity.NUMBER:
-                return self._add(client, protocol.AddIdentity.from_payload(payload))
+                return await self._add(client, protocol.AddIdentity.from_payload(payload))
             case protocol.AddIdentityConstrained.NUMBER:
-                return self._add(client, protocol.AddIdentityConstrained.from_payload(payload))
+                return await self._add(client, protocol.AddIdentityConstrained.from_payload(payload))
             case protocol.RemoveIdentity.NUMBER:
                 held = self._find(client, protocol.RemoveIdentity.from_payload(payload).blob)
                 del self._held[held.listed.blob]
@@ -284,8 +284,13 @@ class AgentServer:
             raise RemoteProtocolError("there is no such key")
         return held
 
-    def _add(self, client: _Client, request: protocol.AddIdentity | protocol.AddIdentityConstrained) -> DeclaredMessage:
-        key, constraints = protocol.read_added(request)
+    async def _add(
+        self, client: _Client, request: protocol.AddIdentity | protocol.AddIdentityConstrained
+    ) -> DeclaredMessage:
+        # A large RSA key takes a second to check.
+        key, constraints = await trio.to_thread.run_sync(protocol.read_added, request)
+        if self.is_locked:
+            raise RemoteProtocolError("the agent was locked meanwhile")
         if constraints.confirm and self._confirm is None:
             raise RemoteProtocolError("nobody could be asked to confirm")
         if key.asbytes() in self._held:

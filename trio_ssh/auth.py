@@ -134,7 +134,11 @@ def _attempts(
         attempts.append(_Attempt(KEYEX, KEYEX, partial(transport.gssapi_keyex_dialog, username)))
     if credentials.gss is not None:
         attempts.append(_Attempt(WITH_MIC, WITH_MIC, partial(transport.gssapi_dialog, username, credentials.gss)))
-    attempts += [_host_attempt(transport, username, key, credentials) for key in credentials.host_keys]
+    for key in credentials.host_keys:
+        try:
+            attempts.append(_host_attempt(transport, username, key, credentials))
+        except LocalProtocolError as error:
+            notes.append(f"{key.fingerprint} (of this host) was not tried: {error}")
     attempts += _key_attempts(transport, username, credentials.keys, notes, credentials)
     if credentials.agent_path is not None:
         attempts.append(_AskAgent())
@@ -310,6 +314,8 @@ async def log_in(transport: Transport, username: str, credentials: Credentials) 
     Raises:
         AuthenticationException: it never was; the text tells every attempt, what the server still allows, and what to
             do.
+        ConnectionLost: the connection ended before the first answer.
+        RemoteProtocolError: the server broke the protocol.
     """
     if credentials.agent_path is None:
         await _log_in(transport, username, credentials, None)

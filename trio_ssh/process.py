@@ -19,7 +19,7 @@ from typing import IO, Final, Self
 import trio
 
 from trio_ssh.errors import ConnectionLost, ProcessError
-from trio_ssh.runtime.block import worst_of
+from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.session_requests import ExitReport
@@ -100,12 +100,12 @@ class Process(trio.abc.AsyncResource):
         self.channel = channel
         self.command = command
         self.stdin: Writer = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
-        self.stdout: Reader = Reader(channel, channel.keep_stderr)
-        self.stderr: Reader = Reader(channel.stderr, channel.keep_stdout)
+        self.stdout: Reader = Reader(channel, channel.drop_stdout, channel.keep_stderr)
+        self.stderr: Reader = Reader(channel.stderr, channel.drop_stderr, channel.keep_stdout)
         self._report: ExitReport | None = None
 
     def __repr__(self) -> str:
-        state = f"returned {self.returncode}" if self._report is not None else "running"
+        state = f"returned {self.returncode}" if self._known_report() is not None else "running"
         return f"<Process {self.command!r}, {state}>"
 
     async def __aenter__(self) -> Self:
@@ -119,14 +119,20 @@ class Process(trio.abc.AsyncResource):
     @property
     def returncode(self) -> int | None:
         """The exit status, or minus the signal's number; None while it runs, or where the server never said."""
-        if self._report is None and self.channel.exit_status_ready() and self.channel._exit_report is not None:
-            self._report = self.channel._exit_report
-        return _returncode(self._report) if self._report is not None else None
+        report = self._known_report()
+        return _returncode(report) if report is not None else None
 
     @property
     def exit_signal(self) -> str | None:
         """The name, without ``SIG``, of the signal that ended the command."""
-        return self._report.signal if self._report is not None else None
+        report = self._known_report()
+        return report.signal if report is not None else None
+
+    def _known_report(self) -> ExitReport | None:
+        """Return what the server has said so far, waited for or not."""
+        if self._report is None and self.channel.exit_status_ready():
+            self._report = self.channel._exit_report
+        return self._report
 
     async def wait(self) -> int | None:
         """Wait for the command to end; return the return code.
@@ -265,25 +271,10 @@ async def _or_end(
 
 async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
     """Run all of them; the first exception cancels the others and leaves bare."""
-    failure: Exception | None = None
-
-    async def guarded(function: Callable[[], Awaitable[object]], nursery: trio.Nursery) -> None:
-        nonlocal failure
-        try:
-            await function()
-        except Exception as error:
-            failure = failure or error
-            nursery.cancel_scope.cancel()
-
-    try:
-        async with trio.open_nursery() as nursery:
-            for function in functions[:-1]:
-                nursery.start_soon(guarded, function, nursery)
-            await guarded(functions[-1], nursery)
-    except BaseExceptionGroup as group:
-        raise worst_of(group) from None  # a cancellation from outside, once per task
-    if failure is not None:
-        raise failure
+    async with bare_nursery() as nursery:
+        for function in functions[:-1]:
+            nursery.start_soon(function)
+        await functions[-1]()
 
 
 async def _drain(source: Reader, chunks: bytearray, target: IO[str] | None) -> None:

@@ -11,7 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Final, TypeVar, cast
 
 import attrs
 import trio
@@ -20,7 +20,7 @@ from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import Moduli
-from trio_ssh.errors import SSHException
+from trio_ssh.errors import LocalProtocolError, SSHException
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
@@ -31,6 +31,7 @@ from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.server_keys import ServerKeys
 from trio_ssh.runtime.transport import Transport
+from trio_ssh.server_authentication import ONE_EACH
 from trio_ssh.server_interface import ServerInterface
 from trio_ssh.wire.connection import check_port
 
@@ -170,6 +171,11 @@ async def _checked(
     limits: Limits,
 ) -> _Settings:
     """Find the mistakes in a server's arguments before its first client does."""
+    given: object = limits
+    if not isinstance(given, Limits):
+        raise TypeError(f"limits is a Limits(...), not {given!r}")
+    if login_timeout is not None and not login_timeout > 0:
+        raise ValueError(f"login_timeout is a number of seconds, not {login_timeout!r}")
     algorithms = checked_algorithms(
         Role.SERVER,
         security,
@@ -380,6 +386,19 @@ async def _check_gss(host_keys: Sequence[PKey | CertifiedKey], algorithms: Algor
     await check_acceptor()
 
 
+#: What lets somebody in, once it is overridden.
+_LETS_IN: Final = (
+    "check_auth_publickey",
+    "get_authorized_keys",
+    "check_auth_certificate",
+    "check_auth_password",
+    "check_auth_interactive",
+    "check_auth_hostbased",
+    "enable_auth_gssapi",
+    "check_auth_none",
+)
+
+
 def _check_factory(factory: ServerFactory) -> None:
     """As `_checked_host_keys`."""
     given: object = factory
@@ -388,10 +407,14 @@ def _check_factory(factory: ServerFactory) -> None:
         raise TypeError(f"each connection has a server of its own, so what makes one is wanted, not {given!r}{remedy}")
     if isinstance(given, type) and issubclass(given, ServerInterface):
         _check_subsystems(given.subsystems)
+        if all(getattr(given, name) is getattr(ServerInterface, name) for name in _LETS_IN):
+            _log.warning("%s lets nobody in: override one of %s", given.__name__, ", ".join(_LETS_IN))
 
 
 def _check_subsystems(given: object) -> None:
     """As `_checked_host_keys`; a class may have a property there."""
+    if isinstance(given, list | tuple | set | str):
+        raise TypeError(f"subsystems are a handler for each name, such as {{'sftp': ...}}, not {given!r}")
     if isinstance(given, Mapping):
         for name, source in cast("Mapping[str, SubsystemSource]", given).items():
             checked_subsystem(name, source)
@@ -407,6 +430,8 @@ def checked_server(server: ServerInterface) -> ServerInterface:
     if not isinstance(given, ServerInterface):
         remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
         raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
+    if server._is_used:
+        raise LocalProtocolError(ONE_EACH)
     _check_subsystems(server.subsystems)
     return server
 

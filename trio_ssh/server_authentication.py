@@ -38,7 +38,7 @@ from trio_ssh.core.questions import (
     KeyDemandsWanted,
     Question,
 )
-from trio_ssh.errors import CertificateException
+from trio_ssh.errors import CertificateException, LocalProtocolError
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.key_restrictions import KeyRestrictions
@@ -63,6 +63,13 @@ def _key_of(question: Question) -> PublicKey | None:
             return None
 
 
+#: What one client has proved would be believed of the next.
+ONE_EACH: Final = (
+    "each connection needs a server of its own, which remembers what its client has proved: pass its class, or a "
+    "function that makes another each time"
+)
+
+
 class ServerAuthentication(PeerHandler):
     """A server's decisions about users; see `ServerInterface`."""
 
@@ -79,8 +86,19 @@ class ServerAuthentication(PeerHandler):
     #: Whose password has just been found right and expired.
     _expired: str | None = None
 
+    @property
+    def _is_used(self) -> bool:
+        """It has, or had, a connection."""
+        return "transport" in self.__dict__
+
     def attach(self, transport: Transport) -> None:
-        """Take note of the connection."""
+        """Take note of the connection.
+
+        Raises:
+            LocalProtocolError: there was another.
+        """
+        if self.__dict__.get("transport", transport) is not transport:
+            raise LocalProtocolError(ONE_EACH)
         self.transport = transport
 
     def get_allowed_auths(self, username: str) -> MaybeAwaitable[Sequence[str] | str]:
@@ -223,7 +241,7 @@ class ServerAuthentication(PeerHandler):
             self._expired = None
         try:
             answer = self._check_if_allowed(question)
-        except Exception:
+        except (Exception, SystemExit):
             return _failed(question)
         return after(_guarded(question, answer), lambda result: self._note(question, result))
 
@@ -265,6 +283,11 @@ class ServerAuthentication(PeerHandler):
         method = _METHODS.get(type(question))
         if method is None:
             return result
+        if not isinstance(result, AuthResult):
+            _log.error(
+                "%s returned %r: refused; it returns AUTH_SUCCESSFUL or AUTH_FAILED", _name_of(question), type(result)
+            )
+            return AuthResult.FAILED
         is_proven = not isinstance(question, CheckPublicKey | CheckCertificate) or question.is_proven
         if not is_proven or result not in (AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCESSFUL):
             return result
@@ -411,6 +434,27 @@ _METHODS: Final[Mapping[type[Question], str]] = {
 }
 
 
+#: What an author has written that decides about a question, for the log.
+_CHECKS: Final[Mapping[type[Question], str]] = {
+    AllowedAuths: "get_allowed_auths",
+    BannerWanted: "get_banner",
+    CheckNone: "check_auth_none",
+    CheckPassword: "check_auth_password",
+    CheckPasswordChange: "check_auth_password_change",
+    CheckPublicKey: "check_auth_publickey or get_authorized_keys",
+    CheckCertificate: "check_auth_certificate or get_authorized_keys",
+    CheckHostbased: "check_auth_hostbased",
+    CheckGssapi: "check_auth_gssapi_with_mic",
+    CheckGssapiKeyex: "check_auth_gssapi_keyex",
+    CheckInteractive: "check_auth_interactive",
+    CheckInteractiveResponse: "check_auth_interactive_response",
+}
+
+
+def _name_of(question: Question) -> str:
+    return _CHECKS.get(type(question), type(question).__name__)
+
+
 def _banner_text(banner: Sequence[str | None]) -> str:
     text = banner if isinstance(banner, str) or not banner else banner[0]
     return text if isinstance(text, str) else ""
@@ -442,7 +486,7 @@ def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
     async def wait() -> object:
         try:
             return await awaitable
-        except Exception:
+        except (Exception, SystemExit):
             return _failed(question)
 
     return wait()
@@ -450,5 +494,5 @@ def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
 
 def _failed(question: Question) -> object:
     """Say what a check that raised has decided: nothing, and nobody is let in."""
-    _log.exception("%s failed: refused", type(question).__name__)
+    _log.exception("%s failed: refused", _name_of(question))
     return () if isinstance(question, AllowedAuths) else None if isinstance(question, GssBegins) else AuthResult.FAILED

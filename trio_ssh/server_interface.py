@@ -17,7 +17,7 @@ from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource, checked_subsystem
-from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
+from trio_ssh.runtime.waiting import MaybeAwaitable, after
 from trio_ssh.server_authentication import ServerAuthentication
 from trio_ssh.server_forwarding import ClientForwards
 from trio_ssh.server_restrictions import (
@@ -170,7 +170,7 @@ class ServerInterface(ServerAuthentication):
 
     def cancel_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[None]:
         """Listen no more.  The default ends what `listen_for_client` has begun."""
-        return self._forwards.close(address, port) if self._client_forwards is not None else None
+        return self._forwards_of_client().close(address, port) if self._client_forwards is not None else None
 
     def check_global_request(self, kind: str, details: Message) -> MaybeAwaitable[bool | bytes]:
         """Decide about any other global request; bytes are a success and go with it."""
@@ -207,7 +207,7 @@ class ServerInterface(ServerAuthentication):
         Look at the destination first: a client may name any host that this machine can reach.  What doesn't answer
         within 30 seconds is given up.
         """
-        is_connected = await self._forwards.connect(chanid, *destination)
+        is_connected = await self._forwards_of_client().connect(chanid, *destination)
         return OpenResult.SUCCEEDED if is_connected else OpenResult.CONNECT_FAILED
 
     async def listen_for_client(self, address: str, port: int, *, gateway_ports: bool = False) -> int:
@@ -223,10 +223,9 @@ class ServerInterface(ServerAuthentication):
         Returns:
             The port; 0 where it can't be had, or the client has `Limits.forwarded_ports` of them already.
         """
-        return await self._forwards.listen(address, port, gateway_ports=gateway_ports)
+        return await self._forwards_of_client().listen(address, port, gateway_ports=gateway_ports)
 
-    @property
-    def _forwards(self) -> ClientForwards:
+    def _forwards_of_client(self) -> ClientForwards:
         if self._client_forwards is None:
             self._client_forwards = ClientForwards(self.transport)
         return self._client_forwards
@@ -240,11 +239,15 @@ class ServerInterface(ServerAuthentication):
 
     @property
     def _serves_sessions(self) -> bool:
-        return self._handles_sessions or bool(self.subsystems)
+        return self._handles_sessions or self._handles_subsystems
 
     @property
     def _handles_sessions(self) -> bool:
         return type(self).handle_session is not ServerInterface.handle_session
+
+    @property
+    def _handles_subsystems(self) -> bool:
+        return bool(self.subsystems) or type(self).handle_subsystem is not ServerInterface.handle_subsystem
 
     # -- how the transport asks
 
@@ -309,6 +312,8 @@ class ServerInterface(ServerAuthentication):
                 channel.end_with_channel(scope)
                 if self._client_forwards is None or not await self._client_forwards.serve(channel):
                     await self.handle_channel(channel, destination)
+        except SystemExit:
+            _log.warning("the handler of a %s channel called sys.exit", printable(channel.kind, 64))
         except Exception as error:
             if is_left_by_client(channel, error):
                 _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)
@@ -499,7 +504,7 @@ class ServerInterface(ServerAuthentication):
         )
         return REFUSED if proofs is None else Answer(True, proofs)
 
-    async def global_requested(self, name: str, details: bytes) -> Answer:
+    def global_requested(self, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Ask the check for a global request."""
         if self.restrictions is not None and not permits_global_request(self.restrictions, name, details):
             return REFUSED
@@ -508,19 +513,13 @@ class ServerInterface(ServerAuthentication):
                 asked = TcpipForward.decode(details)
                 if asked.port > LARGEST_PORT:
                     return REFUSED
-                port = await resolved(self.check_port_forward_request(asked.address, asked.port))
-                given: object = port
-                if given is True or not isinstance(given, int):
-                    raise TypeError(f"check_port_forward_request returns the port that it listens at, not {given!r}")
-                if port <= 0:
-                    return REFUSED
-                return Answer(True, TcpipForwardReply(port).encode() if asked.port == 0 else b"")
+                decision = self.check_port_forward_request(asked.address, asked.port)
+                return after(decision, lambda port: _listening(asked, port))
             case "cancel-tcpip-forward":
                 asked = TcpipForward.decode(details)
                 if asked.port > LARGEST_PORT:
                     return REFUSED
-                await resolved(self.cancel_port_forward_request(asked.address, asked.port))
-                return GRANTED
+                return after(self.cancel_port_forward_request(asked.address, asked.port), lambda _: GRANTED)
             case "hostkeys-prove-00@openssh.com":
                 return self._prove_host_keys(details)
             case "keepalive@openssh.com":
@@ -529,8 +528,20 @@ class ServerInterface(ServerAuthentication):
                 self._no_more_sessions = True
                 return GRANTED
             case _:
-                answer = await resolved(self.check_global_request(name, Message(details)))
-                return Answer(True, answer) if isinstance(answer, bytes) else Answer(_is_true(answer))
+                return after(self.check_global_request(name, Message(details)), _answered)
+
+
+def _listening(asked: TcpipForward, port: int | bool) -> Answer:
+    given: object = port
+    if given is True or not isinstance(given, int):
+        raise TypeError(f"check_port_forward_request returns the port that it listens at, not {given!r}")
+    if port <= 0:
+        return REFUSED
+    return Answer(True, TcpipForwardReply(port).encode() if asked.port == 0 else b"")
+
+
+def _answered(decision: object) -> Answer:
+    return Answer(True, decision) if isinstance(decision, bytes) else Answer(_is_true(decision))
 
 
 #: Requests for proofs that are answered on one connection: a client has use for one, and each costs a signature a key.

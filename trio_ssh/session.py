@@ -163,7 +163,7 @@ class ServerProcess:
         self.username = username
         self.environment: dict[str, str] = state.environment
         self._state = state
-        self.stdin: Reader = Reader(channel)
+        self.stdin: Reader = Reader(channel, channel.drop_stdout)
         self.stdout: Writer = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
         self.stderr: Writer = Writer(
             channel.send_stderr, trio.lowlevel.checkpoint, partial(channel._wait_to_send, Source.STDERR)
@@ -217,8 +217,8 @@ class ServerProcess:
     def exit_signal(self, name: str, *, core_dumped: bool = False, message: str = "") -> None:
         """Report that a signal ended the command; its name without ``SIG``."""
         if not self._is_exited and self._can_report:
-            self._is_exited = True
             self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
+            self._is_exited = True
 
     def _finish(self, returncode: int) -> None:
         """End the session; report a return code (negative for a signal, as in `subprocess`) unless one was reported."""
@@ -268,6 +268,10 @@ async def run_session(
             process.channel.end_with_channel(scope)
             # One that never waits may be no coroutine function, as the checks may.
             status = _as_status(await resolved(handle(process)))
+    except SystemExit as error:
+        # As argparse does: it is the session that is to end, and not the server.
+        _log.warning("the handler of %r called sys.exit", process)
+        status = error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED_STATUS
     except Exception as error:
         if is_left_by_client(process.channel, error):
             _log.debug("%r ended with its client: %s", process, error)
@@ -292,9 +296,9 @@ def is_left_by_client(channel: Channel, error: Exception) -> bool:
 def _as_status(result: object) -> int:
     if result is None:
         return 0
-    if not isinstance(result, int):
+    if not isinstance(result, int) or isinstance(result, bool):
         raise TypeError(f"a handler returns an exit status, that is an int or None, and not {result!r}")
     if result > LARGEST_STATUS:
-        # Cut to what the wire carries, a failure could become a success.
+        # The wire carries more, but ssh looks at eight bits: 256 would be a success.
         raise ValueError(f"a handler returns an exit status, 0 .. 255 as processes have it, and not {result}")
     return int(result)

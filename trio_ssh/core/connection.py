@@ -115,6 +115,10 @@ def _ext_info(signature_algorithms: tuple[str, ...]) -> bytes:
     return ExtInfo(len(extensions), content.asbytes()).encode()
 
 
+class ClosedHere(LocalProtocolError):
+    """The connection ended because it was closed on this side, and nothing went wrong."""
+
+
 class Connection:
     """One side of an SSH connection.
 
@@ -276,7 +280,7 @@ class Connection:
     def disconnect(self, reason: DisconnectReason, text: str) -> list[Event]:
         """Say goodbye."""
         if self.phase is not Phase.CLOSED:
-            self._close(LocalProtocolError("the connection was closed here", reason), reason, text)
+            self._close(ClosedHere("the connection was closed here", reason), reason, text)
         return self._take_events()
 
     def start_exchange(self) -> list[Event]:
@@ -296,7 +300,11 @@ class Connection:
         if self._auth is not None and not self._auth.is_done:
             raise LocalProtocolError("another authentication method is under way")
         self._auth = Conversation(self._request_service(dialog), self._send, self._ask_auth, self._auth_answered)
-        self._auth.start()
+        try:
+            self._auth.start()
+        except Exception:
+            self._auth = None  # the dialog was given what it can't say; another may be run
+            raise
         return self._take_events()
 
     def send(self, message: DeclaredMessage) -> None:

@@ -5,6 +5,7 @@ The defaults are OpenSSH's where it has one.  A limit is checked where the numbe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 import attrs
@@ -111,6 +112,25 @@ class Limits:
     #: A session's environment, as a client may set it.
     environment_names: int = 128
     environment_bytes: int = 32 * KIB
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no such number, where it is given.
+
+        Raises:
+            TypeError, ValueError: a limit is none.
+        """
+        for field in attrs.fields(type(self)):
+            value: object = getattr(self, field.name)
+            if isinstance(field.default, tuple):
+                if isinstance(value, str) or not isinstance(value, Iterable):
+                    raise TypeError(f"Limits({field.name}=...) is a sequence of networks, not {value!r}")
+            elif isinstance(value, bool) or not isinstance(
+                value, int if isinstance(field.default, int) else int | float
+            ):
+                kind = "an int" if isinstance(field.default, int) else "a number"
+                raise TypeError(f"Limits({field.name}=...) is {kind}, not {value!r}")
+            elif not value >= 0:
+                raise ValueError(f"Limits({field.name}=...) is not negative, as {value!r} is")
 
 
 DEFAULT_LIMITS: Final = Limits()

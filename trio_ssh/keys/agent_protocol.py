@@ -18,6 +18,7 @@ from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocol
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.certified_key import CertifiedKey
+from trio_ssh.keys.patterns import LONGEST
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.wire.fields import (
@@ -420,6 +421,9 @@ def _read_hop(data: bytes) -> AgentHop:
     hop = _ConstraintHop.decode(data)
     if hop.reserved:
         raise RemoteProtocolError("a hop with something that is not known yet")
+    # Both are matched with patterns, in time that is the product of the lengths.
+    if max(len(hop.hostname), len(hop.username)) > LONGEST:
+        raise RemoteProtocolError(f"a hop whose names have more than {LONGEST} characters")
     host_keys: list[PublicKey] = []
     authorities: list[PublicKey] = []
     offset = 0
@@ -627,6 +631,8 @@ def read_signed_request(data: bytes) -> SignedRequest:
     if signed.number != UserauthRequest.NUMBER or not signed.session_id:
         raise RemoteProtocolError("what is to be signed is no login")
     request = UserauthRequest.decode(signed.request)
+    if len(request.username) > LONGEST:
+        raise RemoteProtocolError(f"a user's name of more than {LONGEST} characters")
     is_host_bound = request.method == "publickey-hostbound-v00@openssh.com"
     if request.service != "ssh-connection" or not (is_host_bound or request.method == "publickey"):
         raise RemoteProtocolError("what is to be signed is no login by a key")

@@ -119,6 +119,8 @@ class PKey(ABC):
         return self.public_key.get_base64()
 
     def __eq__(self, other: object) -> bool:
+        if isinstance(other, PublicKey):
+            return self.public_key == other  # one class is both, in paramiko
         return self.public_key == other.public_key if isinstance(other, PKey) else NotImplemented
 
     def __hash__(self) -> int:

@@ -150,8 +150,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     @property
     def closed(self) -> bool:
-        """Tell whether it was closed here."""
-        return self._is_closed
+        """Tell whether either side has closed it, or the connection is over; what has arrived can still be received."""
+        return self._is_closed or self.core.inbound is Half.CLOSED or self._engine.is_over
 
     @property
     def eof_received(self) -> bool:
@@ -259,6 +259,14 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def keep_stdout(self, at_most: float = KEPT_BYTES) -> None:
         """As `keep_stderr`, the other way round."""
         self._absorb(Source.DATA, at_most)
+
+    def drop_stdout(self) -> None:
+        """Drop what is unread of stdout, and whatever still comes: nobody will read it."""
+        self._absorb(Source.DATA, 0)
+
+    def drop_stderr(self) -> None:
+        """As `drop_stdout`, of stderr."""
+        self._absorb(Source.STDERR, 0)
 
     async def read(self, size: int = -1) -> bytes:
         """Read stdout up to EOF, or `size` bytes.
@@ -545,10 +553,20 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         Raises:
             RequestRefused: the server doesn't forward agents.
         """
-        if handler is not None:
-            # Before the request: a channel may come along with the answer.
-            self._transport._serve_channels("auth-agent@openssh.com", handler)
-        await self._request("auth-agent-req@openssh.com", b"", "it does not forward agents")
+        if handler is None:
+            await self._request("auth-agent-req@openssh.com", b"", "it does not forward agents")
+            return
+        if not callable(handler):
+            raise TypeError(
+                f"what serves a forwarded agent is an async function, such as forwarded_agent(), not {handler!r}"
+            )
+        # Before the request: a channel may come along with the answer.
+        undo = self._transport._serve_channels("auth-agent@openssh.com", handler)
+        try:
+            await self._request("auth-agent-req@openssh.com", b"", "it does not forward agents")
+        except BaseException:
+            undo()
+            raise
 
     def end_with_channel(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` when the peer closes this channel: what serves it has nobody to serve any more."""
@@ -563,6 +581,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._on_eof()
         # Both refer to this channel: two cycles less for the collector.
         self.request_pump = self._stderr = None
+        if self._exit_report is None:
+            self._exit.bring(ExitReport())
         self._wake(lambda: ChannelClosed("the peer closed this channel"))
 
     def _on_request_answered(self, is_success: bool) -> None:
@@ -586,10 +606,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         # They stay in line: where it was we who closed, the peer may still answer, and its answers are counted off.
         for reply in self._replies:
             reply.fail(make)
-        if self._engine.is_over or self._is_closed:
-            self._exit.fail(make)
-        elif self._exit_report is None:
-            self._exit.bring(ExitReport())
+        self._exit.fail(make)
         if self._window is not None:
             self._window.unpark_all()
         self._engine.room.unpark_all()  # senders who wait for the outbox look around

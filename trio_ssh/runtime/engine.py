@@ -30,11 +30,11 @@ from typing import Final
 
 import trio
 
-from trio_ssh.core.connection import Connection
+from trio_ssh.core.connection import ClosedHere, Connection
 from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
-from trio_ssh.errors import ConnectionLost, LocalProtocolError, PeerDisconnected, RemoteProtocolError
+from trio_ssh.errors import ConnectionLost, InternalError, PeerDisconnected, RemoteProtocolError
 from trio_ssh.runtime.coalescing import PAUSE_SECONDS, Coalescing
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
@@ -116,6 +116,7 @@ class Engine:
         self._round_trip = 0.0
         self._keepalive: trio.CancelScope | None = None
         self._reading = trio.CancelScope(shield=True)
+        self._going_on: trio.CancelScope | None = None
         self._last_words = trio.CancelScope(shield=True)
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
         self._events: deque[Event] = deque()
@@ -146,6 +147,8 @@ class Engine:
     async def _guard(self, function: Callable[[], Awaitable[object]]) -> None:
         try:
             await function()
+        except SystemExit:
+            self.fail(InternalError("something that serves this connection called sys.exit"))
         except Exception as error:
             self.fail(error)
 
@@ -166,7 +169,9 @@ class Engine:
 
     async def _go_on_alone(self) -> None:
         try:
-            await self._go_on()
+            # Shielded, as the reader is whose work it does.
+            with trio.CancelScope(shield=True) as self._going_on:
+                await self._go_on()
         finally:
             self._is_going_on = False
 
@@ -300,10 +305,12 @@ class Engine:
             if self._haste > self._limits.hasty_exchanges:
                 self.fail(RemoteProtocolError("the peer exchanges keys again and again"))
                 return
-        self.spawn(self._watch_exchange, name="trio_ssh key exchange")
+        # Counted now: it may be over before its watcher's first step.
+        before = self.exchanges
+        self.spawn(lambda: self._watch_exchange(before), name="trio_ssh key exchange")
 
-    async def _watch_exchange(self) -> None:
-        before, seconds = self.exchanges, self._limits.exchange_seconds
+    async def _watch_exchange(self, before: int) -> None:
+        seconds = self._limits.exchange_seconds
         with trio.move_on_after(seconds) as patience:
             while self.exchanges == before and not self.is_over:
                 await self.room.park()
@@ -331,7 +338,7 @@ class Engine:
     def lost(self) -> Exception:
         """Make the exception for whoever finds the connection over."""
         failure = self.core.failure
-        if isinstance(failure, LocalProtocolError):
+        if isinstance(failure, ClosedHere):
             return trio.ClosedResourceError("this connection was closed here")
         lost: ConnectionLost
         if isinstance(failure, PeerDisconnected):
@@ -371,6 +378,8 @@ class Engine:
             if self._has_writer:
                 self._last_words.cancel()
             self._reading.cancel()
+            if self._going_on is not None:
+                self._going_on.cancel()
         if self._descriptor is not None:
             await self._stream.aclose()
             return

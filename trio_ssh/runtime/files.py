@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import ClassVar, Final, Generic, TypeVar
@@ -83,13 +84,18 @@ class Reader(trio.abc.ReceiveStream):
 
     Args:
         stream: where to read.
+        drop: called when it is closed: drops what is unread, and what still comes.
         keep_sibling: called before a read to the end: keeps in memory what must not hold it up.
     """
 
-    def __init__(self, stream: EndingStream, keep_sibling: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, stream: EndingStream, drop: Callable[[], None], keep_sibling: Callable[[], None] | None = None
+    ) -> None:
         self._stream = stream
         self._lines = LineReader(stream)
+        self._drop = drop
         self._keep_sibling = keep_sibling
+        self._is_closed = False
 
     @property
     def at_eof(self) -> bool:
@@ -98,8 +104,11 @@ class Reader(trio.abc.ReceiveStream):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Return 1 .. `max_bytes` bytes, or ``b""`` at EOF; as the stream below, after what a line reader left."""
-        if self._lines.has_left:
+        if self._lines.has_left or self._is_closed:
+            if max_bytes is not None and max_bytes < 1:
+                raise ValueError(f"max_bytes is at least 1, not {max_bytes}")
             await trio.lowlevel.checkpoint()
+            self._check_open()
             return self._lines.take_left(max_bytes)
         return bytes(await self._stream.receive_some(max_bytes))
 
@@ -109,21 +118,31 @@ class Reader(trio.abc.ReceiveStream):
         Reading a process's output up to EOF never waits for somebody to read the other one, which is kept in memory
         meanwhile.
         """
+        self._check_open()
         if size < 0 and self._keep_sibling is not None:
             self._keep_sibling()
         return await self._lines.read(size)
 
     async def read_line(self) -> str:
         """Read a line with its end, as text; empty at EOF."""
+        self._check_open()
         return (await self._lines.read_line()).decode("utf-8", "surrogateescape")
 
     def lines(self) -> AsyncIterator[str]:
         """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates)."""
         return _Lines(self)
 
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError("this stream was closed")
+
     async def aclose(self) -> None:
-        """Close the stream below."""
-        await self._stream.aclose()
+        """Drop what is unread, and whatever still comes.  The channel stays open for its other streams."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._lines.take_left(None)
+            self._drop()
+        await trio.lowlevel.checkpoint()
 
 
 class _Lines(AsyncIterator[str]):
@@ -171,8 +190,9 @@ class Writer(trio.abc.SendStream):
         await self._wait()
 
     async def aclose(self) -> None:
-        """Say that no more comes."""
-        await self._end()
+        """Say that no more comes; once more, or where the channel is closed, it does nothing."""
+        with contextlib.suppress(trio.ClosedResourceError):
+            await self._end()
 
 
 class BufferedFile(trio.abc.AsyncResource, Hints):
@@ -293,6 +313,7 @@ class ChannelFile(BufferedFile, Generic[C]):
     async def aclose(self) -> None:
         """Send EOF if the file is for writing.  The channel stays open for its other streams."""
         if self._send_stream is not None:
-            await self._send_stream.send_eof()
+            with contextlib.suppress(trio.ClosedResourceError):
+                await self._send_stream.send_eof()
         else:
             await trio.lowlevel.checkpoint()

@@ -6,6 +6,7 @@ do; a server's is `ServerInterface`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
@@ -58,9 +59,20 @@ def checked_subsystem(name: str, source: SubsystemSource) -> SubsystemSource:
         TypeError: it can't.
     """
     given: object = source
-    if callable(given) or hasattr(given, "handle"):
+    if hasattr(given, "handle") and not isinstance(given, type):
         return source
-    raise TypeError(f"the subsystem {name!r} is served by a handler, or by what makes one, not by {given!r}")
+    if not callable(given):
+        raise TypeError(f"the subsystem {name!r} is served by a handler, or by what makes one, not by {given!r}")
+    try:
+        inspect.signature(given).bind()
+    except TypeError as error:
+        raise TypeError(
+            f"what makes the handler of the subsystem {name!r} is called without arguments, and {given!r} wants some "
+            f"({error}): pass a handler, such as SFTPServer(YourFiles)"
+        ) from None
+    except ValueError:
+        pass  # it is written in C, and doesn't say
+    return source
 
 
 class PeerHandler:

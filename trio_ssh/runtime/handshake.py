@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 import trio
 
+from trio_ssh.core.connection import ClosedHere
 from trio_ssh.core.events import Asked, Ended, Event
 from trio_ssh.core.gssapi import GssMicWanted, GssStepWanted
 from trio_ssh.core.questions import (
@@ -71,6 +72,7 @@ class Handshake:
 
         Raises:
             SSHException: why the connection ended instead.
+            trio.ClosedResourceError: it was closed here.
             Whatever `check_host_key`, `prompt_handler` or `new_password` raises.
         """
         has_waited = False
@@ -88,7 +90,8 @@ class Handshake:
                 return event
             match event:
                 case Ended(error):
-                    raise error if isinstance(error, SSHException) else engine.lost()
+                    is_reason = isinstance(error, SSHException) and not isinstance(error, ClosedHere)
+                    raise error if is_reason else engine.lost()
                 case Asked(question):
                     engine.flush_now()  # the answer may take its time
                     engine.answer(await _answer(question, check_host_key, prompt_handler, new_password))
@@ -120,7 +123,10 @@ async def _answer(
             return None
         case SignatureWanted(key, data, algorithm):
             try:
-                return await resolved(key.sign(data, algorithm))
+                signature: object = await resolved(key.sign(data, algorithm))
+                if not isinstance(signature, bytes | bytearray):
+                    raise TypeError(f"{key!r} has signed with {signature!r}: bytes are wanted")
+                return signature
             except (AgentException, RemoteProtocolError) as error:
                 return SignatureRefused(str(error))  # the server need not hear of an agent's trouble
         case PromptsArrived(name, instruction, prompts):
@@ -136,6 +142,8 @@ async def _answer(
             given: object = answers
             if isinstance(given, str) or not isinstance(given, Sequence) or len(answers) != len(prompts):
                 raise LocalProtocolError(f"{len(prompts)} prompts want as many answers, in a list")
+            if not all(isinstance(answer, str) for answer in given):
+                raise LocalProtocolError("an answer to a prompt is a str")
             return answers
         case GssStepWanted(context, token):
             return await context.step(token)

@@ -23,7 +23,7 @@ class Link(ABC):
         """Return the user's name, once there is one."""
 
     @abstractmethod
-    def _serve_channels(self, kind: str, serve: Callable[[Any], Awaitable[None]]) -> None:
+    def _serve_channels(self, kind: str, serve: Callable[[Any], Awaitable[None]]) -> Callable[[], None]:
         """Grant channels of this kind from now on, and serve each with a function of it, the latest that was given."""
 
     @abstractmethod

@@ -31,19 +31,19 @@ T = TypeVar("T")
 
 _PROHIBITED: OpenFailureReason | Answer = OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
 
-Ask = Callable[[str, bytes], MaybeAwaitable[Answer]]
-Reply = Callable[[Answer, bool], None]
+Decide = Callable[[str, bytes], MaybeAwaitable[Answer]]
+Tell = Callable[[Answer, bool], None]
 
 
 class RequestPump:
     """Answers requests one after the other: at once where the handler does, else in a task that lives meanwhile."""
 
-    __slots__ = ("_ask", "_engine", "_is_running", "_reply", "_waiting")
+    __slots__ = ("_decide", "_engine", "_is_running", "_tell", "_waiting")
 
-    def __init__(self, engine: Engine, ask: Ask, reply: Reply) -> None:
+    def __init__(self, engine: Engine, decide: Decide, tell: Tell) -> None:
         self._engine = engine
-        self._ask = ask
-        self._reply = reply
+        self._decide = decide
+        self._tell = tell
         self._waiting: deque[tuple[str, bool, bytes]] = deque()
         self._is_running = False
 
@@ -52,7 +52,7 @@ class RequestPump:
         if self._is_running:
             self._waiting.append((name, wants_reply, details))
             return
-        answer = _attempt(self._engine, name, lambda: self._ask(name, details), REFUSED)
+        answer = _attempt(self._engine, name, lambda: self._decide(name, details), REFUSED)
         if isinstance(answer, Answer):
             self._carry_out(name, wants_reply, answer)
         else:
@@ -64,17 +64,17 @@ class RequestPump:
         while True:
             self._carry_out(name, wants_reply, await _decided(name, answer, REFUSED))
             self._engine.flush_now()
-            if not self._waiting:
+            if not self._waiting or self._engine.is_over:
                 break
             name, wants_reply, details = self._waiting.popleft()
-            answer = _attempt(self._engine, name, partial(self._ask, name, details), REFUSED)
+            answer = _attempt(self._engine, name, partial(self._decide, name, details), REFUSED)
         self._is_running = False
 
     def _carry_out(self, name: str, wants_reply: bool, answer: Answer) -> None:
         engine = self._engine
         if engine.is_over:
             return
-        self._reply(answer, wants_reply)
+        self._tell(answer, wants_reply)
         if answer.is_granted and answer.then is not None:
             engine.spawn(answer.then, name="trio_ssh session")
             engine.hold_back()
@@ -86,7 +86,7 @@ def _attempt(engine: Engine, what: str, decide: Callable[[], MaybeAwaitable[T]],
         return decide()
     except RemoteProtocolError as error:
         engine.fail(error)  # malformed details: the peer's mistake ends the connection
-    except Exception:
+    except (Exception, SystemExit):
         _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
     return refusal
 
@@ -96,7 +96,7 @@ async def _decided(what: str, decision: MaybeAwaitable[T], refusal: T) -> T:
         return await resolved(decision)
     except RemoteProtocolError:
         raise
-    except Exception:
+    except (Exception, SystemExit):
         _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
         return refusal
 
@@ -199,7 +199,7 @@ class PeerRequests:
             with trio.CancelScope() as scope:
                 channel.end_with_channel(scope)
                 await serve(channel)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             # A peer that goes away is nobody's mistake.
             if not all(isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)):
                 _log.exception("what serves %s channels failed", printable(channel.kind, 64))

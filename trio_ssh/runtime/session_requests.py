@@ -6,6 +6,7 @@ reply is awaited.
 
 from __future__ import annotations
 
+import operator
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -30,8 +31,8 @@ from trio_ssh.wire.connection import (
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
 
-#: RFC 4254 s6.10 has four bytes for an exit status.
-LARGEST_STATUS: Final = 0xFFFFFFFF
+#: RFC 4254 s6.10 has four bytes for an exit status, and processes have eight bits, which is what ssh looks at.
+LARGEST_STATUS: Final = 255
 
 #: RFC 4254 s8: no modes at all.
 _NO_MODES: Final = bytes((TerminalMode.END,))
@@ -191,9 +192,9 @@ class SessionRequests(ABC):
         """Server: report how the command ended; 0 .. 255, as processes have it.
 
         Raises:
-            ValueError: the wire has no room for it.
+            TypeError, ValueError: it is no such status.
         """
-        if not 0 <= status <= LARGEST_STATUS:
+        if isinstance(status, bool) or not 0 <= operator.index(status) <= LARGEST_STATUS:
             raise ValueError(f"an exit status is 0 .. 255, as processes have it, not {status}")
         self._notify(*_encoded(ExitReport(status=status)))
 

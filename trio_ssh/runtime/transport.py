@@ -18,7 +18,7 @@ from typing import ClassVar, Self
 
 import trio
 
-from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.connection import ClosedHere, Connection, Options
 from trio_ssh.core.events import (
     Asked,
     AuthAnswered,
@@ -199,7 +199,7 @@ class Transport(ClientAuthentication, Hints):
     def get_exception(self) -> Exception | None:
         """Return why the connection ended, or None while it lasts or where it was closed here."""
         failure = self._running.core.failure if self._running is not None else None
-        return None if isinstance(failure, LocalProtocolError) else failure
+        return None if isinstance(failure, ClosedHere) else failure
 
     # -- about it
 
@@ -461,13 +461,14 @@ class Transport(ClientAuthentication, Hints):
             As `open_session`.
         """
         details = Message()
-        originator = src_addr or ("127.0.0.1", 0)
-        for _, port in (originator, *([dest_addr] if dest_addr is not None else ())):
+        # A socket of IPv6 gives two numbers more.
+        originator = src_addr[:2] if src_addr else ("127.0.0.1", 0)
+        for _, port in (originator, *([dest_addr[:2]] if dest_addr is not None else ())):
             check_port(port)
         if kind in ("direct-tcpip", "forwarded-tcpip"):
             if dest_addr is None:
                 raise ValueError(f"a {kind} channel needs dest_addr=(host, port)")
-            details.add_bytes(TcpipChannel(*dest_addr, *originator).encode())
+            details.add_bytes(TcpipChannel(*dest_addr[:2], *originator).encode())
         elif kind == "x11":
             details.add_string(originator[0]).add_int(originator[1])
         return await self._open(kind, details.asbytes())
@@ -551,7 +552,15 @@ class Transport(ClientAuthentication, Hints):
 
         Raises:
             RequestRefused: the server doesn't.
+
+        Cancelled, the server may listen all the same.
         """
+        if type(self._handler) is PeerHandler:
+            self._log.warning(
+                "nobody takes the connections of port %d: use the client's open_tcp_listeners or "
+                "forward_remote_port, or pass start_client a handler= that grants them",
+                port,
+            )
         answer = await self.global_request("tcpip-forward", TcpipForward(address, check_port(port)).encode())
         return TcpipForwardReply.decode(answer).port if port == 0 and answer is not None else port
 
@@ -646,8 +655,19 @@ class Transport(ClientAuthentication, Hints):
             case _:
                 raise AssertionError(f"an event that nobody handles: {event!r}")
 
-    def _serve_channels(self, kind: str, serve: Callable[[Channel], Awaitable[None]]) -> None:
-        self._peer.served[kind] = serve
+    def _serve_channels(self, kind: str, serve: Callable[[Channel], Awaitable[None]]) -> Callable[[], None]:
+        """Have what serves channels that the peer opens; return what takes it back."""
+        served = self._peer.served
+        before = served.get(kind)
+        served[kind] = serve
+
+        def undo() -> None:
+            if before is None:
+                served.pop(kind, None)
+            else:
+                served[kind] = before
+
+        return undo
 
     @property
     def _peer(self) -> PeerRequests:

@@ -419,7 +419,7 @@ class LocalFiles(SFTPServerInterface):
             while stop is None or offset < stop:
                 self._check_wanted()
                 size = len(buffer) if stop is None else min(len(buffer), stop - offset)
-                got = os.preadv(descriptor, [buffer[:size]], offset)
+                got = os.preadv(descriptor, [buffer[:size]], checked(offset, size))
                 if not got:
                     at_end = True
                     break

@@ -314,7 +314,10 @@ class Dispatcher:
 
     async def _open_folder(self, request: Opendir) -> _OpenFolder:
         path = self._path(request.path)
-        listing = _given(await self._interface.list_folder(path))
+        listing: Any = self._interface.list_folder(path)
+        # A method that yields its entries is a generator itself, and nothing to await.
+        if not isinstance(listing, AsyncIterator | Iterator):
+            listing = _given(await listing)
         iterator = iter(listing) if isinstance(listing, Iterable) else aiter(listing)
         return _OpenFolder(iterator, path, cut(request.path))
 

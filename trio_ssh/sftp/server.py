@@ -127,7 +127,8 @@ class ServerLink(ABC):
                 self._unread[0] = rest
             else:
                 self._unread.popleft()
-        if self.queue.waiting:
+        # What waits behind the end of a session isn't served: its tasks may be gone.
+        if self.queue.waiting and not self.over.is_set():
             self.serve()
         # Measured by what it bounds: a WRITE that is held was on the window before, and leaves it to the next.
         if self._owed and not self._unread and self._held_bytes <= self._limits.reply_bytes:
