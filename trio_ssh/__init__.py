@@ -422,7 +422,9 @@ else:  # a type checker that sees this takes every misspelled name for one of ou
         if name == "testing":
             return importlib.import_module("trio_ssh.testing")
         if name not in _HOME_OF:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+            hint = importlib.import_module("trio_ssh.runtime.hints").MODULE_HINTS.get(name)
+            text = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(f"{text}: {hint}" if hint else text, name=name)
         value: object = getattr(importlib.import_module(f"trio_ssh.{_HOME_OF[name]}"), name)
         globals()[name] = value
         return value

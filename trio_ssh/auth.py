@@ -376,6 +376,9 @@ def _hint(allowed: Sequence[str], credentials: Credentials, login: _Login) -> st
     begin = ": what it accepted is not enough for this server" if is_partly_in else ""
     if "publickey" in allowed and not login.has_key:
         searched = " and none could be used from ~/.ssh" if credentials.has_looked_for_keys else ""
+        refused = {attempt.method for attempt in login.attempts if attempt.outcome is AuthOutcome.REFUSED}
+        if "password" in refused and not begin:
+            return f": the password was refused, and no key was given{searched}"
         return f"{begin}: no key was given{searched}; pass pkey= or key_filename="
     if "password" in allowed and credentials.password is None:
         return f"{begin}: pass password="

@@ -41,7 +41,7 @@ from trio_ssh.runtime.arguments import checked_destination, checked_route
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
-from trio_ssh.runtime.hints import CLOSE, Hints, HintTable
+from trio_ssh.runtime.hints import CLIENT_HINTS, Hints, HintTable, without_timeouts
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
@@ -64,7 +64,7 @@ class SSHClient(HostTrust, ClientSessions, Hints):
     For a new program `connect` is shorter.
     """
 
-    _HINTS: ClassVar[HintTable] = {"close": CLOSE}
+    _HINTS: ClassVar[HintTable] = CLIENT_HINTS
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,6 +124,7 @@ class SSHClient(HostTrust, ClientSessions, Hints):
         """Let the connections that are made from now on log under this name, instead of ``trio_ssh.transport``."""
         self._log_channel = name
 
+    @without_timeouts
     async def connect(
         self,
         hostname: str,
@@ -417,6 +418,7 @@ class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` i
     disconnects at the end of the block, however it is left.
     """
 
+    @without_timeouts
     def __init__(
         self,
         hostname: str,

@@ -13,6 +13,7 @@ from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, 
 from trio_ssh.runtime.arguments import checked_bytes
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
+from trio_ssh.runtime.hints import without_timeouts
 from trio_ssh.session import Pty
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.wire.connection import EnvironmentRequest
@@ -55,6 +56,7 @@ class ClientSessions(PortForwarding):
 
         return await SFTPClient.from_transport(self._connected(), limits=limits)
 
+    @without_timeouts
     async def exec_command(
         self,
         command: str,

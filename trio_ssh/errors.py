@@ -201,6 +201,11 @@ class AuthenticationException(SSHException):
 class BadAuthenticationType(AuthenticationException):
     """The server doesn't allow the method that was asked for; `allowed` says which it does."""
 
+    @property
+    def allowed_types(self) -> tuple[str, ...]:
+        """The same as `allowed`, by paramiko's name."""
+        return self.allowed
+
 
 class PartialAuthentication(AuthenticationException):
     """The method succeeded, and the server wants one of `allowed` besides."""

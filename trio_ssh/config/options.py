@@ -162,6 +162,17 @@ class SSHOptions:
         found = self.places.get(keyword.lower())
         return f"{keyword} ({found})" if found is not None else keyword
 
+    def __getitem__(self, keyword: str) -> str | list[str]:
+        """Return what `as_dict` has."""
+        return self.as_dict()[keyword]
+
+    def __contains__(self, keyword: str) -> bool:
+        return keyword in self.as_dict()
+
+    def get(self, keyword: str, default: str | None = None) -> str | list[str] | None:
+        """Return what `as_dict` has, or `default`."""
+        return self.as_dict().get(keyword, default)
+
     def as_dict(self) -> dict[str, str | list[str]]:
         """Return what was set, as paramiko does: keywords in lower case, values as text, or lists of texts."""
         found: dict[str, str | list[str]] = {"hostname": self.hostname}

@@ -7,7 +7,7 @@ import enum
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, ClassVar, Final, Self
 
 import trio
 
@@ -15,6 +15,7 @@ from trio_ssh.config.evaluation import Evaluation
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.parser import HostLine, IncludeLine, Line, Parser
 from trio_ssh.config.tokens import LocalFacts
+from trio_ssh.runtime.hints import CONFIG_HINTS, Hints, HintTable
 
 USER_CONFIG: Path = Path("~/.ssh/config")
 SYSTEM_CONFIG: Path = Path("/etc/ssh/ssh_config")
@@ -29,7 +30,7 @@ class ConfigSource(enum.Enum):
     DEFAULT = "the user's and the system's"
 
 
-class SSHConfig:
+class SSHConfig(Hints):
     """A configuration in the form of ssh_config(5).
 
         config = await SSHConfig.from_path("~/.ssh/config")
@@ -39,6 +40,8 @@ class SSHConfig:
     The names are paramiko's.  Reading waits for files, and looking up may wait for commands (``Match exec``) and DNS
     (``CanonicalizeHostname``), so both are awaited.
     """
+
+    _HINTS: ClassVar[HintTable] = CONFIG_HINTS
 
     def __init__(self) -> None:
         self._lines: list[Line] = []

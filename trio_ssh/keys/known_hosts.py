@@ -112,6 +112,22 @@ class HostKeys:
         """Return the hosts as the lines spell them, each once: names, lists of names, patterns and hashes."""
         return tuple(dict.fromkeys(line.spelled for line in self._lines if line.known is not None))
 
+    def __contains__(self, hostname: str) -> bool:
+        return bool(self.lookup(hostname))
+
+    def __getitem__(self, hostname: str) -> dict[str, PublicKey]:
+        """Return a host's keys by their type, as paramiko does; authorities and revoked keys are none."""
+        found = {known.key.key_type: known.key for known in reversed(self.lookup(hostname)) if known.marker is None}
+        if not found:
+            raise KeyError(hostname)
+        return found
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._known())
+
+    def __bool__(self) -> bool:
+        return True
+
     def lookup(self, hostname: str) -> tuple[KnownKey, ...]:
         """Return all that is on record for a host, authorities and revoked keys too, in the lines' order."""
         hostname = lower(hostname)

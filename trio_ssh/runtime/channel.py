@@ -316,7 +316,10 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     async def _send(self, data: Data, source: Source) -> None:
         with self._send_conflicts[source]:
             await trio.lowlevel.checkpoint_if_cancelled()
-            view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+            try:
+                view = memoryview(data).cast("B") if len(data) else memoryview(b"")
+            except TypeError:
+                raise TypeError(f"bytes are sent, not {type(data).__name__}: encode it") from None
             has_waited = False
             while True:
                 self._check_sending()
@@ -451,8 +454,11 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
                 lane.clear()
         self._wake(lambda: trio.ClosedResourceError("this channel was closed"))
 
-    def makefile(self, mode: str = "r") -> ChannelFile[Channel]:
-        """Return a file over this channel: "r" reads stdout, "w" writes stdin, "rw" both; with "b", lines are bytes."""
+    def makefile(self, mode: str = "r", bufsize: int = -1) -> ChannelFile[Channel]:
+        """Return a file over this channel: "r" reads stdout, "w" writes stdin, "rw" both; with "b", lines are bytes.
+
+        `bufsize` is paramiko's, and nothing is done about it.
+        """
         return ChannelFile(
             self,
             ReadToEnd(self, Source.DATA) if "r" in mode or "+" in mode else None,
@@ -460,7 +466,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             text="b" not in mode,
         )
 
-    def makefile_stderr(self, mode: str = "r") -> ChannelFile[Channel]:
+    def makefile_stderr(self, mode: str = "r", bufsize: int = -1) -> ChannelFile[Channel]:
         """Return a file that reads stderr."""
         return ChannelFile(self, ReadToEnd(self, Source.STDERR), None, text="b" not in mode)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Final
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 #: By a name of paramiko's, what to do instead.
 HintTable = Mapping[str, str]
@@ -52,6 +56,60 @@ TRANSPORT_HINTS: Final[HintTable] = {
     "stop_thread": CLOSE,
     "use_compression": "pass `algorithms=`, or set `get_security_options().compression` before it starts",
 }
+
+
+CLIENT_HINTS: Final[HintTable] = {
+    "close": CLOSE,
+}
+
+CONFIG_HINTS: Final[HintTable] = {
+    "parse": "await `SSHConfig.from_path(path)`, or `from_file(file)`",
+}
+
+MODULE_HINTS: Final[HintTable] = {
+    "AgentRequestHandler": "await `channel.request_forward_agent(forwarded_agent())`",
+    "DSSKey": "DSA keys are read as a legacy, by `load_private_key`",
+    "GSSAuth": "pass `gss_auth=True` to `connect`",
+    "NoValidConnectionsError": "an address that doesn't answer raises OSError, as in trio",
+    "ProxyCommand": "write `ProxyCommand` into a configuration: `connect(..., config=await SSHConfig.from_text(...))`",
+    "SFTP": "use `SFTPClient`",
+    "SFTP_FAILURE": "raise OSError",
+    "SFTP_NO_SUCH_FILE": "raise FileNotFoundError",
+    "SFTP_OK": "return nothing",
+    "SFTP_OP_UNSUPPORTED": "raise OSError(errno.EOPNOTSUPP, ...)",
+    "SFTP_PERMISSION_DENIED": "raise PermissionError",
+    "config": "use `SSHConfig`",
+    "ssh_exception": "the exceptions are in `trio_ssh` itself",
+    "util": "for `log_to_file` use `logging.getLogger('trio_ssh')`; what else it has is in `trio_ssh` itself",
+}
+
+#: Arguments of paramiko's that no function here takes.
+TIMEOUTS: Final = frozenset(("timeout", "banner_timeout", "auth_timeout", "channel_timeout"))
+
+
+def without_timeouts(function: F) -> F:
+    """Tell whoever passes a timeout how to have one."""
+
+    def check(named: Mapping[str, object]) -> None:
+        given = TIMEOUTS.intersection(named)
+        if given:
+            raise TypeError(f"{function.__qualname__} takes no {', '.join(sorted(given))}: {NO_TIMEOUT}")
+
+    if not inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **named: Any) -> Any:
+            check(named)
+            return function(*arguments, **named)
+
+        return cast("F", call)
+
+    @functools.wraps(function)
+    async def call_async(*arguments: Any, **named: Any) -> Any:
+        check(named)
+        return await function(*arguments, **named)
+
+    return cast("F", call_async)
 
 
 class Hints:

@@ -134,7 +134,8 @@ class SessionRequests(ABC):
         Raises:
             RequestRefused: the server doesn't accept this one.
         """
-        await self._request("env", EnvironmentRequest(name, value).encode(), f"it does not accept the variable {name}")
+        hint = f"it does not accept the variable {name}: it needs AcceptEnv there, or to be set in the command"
+        await self._request("env", EnvironmentRequest(name, value).encode(), hint)
 
     async def update_environment(self, environment: Mapping[str, str]) -> None:
         """Set several variables."""

@@ -60,7 +60,7 @@ from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
 from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
-from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable
+from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, without_timeouts
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
@@ -367,6 +367,7 @@ class Transport(ClientAuthentication, Hints):
         self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
         self._running.start()
 
+    @without_timeouts
     async def start_client(self, *, check_host_key: HostKeyCheck, handler: PeerHandler | None = None) -> None:
         """Be the client: exchange versions and keys.
 
@@ -447,6 +448,7 @@ class Transport(ClientAuthentication, Hints):
         """
         return await self.open_channel("session")
 
+    @without_timeouts
     async def open_channel(
         self, kind: str, dest_addr: tuple[str, int] | None = None, src_addr: tuple[str, int] | None = None
     ) -> Channel:
