@@ -524,3 +524,13 @@ async def test_what_is_no_private_key_is_not_added() -> None:
     async with asked(trio_ssh.AgentServer()) as agent:
         with pytest.raises(TypeError, match="an agent holds private keys"):
             await agent.add(KEY.public_key)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["hostname", "username"])
+async def test_a_destination_s_names_are_no_longer_than_a_pattern_may_be(name: str) -> None:
+    host, user = ("a" * 1024, "") if name == "hostname" else ("host", "*a" * 1024)
+    long = trio_ssh.AgentHop(host, [KEY.public_key], username=user)
+    async with asked(trio_ssh.AgentServer()) as agent:
+        with pytest.raises(trio_ssh.AgentException):
+            await agent.add(KEY, destinations=[trio_ssh.AgentDestination(long)])
+        assert await names(agent) == []

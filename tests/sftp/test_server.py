@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import struct
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import ClassVar
 
@@ -416,3 +418,76 @@ async def test_helpers_of_paramiko_s_server_are_there(tmp_path: Path) -> None:
     assert (tmp_path / "file").stat().st_size == 4
     with pytest.raises(FileNotFoundError):
         await trio_ssh.SFTPServer.set_file_attr(tmp_path / "missing", wanted)
+
+
+# -- what authors return
+
+
+class Coded(trio_ssh.SFTPServerInterface):
+    """Returns codes as paramiko's servers do, and listings in every way there is."""
+
+    async def remove(self, path: str) -> None:
+        return trio_ssh.SFTPServer.convert_errno(errno.EACCES)  # type: ignore[return-value]
+
+    async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+        return 2  # type: ignore[return-value]
+
+    async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+        return 3  # type: ignore[return-value]
+
+    async def canonicalize(self, path: str) -> str:
+        return path
+
+    def rmdir(self, path: str) -> None:  # type: ignore[override]
+        return None
+
+    def list_folder(self, path: str) -> object:  # type: ignore[override]
+        entry = trio_ssh.SFTPAttributes(filename="entry")
+        if path == "async":
+            return self._listed(entry)
+        return iter([entry])
+
+    async def _listed(self, entry: trio_ssh.SFTPAttributes) -> AsyncIterator[trio_ssh.SFTPAttributes]:
+        yield entry
+
+
+@pytest.mark.parametrize("name", ["remove", "open", "stat"])
+async def test_a_code_that_is_returned_is_no_success(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    handler = trio_ssh.SFTPServer(Coded)
+    async with open_memory_client(door(handler), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        with pytest.raises(OSError, match="failure"):
+            await getattr(sftp, name)("/file")
+    assert "raises an OSError where it fails; it doesn't return" in caplog.text
+
+
+async def test_a_method_that_is_not_async_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    handler = trio_ssh.SFTPServer(Coded)
+    async with open_memory_client(door(handler), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        with pytest.raises(OSError, match="folder"):
+            await sftp.rmdir("/folder")
+    assert "write `async def`" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["sync", "async"])
+async def test_a_listing_may_be_a_generator_of_either_kind(path: str) -> None:
+    handler = trio_ssh.SFTPServer(Coded)
+    async with open_memory_client(door(handler), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        assert await sftp.listdir(path) == ["entry"]
+
+
+async def test_what_waited_is_not_served_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    class Stubborn(Slow):
+        async def session_ended(self) -> None:
+            await trio.sleep(5)
+
+    handler = trio_ssh.SFTPServer(Stubborn)
+    async with serving(handler) as hand:
+        requests = b"".join(Stat(b"0").frame(number) for number in range(64))
+        await hand.channel.send_all(requests + bytes(4))
+        await trio.sleep(0.1)
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            await hand.channel.send_all(b"x")
+        await trio.sleep(0.1)
+        other = await hand.channel.get_transport().open_session()  # type: ignore[attr-defined]
+        await other.aclose()
+    assert "please report it" not in caplog.text
