@@ -523,6 +523,21 @@ async def test_an_upload_that_is_broken_off_leaves_nothing(root: Path) -> None:
     assert (root / "file").read_bytes() == b"content"
 
 
+async def test_what_scp_makes_without_truncating_it_is_an_upload_too(root: Path) -> None:
+    flags = OpenFlags.WRITE | OpenFlags.CREATE
+    async with serving(trio_ssh.LocalSFTPServer(root, atomic_uploads=True)) as hand:
+        handle = await hand.open("/new", flags)
+        await hand.do(Write(handle, 0, b"new"))
+        assert not (root / "new").exists()
+        await hand.close(handle)
+        assert (root / "new").read_bytes() == b"new"
+        handle = await hand.open("/file", flags)
+        await hand.do(Write(handle, 0, b"C"))
+        assert (root / "file").read_bytes() == b"Content", "what is there is written into"
+        handle = await hand.open("/log", flags | OpenFlags.APPEND)
+        assert (root / "log").exists()
+
+
 async def test_what_is_no_new_file_is_written_in_place(root: Path) -> None:
     (root / "soft").symlink_to("file")
     os.mkfifo(root / "fifo")

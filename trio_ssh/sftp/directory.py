@@ -99,7 +99,8 @@ class LocalFiles(SFTPServerInterface):
             self._check_writable()
         flags |= os.O_NONBLOCK  # a FIFO's other end may never come
         mode = 0o666 if attr.st_mode is None else attr.st_mode & MODE_BITS
-        is_new = flags & os.O_CREAT and flags & os.O_TRUNC and not flags & os.O_EXCL
+        # scp doesn't truncate what it makes.
+        is_new = flags & os.O_CREAT and not flags & (os.O_EXCL | os.O_APPEND)
         is_upload = self._is_atomic and bool(is_new)
         # An upload holds its directory, too.
         with self._taking(2 if is_upload else 1) as give_back:
@@ -141,7 +142,7 @@ class LocalFiles(SFTPServerInterface):
         return descriptor
 
     def _open_upload(self, name: bytes, flags: int, mode: int, give_back: Callable[[], None]) -> LocalFile | None:
-        """Make a hidden file that takes its name on closing; None if what has the name is no plain file."""
+        """Make a hidden file that takes its name on closing; None if what has the name is to be written into."""
         place = self._files.parent(name)
         kept_mode: int | None = None
         try:
@@ -151,7 +152,7 @@ class LocalFiles(SFTPServerInterface):
             except FileNotFoundError:
                 pass
             else:
-                if not stat.S_ISREG(existing.st_mode):
+                if not stat.S_ISREG(existing.st_mode) or not flags & os.O_TRUNC:
                     os.close(place.folder)
                     return None
                 # Whoever may not write a file may not replace it, and it keeps the mode that it has.
