@@ -286,7 +286,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     )
 
 
-async def _serve_listeners(  # noqa: ASYNC128 -- what it calls does
+async def _serve_listeners(  # noqa: ASYNC114, ASYNC128 -- what calls it is startable, and what it calls
     server_factory: ServerFactory,
     listeners: Sequence[L],
     settings: _Settings,

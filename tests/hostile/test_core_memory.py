@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable
@@ -28,13 +29,16 @@ class Heap:
     """Heap that a block of code took: at its end, and at its worst."""
 
     def __enter__(self) -> Self:
+        gc.collect()
         tracemalloc.start()
         self._before = tracemalloc.get_traced_memory()[0]
         self.kept = self.worst = 0
         return self
 
     def __exit__(self, *exception: object) -> None:
-        now, worst = tracemalloc.get_traced_memory()
+        worst = tracemalloc.get_traced_memory()[1]
+        gc.collect()  # cycles aren't kept, they wait
+        now = tracemalloc.get_traced_memory()[0]
         tracemalloc.stop()
         self.kept, self.worst = now - self._before, worst - self._before
 

@@ -370,10 +370,10 @@ async def test_signs_of_life_are_answered(ssh: Ssh, nursery: trio.Nursery) -> No
     asked = 0
 
     class Server(LetsAnyoneIn):
-        async def global_requested(self, name: str, details: bytes) -> object:
+        def global_requested(self, name: str, details: bytes) -> object:
             nonlocal asked
             asked += name == "keepalive@openssh.com"
-            return await super().global_requested(name, details)
+            return super().global_requested(name, details)
 
         async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
             # A second one comes only if the first was answered.

@@ -68,17 +68,14 @@ CONFIG_HINTS: Final[HintTable] = {
 
 MODULE_HINTS: Final[HintTable] = {
     "AgentRequestHandler": "await `channel.request_forward_agent(forwarded_agent())`",
-    "DSSKey": "DSA keys are read as a legacy, by `load_private_key`",
     "GSSAuth": "pass `gss_auth=True` to `connect`",
     "NoValidConnectionsError": "an address that doesn't answer raises OSError, as in trio",
     "ProxyCommand": "write `ProxyCommand` into a configuration: `connect(..., config=await SSHConfig.from_text(...))`",
-    "SFTP": "use `SFTPClient`",
     "SFTP_FAILURE": "raise OSError",
     "SFTP_NO_SUCH_FILE": "raise FileNotFoundError",
     "SFTP_OK": "return nothing",
     "SFTP_OP_UNSUPPORTED": "raise OSError(errno.EOPNOTSUPP, ...)",
     "SFTP_PERMISSION_DENIED": "raise PermissionError",
-    "config": "use `SSHConfig`",
     "ssh_exception": "the exceptions are in `trio_ssh` itself",
     "util": "for `log_to_file` use `logging.getLogger('trio_ssh')`; what else it has is in `trio_ssh` itself",
 }
@@ -89,11 +86,12 @@ TIMEOUTS: Final = frozenset(("timeout", "banner_timeout", "auth_timeout", "chann
 
 def without_timeouts(function: F) -> F:
     """Tell whoever passes a timeout how to have one."""
+    what = "connect" if function.__name__ == "__init__" else function.__name__
 
     def check(named: Mapping[str, object]) -> None:
         given = TIMEOUTS.intersection(named)
         if given:
-            raise TypeError(f"{function.__qualname__} takes no {', '.join(sorted(given))}: {NO_TIMEOUT}")
+            raise TypeError(f"{what} takes no {', '.join(sorted(given))}: {NO_TIMEOUT}")
 
     if not inspect.iscoroutinefunction(function):
 

@@ -437,6 +437,7 @@ class Transport(ClientAuthentication, Hints):
 
     # -- channels
 
+    @without_timeouts
     async def open_session(self) -> Channel:
         """Open a channel for a command, a shell or a subsystem.
 

@@ -11,7 +11,7 @@ import itertools
 import logging
 import struct
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from trio_ssh.errors import RemoteProtocolError
@@ -314,10 +314,11 @@ class Dispatcher:
 
     async def _open_folder(self, request: Opendir) -> _OpenFolder:
         path = self._path(request.path)
-        listing: Any = self._interface.list_folder(path)
+        given: object = self._interface.list_folder(path)
         # A method that yields its entries is a generator itself, and nothing to await.
-        if not isinstance(listing, AsyncIterator | Iterator):
-            listing = _given(await listing)
+        if not isinstance(given, AsyncIterator | Iterator):
+            given = _given(await cast("Awaitable[object]", given))
+        listing = cast("Iterable[SFTPAttributes] | AsyncIterable[SFTPAttributes]", given)
         iterator = iter(listing) if isinstance(listing, Iterable) else aiter(listing)
         return _OpenFolder(iterator, path, cut(request.path))
 
