@@ -324,7 +324,7 @@ class _Tell:
         self._target = target
 
     def __call__(self, done: int, total: int) -> None:
-        if done and not self._copy.kept:
+        if (done or self._target.host is not None) and not self._copy.kept:
             self._copy.note_part(self._target)
         self._line(done, total)
 

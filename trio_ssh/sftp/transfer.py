@@ -464,13 +464,13 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
             offset, got = await _fill(source, ring.spaces(buffer), offset)
             if not got:
                 break
+            # Before the first of it leaves, too: from then on there is a part.
+            await progress.tell(offset - writer.under_way, size)
             # Small pieces are worth a copy: else six of them, with little in them, would be all that is under way.
             is_copied = got < ring.bytes // BUFFERS
             await _send_buffer(writer, ring, buffer, offset, got, is_copied=is_copied)
             ring.used(buffer, got, is_free=is_copied)
             offset += got
-            if offset > writer.under_way:
-                await progress.tell(offset - writer.under_way, size)
         await writer.wait_below(0)
     except SFTPError as error:
         error.filename = error.filename or decoded(remote.written)
