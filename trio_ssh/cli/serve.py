@@ -12,7 +12,7 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -63,7 +63,9 @@ class FileServer(trio_ssh.ServerInterface):
 
     def __init__(self, admission: Admission, files: trio_ssh.SubsystemHandler) -> None:
         self._admission = admission
-        self.subsystems = {"sftp": files}
+        self.subsystems: Mapping[str, trio_ssh.SubsystemHandler | Callable[[], trio_ssh.SubsystemHandler]] = {
+            "sftp": files
+        }
 
     def get_allowed_auths(self, username: str) -> list[str]:
         """Name the methods that someone could log in by."""
