@@ -41,7 +41,7 @@ from trio_ssh.runtime.arguments import checked_destination, checked_route
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
-from trio_ssh.runtime.hints import CLIENT_HINTS, Hints, HintTable, without_timeouts
+from trio_ssh.runtime.hints import CLOSE, Hints, HintTable, without_timeouts
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
@@ -64,7 +64,7 @@ class SSHClient(HostTrust, ClientSessions, Hints):
     For a new program `connect` is shorter.
     """
 
-    _HINTS: ClassVar[HintTable] = CLIENT_HINTS
+    _HINTS: ClassVar[HintTable] = {"close": CLOSE}
 
     def __init__(self) -> None:
         super().__init__()

@@ -126,20 +126,21 @@ class ClientForwards:
             return await self._transport.open_channel("forwarded-tcpip", (address, port), origin_of(stream))
 
         what = f"from port {port} to a client"
-        # Who has come stays when nobody else is let in any more.
-        async with bare_nursery() as visitors, bare_nursery() as accepting:
-            accepting.start_soon(self._end_with_connection, entry.scope)
-            try:
-                with entry.scope:
-                    await trio.serve_listeners(
-                        partial(forward, connect, what), list(listeners), handler_nursery=visitors
-                    )
-            except OSError:
-                _log.exception("listening at port %d for a client failed", port)
-            finally:
-                del self._ports[address, port]
-                entry.closed.set()
-                accepting.cancel_scope.cancel()
+        try:
+            # Who has come stays when nobody else is let in any more.
+            async with bare_nursery() as visitors, bare_nursery() as accepting:
+                accepting.start_soon(self._end_with_connection, entry.scope)
+                try:
+                    with entry.scope:
+                        await trio.serve_listeners(
+                            partial(forward, connect, what), list(listeners), handler_nursery=visitors
+                        )
+                finally:
+                    del self._ports[address, port]
+                    entry.closed.set()
+                    accepting.cancel_scope.cancel()
+        except OSError:
+            _log.exception("listening at port %d for a client failed", port)
 
     async def _end_with_connection(self, scope: trio.CancelScope) -> None:
         """A connection may be over long before its block is left."""

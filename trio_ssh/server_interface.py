@@ -170,7 +170,7 @@ class ServerInterface(ServerAuthentication):
 
     def cancel_port_forward_request(self, address: str, port: int) -> MaybeAwaitable[None]:
         """Listen no more.  The default ends what `listen_for_client` has begun."""
-        return self._forwards_of_client().close(address, port) if self._client_forwards is not None else None
+        return None if self._client_forwards is None else self._client_forwards.close(address, port)
 
     def check_global_request(self, kind: str, details: Message) -> MaybeAwaitable[bool | bytes]:
         """Decide about any other global request; bytes are a success and go with it."""

@@ -245,6 +245,28 @@ async def started(server: trio_ssh.ServerInterface) -> Any:
         yield transport
 
 
+@pytest.mark.parametrize("text", ["\ud800", b"alice"])
+@pytest.mark.parametrize(
+    "log_in",
+    [
+        lambda transport, text: transport.auth_none(text),
+        lambda transport, text: transport.auth_password("alice", text),
+        lambda transport, text: transport.auth_password(text, "secret"),
+        lambda transport, text: transport.auth_publickey(text, USER_KEY),
+        lambda transport, text: transport.auth_interactive("alice", lambda *prompts: [], text),
+        lambda transport, text: transport.auth_hostbased("alice", USER_KEY, text, "root"),
+    ],
+)
+async def test_a_text_that_cannot_be_sent_is_told_before_anything_is(
+    log_in: Callable[[trio_ssh.Transport, Any], Awaitable[None]], text: Any
+) -> None:
+    async with started(OpenDoor()) as transport:
+        with pytest.raises((TypeError, ValueError), match=r"is a str|lone surrogate") as told:
+            await log_in(transport, text)
+        assert "ud800" not in str(told.value)
+        await transport.auth_none("alice")
+
+
 @pytest.mark.parametrize(
     "log_in",
     [
@@ -252,7 +274,6 @@ async def started(server: trio_ssh.ServerInterface) -> Any:
         lambda transport: transport.auth_interactive(b"alice", lambda *prompts: []),
         lambda transport: transport.auth_hostbased("alice", USER_KEY, b"host", "root"),
         lambda transport: transport.auth_hostbased("alice", USER_KEY, "host", None),
-        lambda transport: transport.auth_gssapi_keyex(b"alice"),
     ],
 )
 async def test_a_login_that_is_given_nonsense_leaves_the_next_one_possible(

@@ -300,11 +300,7 @@ class Connection:
         if self._auth is not None and not self._auth.is_done:
             raise LocalProtocolError("another authentication method is under way")
         self._auth = Conversation(self._request_service(dialog), self._send, self._ask_auth, self._auth_answered)
-        try:
-            self._auth.start()
-        except Exception:
-            self._auth = None  # the dialog was given what it can't say; another may be run
-            raise
+        self._auth.start()
         return self._take_events()
 
     def send(self, message: DeclaredMessage) -> None:

@@ -17,15 +17,20 @@ Data = bytes | bytearray | memoryview
 
 
 def checked_text(value: str, what: str) -> str:
-    """Return a str that is one.
+    """Return a str that is one, and can be sent.
 
     Raises:
         TypeError: it is something else.
+        ValueError: it has half a character, which UTF-8 can't spell.
     """
     given: object = value
     if not isinstance(given, str):
         remedy = ": decode it" if isinstance(given, bytes | bytearray | memoryview) else ""
         raise TypeError(f"{what} is a str, not {type(given).__name__}{remedy}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} has a lone surrogate in it, which can't be sent") from None  # it may be a secret
     return value
 
 

@@ -587,8 +587,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._on_eof()
         # Both refer to this channel: two cycles less for the collector.
         self.request_pump = self._stderr = None
-        if self._exit_report is None:
-            self._exit.bring(ExitReport())
+        self._exit.bring(ExitReport())  # unless there was a report
         self._wake(lambda: ChannelClosed("the peer closed this channel"))
 
     def _on_request_answered(self, is_success: bool) -> None:

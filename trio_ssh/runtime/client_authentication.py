@@ -60,7 +60,7 @@ class ClientAuthentication(Link):
         Raises:
             BadAuthenticationType: the server wants one of `allowed`; servers nearly always do.
         """
-        await self._authenticate(username, "none", none_as_client(checked_text(username, "a user name")))
+        await self._authenticate(username, "none", none_as_client(username))
 
     async def auth_password(
         self, username: str, password: str, *, new_password: NewPasswordHandler | None = None
@@ -78,7 +78,7 @@ class ClientAuthentication(Link):
 
         Cancelled, the connection is over.
         """
-        dialog = password_as_client(checked_text(username, "a user name"), checked_text(password, "a password"))
+        dialog = password_as_client(username, checked_text(password, "a password"))
         await self._authenticate(username, "password", dialog, new_password=new_password)
 
     async def auth_publickey(self, username: str, key: Signer) -> None:
@@ -88,7 +88,7 @@ class ClientAuthentication(Link):
             As `auth_password`.
         """
         algorithm = self.choose_algorithm(checked_signer(key))
-        dialog = self.publickey_dialog(checked_text(username, "a user name"), key)
+        dialog = self.publickey_dialog(username, key)
         await self._authenticate(username, f"publickey {key.fingerprint} ({algorithm})", dialog)
 
     async def auth_interactive(self, username: str, handler: PromptHandler, submethods: str = "") -> None:
@@ -100,7 +100,7 @@ class ClientAuthentication(Link):
         Raises:
             As `auth_password`; and whatever `handler` raises.
         """
-        dialog = interactive_as_client(checked_text(username, "a user name"), submethods, self._limits)
+        dialog = interactive_as_client(username, checked_text(submethods, "a list of submethods"), self._limits)
         await self._authenticate(username, "keyboard-interactive", dialog, handler)
 
     async def auth_hostbased(self, username: str, key: Signer, client_host: str, client_username: str) -> None:
@@ -117,7 +117,7 @@ class ClientAuthentication(Link):
         checked_signer(key)
         for text, what in ((client_host, "a host name"), (client_username, "a user name")):
             checked_text(text, what)
-        dialog = self.hostbased_dialog(checked_text(username, "a user name"), key, client_host, client_username)
+        dialog = self.hostbased_dialog(username, key, client_host, client_username)
         await self._authenticate(username, f"hostbased {key.fingerprint} ({client_host})", dialog)
 
     async def auth_gssapi_with_mic(self, username: str, gss_host: str, gss_deleg_creds: bool = False) -> None:
@@ -132,9 +132,7 @@ class ClientAuthentication(Link):
             As `auth_password`.
         """
         load()
-        dialog = self.gssapi_dialog(
-            checked_text(username, "a user name"), GssInitiator(gss_host, delegates=gss_deleg_creds)
-        )
+        dialog = self.gssapi_dialog(username, GssInitiator(gss_host, delegates=gss_deleg_creds))
         await self._authenticate(username, "gssapi-with-mic", dialog)
 
     async def auth_gssapi_keyex(self, username: str) -> None:
@@ -144,9 +142,7 @@ class ClientAuthentication(Link):
             LocalProtocolError: they were not exchanged by GSS-API; see `gss_kex_used`.
             As `auth_password`.
         """
-        await self._authenticate(
-            username, "gssapi-keyex", self.gssapi_keyex_dialog(checked_text(username, "a user name"))
-        )
+        await self._authenticate(username, "gssapi-keyex", self.gssapi_keyex_dialog(username))
 
     @property
     def gss_kex_used(self) -> bool:
@@ -237,6 +233,8 @@ class ClientAuthentication(Link):
         prompt_handler: PromptHandler | None = None,
         new_password: NewPasswordHandler | None = None,
     ) -> None:
+        # A dialog hasn't said anything before it runs.
+        checked_text(username, "a user name")
         answer = await self.try_authenticate(username, dialog, prompt_handler, new_password)
         if answer.is_success:
             return

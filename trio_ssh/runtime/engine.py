@@ -116,7 +116,6 @@ class Engine:
         self._round_trip = 0.0
         self._keepalive: trio.CancelScope | None = None
         self._reading = trio.CancelScope(shield=True)
-        self._going_on: trio.CancelScope | None = None
         self._last_words = trio.CancelScope(shield=True)
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
         self._events: deque[Event] = deque()
@@ -169,8 +168,8 @@ class Engine:
 
     async def _go_on_alone(self) -> None:
         try:
-            # Shielded, as the reader is whose work it does.
-            with trio.CancelScope(shield=True) as self._going_on:
+            # Shielded, as the reader is whose work it does.  The connection's end is its end.
+            with trio.CancelScope(shield=True):
                 await self._go_on()
         finally:
             self._is_going_on = False
@@ -378,8 +377,6 @@ class Engine:
             if self._has_writer:
                 self._last_words.cancel()
             self._reading.cancel()
-            if self._going_on is not None:
-                self._going_on.cancel()
         if self._descriptor is not None:
             await self._stream.aclose()
             return

@@ -82,7 +82,7 @@ class PeerHandler:
     """
 
     def attach(self, transport: Any) -> None:
-        """Take note of the transport that asks, before it does.  Mustn't raise."""
+        """Take note of the transport that will ask; raise to have nothing to do with it."""
 
     def answer_question(self, question: Question) -> object:
         """Server: decide about an authentication; see each question's class for what an answer is.

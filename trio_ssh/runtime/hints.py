@@ -58,10 +58,6 @@ TRANSPORT_HINTS: Final[HintTable] = {
 }
 
 
-CLIENT_HINTS: Final[HintTable] = {
-    "close": CLOSE,
-}
-
 CONFIG_HINTS: Final[HintTable] = {
     "parse": "await `SSHConfig.from_path(path)`, or `from_file(file)`",
 }

@@ -404,14 +404,15 @@ class Transport(ClientAuthentication, Hints):
 
         Raises:
             TypeError: it is no `ServerInterface`, but its class for instance.
+            LocalProtocolError: it has served another connection, or this transport was started before.
             As `start_client`.
         """
         given: object = server
         if not isinstance(given, PeerHandler):
             remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
             raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
-        self._handler = server
         server.attach(self)
+        self._handler = server
         for name, source in self._subsystems.items():
             server.add_subsystem(name, source)
         self._start(Role.SERVER)
@@ -447,7 +448,7 @@ class Transport(ClientAuthentication, Hints):
 
         Cancelled, a channel that the server opens nevertheless is closed at once.
         """
-        return await self.open_channel("session")
+        return await self._open("session", b"")
 
     @without_timeouts
     async def open_channel(
