@@ -12,7 +12,7 @@ import trio
 
 import trio_ssh
 from tests.keys.tokens import token
-from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor, serving
+from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, ElsewhereSigner, OpenDoor, serving
 from trio_ssh.core.questions import CheckInteractiveResponse, CheckPassword, SignatureWanted
 from trio_ssh.credentials import Credentials, Secret
 from trio_ssh.errors import AuthOutcome
@@ -86,26 +86,6 @@ async def test_keys_come_first_and_the_right_one_is_enough() -> None:
     server = Recording(key=USER_KEY, password="x")
     await log_in(server, pkey=[ECDSA_KEY, USER_KEY], password="x")
     assert server.attempts == ["publickey ecdsa-sha2-nistp256", "publickey ssh-ed25519"]
-
-
-class ElsewhereSigner:
-    """A key that signs elsewhere, where somebody may have to touch something."""
-
-    def __init__(self, key: trio_ssh.PKey) -> None:
-        self._key = key
-        self.public_key = key.public_key
-        self.comment = "elsewhere"
-        self.algorithms = key.algorithms
-        self.fingerprint = key.fingerprint
-        self.signatures = 0
-
-    def asbytes(self) -> bytes:
-        return self._key.asbytes()
-
-    async def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
-        self.signatures += 1
-        await trio.lowlevel.checkpoint()
-        return self._key.sign(data, algorithm)
 
 
 async def test_a_key_that_is_elsewhere_signs_only_what_the_server_wants() -> None:
@@ -224,6 +204,11 @@ async def test_a_hint_says_what_is_missing(allowed: str, hint: str) -> None:
         await log_in(Recording(allowed=allowed), look_for_keys=False)
     assert hint in str(raised.value)
     assert f"the server still allows: {allowed}" in str(raised.value)
+
+
+async def test_a_password_that_was_refused_is_what_is_told_first() -> None:
+    with pytest.raises(trio_ssh.AuthenticationException, match="could not log in as user: the password was refused"):
+        await log_in(Recording(password="right"), password="wrong", look_for_keys=False)
 
 
 async def test_a_server_that_hangs_up_after_too_many_attempts_is_part_of_the_report() -> None:
@@ -692,6 +677,15 @@ async def test_a_host_vouches_for_its_user(monkeypatch: pytest.MonkeyPatch) -> N
         await log_in(TakesItsWord(), client_host_keys=ECDSA_KEY)
 
 
+async def test_a_host_s_key_that_signs_with_nothing_enabled_is_told_of_and_passed_over() -> None:
+    server = TakesItsWord(password="x")
+    disabled = {"pubkeys": ["ssh-ed25519"]}
+    await log_in(server, client_host_keys=HOST_KEY, password="x", disabled_algorithms=disabled)
+    assert "hostbased" not in " ".join(server.attempts)
+    with pytest.raises(trio_ssh.AuthenticationException, match=r"\(of this host\) was not tried"):
+        await log_in(TakesItsWord(), client_host_keys=HOST_KEY, disabled_algorithms=disabled)
+
+
 async def test_a_transport_vouches_too() -> None:
     async with serving(TakesItsWord()) as stream, trio_ssh.Transport(stream) as transport:
         await transport.start_client(check_host_key=lambda key: None)
@@ -737,21 +731,11 @@ async def test_a_probe_restricts_nobody() -> None:
     """Somebody shows a key that is not theirs, and logs in otherwise."""
     line = f'command="forced" {USER_KEY.public_key.to_openssh()}'
 
-    class Silent:
-        """Shows a key, and doesn't sign."""
+    def refuse(data: bytes, algorithm: str | None) -> bytes:
+        raise trio_ssh.AgentException("no")
 
-        public_key = USER_KEY.public_key
-        comment = ""
-        algorithms = USER_KEY.algorithms
-        fingerprint = USER_KEY.fingerprint
-
-        def asbytes(self) -> bytes:
-            return USER_KEY.asbytes()
-
-        def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
-            raise trio_ssh.AgentException("no")
-
-    assert await ran(ByList(line), "mine", pkey=Silent(), password="x") == b"mine {}"
+    silent = ElsewhereSigner(USER_KEY, refuse)
+    assert await ran(ByList(line), "mine", pkey=silent, password="x") == b"mine {}"
 
 
 async def test_environment_is_taken_only_from_who_may_set_it() -> None:

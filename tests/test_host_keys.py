@@ -13,7 +13,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, OpenDoor, serving
+from tests.runtime.helpers import HOST_KEY, ElsewhereSigner, OpenDoor, serving
 from trio_ssh.config.trust import load_known_hosts
 from trio_ssh.host_keys import KnowsHosts
 
@@ -641,19 +641,7 @@ async def test_a_pinned_fingerprint_counts_for_a_certified_key_too() -> None:
 
 
 async def test_a_host_key_that_is_elsewhere_cannot_be_served() -> None:
-    class Elsewhere:
-        public_key = HOST_KEY.public_key
-        comment = ""
-        algorithms = HOST_KEY.algorithms
-        fingerprint = HOST_KEY.fingerprint
-
-        def asbytes(self) -> bytes:
-            return HOST_KEY.asbytes()
-
-        def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
-            raise AssertionError("not asked")
-
-    key = trio_ssh.CertifiedKey(Elsewhere(), certified(OTHER_KEY).certificate)
+    key = trio_ssh.CertifiedKey(ElsewhereSigner(HOST_KEY), certified(OTHER_KEY).certificate)
     ours, _ = trio_ssh.testing.memory_pair()
     with pytest.raises(TypeError, match="at hand"):
         await trio_ssh.serve_stream(ours, OpenDoor(), host_keys=[key])

@@ -457,8 +457,8 @@ async def test_serving_real_sockets_tells_where() -> None:
     [
         ([], ValueError, "needs at least one host key"),
         (HOST_KEY, TypeError, "a sequence of private keys"),
-        (["ssh_host_key"], TypeError, "a sequence of private keys"),
-        ([HOST_KEY.public_key], TypeError, "a sequence of private keys"),
+        (["ssh_host_key"], TypeError, "a host key is a private key, not str"),
+        ([HOST_KEY.public_key], TypeError, "a host key is a private key, not Ed25519PublicKey"),
     ],
 )
 async def test_a_mistake_about_host_keys_is_found_before_the_first_client(

@@ -268,3 +268,31 @@ async def test_a_client_that_takes_no_more_channels_costs_its_visitors_and_nobod
         assert (await client.run_process("echo", stdin=b"on", capture_stdout=True)).stdout == b"on"
         for visitor in visitors:
             await visitor.aclose()
+
+
+async def test_a_port_that_breaks_is_logged_and_ends_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Breaks(trio.abc.Listener[trio.SocketStream]):
+        def __init__(self, listener: trio.SocketListener) -> None:
+            self.socket = listener.socket
+
+        async def accept(self) -> trio.SocketStream:
+            await trio.lowlevel.checkpoint()
+            raise OSError("broken")
+
+        async def aclose(self) -> None:
+            self.socket.close()
+
+    opening = server_forwarding._open_listeners
+
+    async def broken(hosts: Any, port: int) -> Any:
+        return [Breaks(listener) for listener in await opening(hosts, port)]
+
+    monkeypatch.setattr(server_forwarding, "_open_listeners", broken)
+    async with connected(Gateway()) as client:
+        await client.open_tcp_listeners(0)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (await client.run_process("echo", stdin=b"on", capture_stdout=True)).stdout == b"on"
+    assert "for a client failed" in caplog.text
+    assert "broken" in caplog.text

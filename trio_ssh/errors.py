@@ -197,14 +197,14 @@ class AuthenticationException(SSHException):
             parts.append("the server still allows: " + printable(", ".join(allowed)))
         super().__init__(". ".join(parts))
 
-
-class BadAuthenticationType(AuthenticationException):
-    """The server doesn't allow the method that was asked for; `allowed` says which it does."""
-
     @property
     def allowed_types(self) -> tuple[str, ...]:
         """The same as `allowed`, by paramiko's name."""
         return self.allowed
+
+
+class BadAuthenticationType(AuthenticationException):
+    """The server doesn't allow the method that was asked for; `allowed` says which it does."""
 
 
 class PartialAuthentication(AuthenticationException):

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, TypeVar, cast
+from weakref import WeakSet
 
 import attrs
 import trio
@@ -406,9 +407,20 @@ def _check_factory(factory: ServerFactory) -> None:
         remedy = f": pass {type(given).__name__}, the class" if isinstance(given, ServerInterface) else ""
         raise TypeError(f"each connection has a server of its own, so what makes one is wanted, not {given!r}{remedy}")
     if isinstance(given, type) and issubclass(given, ServerInterface):
-        _check_subsystems(given.subsystems)
-        if all(getattr(given, name) is getattr(ServerInterface, name) for name in _LETS_IN):
-            _log.warning("%s lets nobody in: override one of %s", given.__name__, ", ".join(_LETS_IN))
+        _check_class(given)
+
+
+_checked_classes: Final[WeakSet[type[ServerInterface]]] = WeakSet()
+
+
+def _check_class(kind: type[ServerInterface]) -> None:
+    """As `_checked_host_keys`, once for each class: connections come by the thousand."""
+    if kind in _checked_classes:
+        return
+    _check_subsystems(kind.subsystems)
+    if all(getattr(kind, name) is getattr(ServerInterface, name) for name in _LETS_IN):
+        _log.warning("%s lets nobody in: override one of %s", kind.__name__, ", ".join(_LETS_IN))
+    _checked_classes.add(kind)
 
 
 def _check_subsystems(given: object) -> None:
@@ -432,7 +444,9 @@ def checked_server(server: ServerInterface) -> ServerInterface:
         raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
     if server._is_used:
         raise LocalProtocolError(ONE_EACH)
-    _check_subsystems(server.subsystems)
+    _check_class(type(server))
+    if server.subsystems is not type(server).subsystems:
+        _check_subsystems(server.subsystems)
     return server
 
 
@@ -444,8 +458,6 @@ def _checked_host_keys(
     if isinstance(given, PKey | CertifiedKey | str | bytes) or not isinstance(given, Iterable):
         raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
     host_keys = tuple(host_keys)
-    if not all(isinstance(key, PKey | CertifiedKey) for key in host_keys):
-        raise TypeError("host_keys is a sequence of private keys, such as [Ed25519Key.generate()]")
     if not host_keys and not gss_kex:
         raise ValueError("a server needs at least one host key, such as host_keys=[Ed25519Key.generate()]")
     ring = ServerKeys()

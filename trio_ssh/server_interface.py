@@ -16,7 +16,7 @@ import trio
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
-from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource, checked_subsystem
+from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource
 from trio_ssh.runtime.waiting import MaybeAwaitable, after
 from trio_ssh.server_authentication import ServerAuthentication
 from trio_ssh.server_forwarding import ClientForwards
@@ -188,7 +188,7 @@ class ServerInterface(ServerAuthentication):
     async def handle_subsystem(self, process: ServerProcess) -> int | None:
         """Run a subsystem; the default runs the one in `subsystems`."""
         assert process.subsystem is not None, "a granted subsystem has a name"
-        source = checked_subsystem(process.subsystem, self.subsystems[process.subsystem])
+        source = self.subsystems[process.subsystem]
         handler = source() if callable(source) else source
         return await handler.handle(process)
 

@@ -484,3 +484,14 @@ async def test_a_guard_that_is_not_waited_for_leaves_nothing_behind(tmp_path: Pa
         assert os.read(reading, 10) == b"", "whoever could write to it is gone"
     finally:
         os.close(reading)
+
+
+async def test_an_answer_can_be_looked_up_as_in_paramiko() -> None:
+    options = await lookup("Port 2222\nIdentityFile /key\n")
+    assert options["port"] == "2222"
+    assert options["identityfile"] == ["/key"]
+    assert options.get("user") is None
+    assert options.get("user", "nobody") == "nobody"
+    assert ("port" in options, "user" in options) == (True, False)
+    with pytest.raises(KeyError, match="user"):
+        options["user"]

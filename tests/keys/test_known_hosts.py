@@ -744,3 +744,15 @@ def test_any_bytes_are_survived_kept_and_each_problem_has_its_place(content: byt
         assert re.match(re.escape(file.name) + r":[1-9][0-9]*: .", problem)
         assert problem.isprintable()
     keys.check("host", ED25519)
+
+
+def test_hosts_can_be_looked_up_as_in_paramiko() -> None:
+    keys = HostKeys()
+    assert len(keys) == 0
+    assert bool(keys) is True, "nothing on record is a record, too"
+    keys = known(f"host {A}", f"host {B}", f"host {C}", f"@revoked bad {A}", f"@cert-authority many {A}")
+    assert ("host" in keys, "other" in keys, len(keys)) == (True, False, 5)
+    assert keys["HOST"] == {"ssh-ed25519": ED25519, "ecdsa-sha2-nistp256": ECDSA}, "the first of a kind"
+    for name in ("other", "bad", "many"):
+        with pytest.raises(KeyError, match=name):
+            keys[name]

@@ -6,7 +6,7 @@ import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -87,6 +87,32 @@ class OpenDoor(trio_ssh.ServerInterface):
 
     def handler_failed(self, error: Exception) -> None:
         self.failures.append(error)
+
+
+class ElsewhereSigner:
+    """A key that signs elsewhere, where somebody may have to touch something.
+
+    Args:
+        key: the key.
+        sign: signs in its place.
+    """
+
+    def __init__(self, key: trio_ssh.PKey, sign: Callable[[bytes, str | None], Any] | None = None) -> None:
+        self._sign = sign or key.sign
+        self.public_key = key.public_key
+        self.comment = ""
+        self.algorithms = key.algorithms
+        self.fingerprint = key.fingerprint
+        self.signatures = 0
+
+    def asbytes(self) -> bytes:
+        return self.public_key.blob
+
+    async def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
+        self.signatures += 1
+        await trio.lowlevel.checkpoint()
+        signature: bytes = self._sign(data, algorithm)
+        return signature
 
 
 async def echo(process: trio_ssh.ServerProcess) -> int:

@@ -13,7 +13,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, OpenDoor, echo, serving
+from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, USER_KEY, ElsewhereSigner, OpenDoor, echo, serving
 from trio_ssh import client as client_module
 from trio_ssh.testing import memory_pair, open_memory_client
 
@@ -294,21 +294,9 @@ async def test_an_answer_that_is_no_text_is_its_giver_s_mistake(answers: Any, ca
 
 
 async def test_a_signature_that_is_none_is_its_signer_s_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    class Signer:
-        public_key = USER_KEY.public_key
-        comment = ""
-        algorithms = USER_KEY.algorithms
-        fingerprint = USER_KEY.fingerprint
-
-        def asbytes(self) -> bytes:
-            return USER_KEY.asbytes()
-
-        def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
-            return None  # type: ignore[return-value]
-
     async with started(OpenDoor()) as transport:
         with pytest.raises(TypeError, match="bytes are wanted"):
-            await transport.auth_publickey("alice", Signer())
+            await transport.auth_publickey("alice", ElsewhereSigner(USER_KEY, lambda data, algorithm: None))
     assert "please report it" not in caplog.text
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import re
 
 import pytest
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, OpenDoor
-from trio_ssh.runtime.hints import CHANNEL_HINTS, TRANSPORT_HINTS, Hints
+from trio_ssh.runtime.hints import CHANNEL_HINTS, CONFIG_HINTS, MODULE_HINTS, TIMEOUTS, TRANSPORT_HINTS, Hints
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 
@@ -46,9 +47,75 @@ async def test_paramiko_s_names_say_what_to_use() -> None:
         await sftp.aclose()
 
 
-@pytest.mark.parametrize(("cls", "hints"), [(trio_ssh.Channel, CHANNEL_HINTS), (trio_ssh.Transport, TRANSPORT_HINTS)])
+@pytest.mark.parametrize(
+    ("cls", "hints"),
+    [
+        (trio_ssh.Channel, CHANNEL_HINTS),
+        (trio_ssh.Transport, TRANSPORT_HINTS),
+        (trio_ssh.SSHConfig, CONFIG_HINTS),
+        (trio_ssh, MODULE_HINTS),
+    ],
+)
 def test_no_hint_is_in_the_way_of_what_is_there(cls: type, hints: dict[str, str]) -> None:
     assert [name for name in hints if hasattr(cls, name)] == []
+
+
+@pytest.mark.parametrize("name", MODULE_HINTS)
+def test_what_the_module_has_no_more_is_told_by_its_name(name: str) -> None:
+    with pytest.raises(AttributeError, match=re.escape(f"module 'trio_ssh' has no attribute {name!r}: ")) as raised:
+        getattr(trio_ssh, name)
+    assert raised.value.name == name
+    with pytest.raises(AttributeError, match=r"no attribute 'Nonsense'$"):
+        trio_ssh.Nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def test_a_configuration_says_how_it_is_read() -> None:
+    config = await trio_ssh.SSHConfig.from_text("Host *\n  Port 2222\n")
+    with pytest.raises(AttributeError, match="from_path"):
+        config.parse  # type: ignore[attr-defined]  # noqa: B018
+
+
+@pytest.mark.parametrize("name", sorted(TIMEOUTS))
+async def test_a_timeout_that_is_passed_says_how_to_have_one(name: str) -> None:
+    with pytest.raises(TypeError, match=f"^connect takes no {name}: .*trio.fail_after"):
+        trio_ssh.connect("host", **{name: 3})
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+        transport = client.get_transport()
+        assert transport is not None
+        for what, call in {
+            "connect": lambda **named: trio_ssh.SSHClient().connect("host", **named),
+            "exec_command": lambda **named: client.exec_command("x", **named),
+            "open_session": transport.open_session,
+            "open_channel": lambda **named: transport.open_channel("session", **named),
+            "start_client": lambda **named: transport.start_client(check_host_key=print, **named),
+        }.items():
+            with pytest.raises(TypeError, match=f"^{what} takes no {name}: .*trio.fail_after"):
+                await call(**{name: 3})
+
+
+async def test_arguments_of_paramiko_s_that_mean_nothing_here_are_taken_or_told() -> None:
+    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        await channel.exec_command("x")
+        with pytest.raises(TypeError, match="bytes are sent, not str: encode it"):
+            await channel.send_all("text")  # type: ignore[arg-type]
+        async with channel.makefile("wb", -1) as file:
+            await file.write(b"text\n")
+        assert await channel.makefile("r", 1).readline() == "text\n"
+        assert await channel.makefile_stderr("r", -1).read() == b""
+        with pytest.raises(trio_ssh.RequestRefused, match="AcceptEnv"):
+            await client.exec_command("x", environment={"LC_ALL": "C"})
+        tunnel = await client.get_transport().open_channel(  # type: ignore[union-attr]
+            "direct-tcpip",
+            ("::1", 80, 0, 0),  # type: ignore[arg-type]
+            ("::1", 4000, 0, 0),  # type: ignore[arg-type]
+        )
+        await tunnel.aclose()
+
+
+def test_exceptions_have_paramiko_s_names() -> None:
+    for kind in (trio_ssh.BadAuthenticationType, trio_ssh.PartialAuthentication):
+        assert kind("no", tried=[], allowed=["publickey"]).allowed_types == ("publickey",)
 
 
 def test_what_python_looks_for_is_not_found_without_ado() -> None:

@@ -28,6 +28,7 @@ from trio_ssh.sftp.messages import (
     CopyData,
     Data,
     Extended,
+    ExtendedReply,
     Fsetstat,
     Fstat,
     Handle,
@@ -319,6 +320,17 @@ async def test_data_is_copied_without_passing_the_client(
     await hand.do(Extended("copy-data", CopyData(source, offset, length, copy, target).encode()))
     expected = data[offset : offset + length] if length else data[offset:]
     assert await hand.read("/copy") == (bytes(target) + expected if expected else b"")
+
+
+async def test_digests_of_what_no_file_reaches_are_no_mistake_of_ours(
+    hand: HandClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    for offset in (2**63 - 1, 2**63, 2**64 - 1):
+        details = CheckFile(b"/file", "sha512", offset, 0, 0).encode()
+        # A directory's file can't be read there; in memory nothing is found.
+        reply = await hand.reply(await hand.start(Extended("check-file-name", details)))
+        assert isinstance(reply, ExtendedReply) or (isinstance(reply, Status) and reply.code == StatusCode.FAILURE)
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 @pytest.mark.parametrize("block_size", [0, 256, 100_000])

@@ -138,6 +138,18 @@ async def test_the_callback_counts_up_to_the_size(tmp_path: Path) -> None:
             assert {total for _, total in calls} == {len(data)}
 
 
+async def test_before_an_upload_s_first_byte_leaves_its_callback_knows(tmp_path: Path) -> None:
+    """There is a part from then on, which somebody may want to go on with."""
+    (tmp_path / "file").write_bytes(noise(64 * KIB))
+    server = MemorySFTPServer()
+    server.delay_on("/.file.part", 5, operation="write")
+    calls: list[int] = []
+    async with connected(server) as sftp:
+        with trio.move_on_after(0.5):
+            await sftp.put(tmp_path / "file", "/file", lambda done, total: calls.append(done))
+    assert calls == [0]
+
+
 async def test_what_a_callback_raises_ends_the_transfer(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/file": noise(MIB)})
     (tmp_path / "source").write_bytes(noise(MIB))
