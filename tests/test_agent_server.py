@@ -19,6 +19,7 @@ import trio_ssh
 from tests.keys.tokens import Token
 from trio_ssh.core.auth_client import signed_data
 from trio_ssh.keys import agent_protocol as protocol
+from trio_ssh.keys.agent_constraints import NO_CONSTRAINTS
 from trio_ssh.testing import memory_pair
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
@@ -429,8 +430,8 @@ LIST: Final = protocol.frame(protocol.RequestIdentities().encode())
 EVERY_REQUEST: Final[list[DeclaredMessage]] = [
     protocol.RequestIdentities(),
     protocol.SignRequest(KEY.asbytes(), b"data", 0),
-    protocol.write_added(OTHER, "", protocol.NO_CONSTRAINTS),
-    protocol.write_added(OTHER, "", attrs.evolve(protocol.NO_CONSTRAINTS, lifetime=60)),
+    protocol.write_added(OTHER, "", NO_CONSTRAINTS),
+    protocol.write_added(OTHER, "", attrs.evolve(NO_CONSTRAINTS, lifetime=60)),
     protocol.RemoveIdentity(KEY.asbytes()),
     protocol.RemoveAllIdentities(),
     protocol.LockAgent(b"x"),
@@ -444,7 +445,7 @@ EVERY_REQUEST: Final[list[DeclaredMessage]] = [
 @pytest.mark.parametrize("request_", EVERY_REQUEST, ids=lambda request: type(request).__name__)
 async def test_a_request_that_is_cut_short_fails_and_the_next_is_heard(request_: DeclaredMessage) -> None:
     payload = request_.encode()
-    without_constraints = protocol.write_added(OTHER, "", protocol.NO_CONSTRAINTS).encode()
+    without_constraints = protocol.write_added(OTHER, "", NO_CONSTRAINTS).encode()
     for length in set(range(1, len(payload))) - {len(without_constraints)}:
         server = trio_ssh.AgentServer([KEY])
         assert await told(server, protocol.frame(payload[:length]) + LIST) == FAILURE + LISTED

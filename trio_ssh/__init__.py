@@ -72,7 +72,7 @@ if TYPE_CHECKING:
         SSHFPPolicy,
         WarningPolicy,
     )
-    from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop
+    from trio_ssh.keys.agent_constraints import AgentDestination, AgentHop
     from trio_ssh.keys.allowed_signers import AllowedSigners
     from trio_ssh.keys.authorized_keys import AuthorizedKey, AuthorizedKeys
     from trio_ssh.keys.certificate import Certificate
@@ -194,7 +194,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
         "SSHFPPolicy",
         "WarningPolicy",
     ),
-    "keys.agent_protocol": ("AgentDestination", "AgentHop"),
+    "keys.agent_constraints": ("AgentDestination", "AgentHop"),
     "keys.allowed_signers": ("AllowedSigners",),
     "keys.authorized_keys": ("AuthorizedKey", "AuthorizedKeys"),
     "keys.certificate": ("Certificate",),

@@ -24,7 +24,8 @@ import trio
 
 from trio_ssh.errors import AgentException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.keys.agent_protocol import AgentDestination, Constraints, HeldKey
+from trio_ssh.keys.agent_constraints import NO_CONSTRAINTS, AgentDestination, Constraints
+from trio_ssh.keys.agent_protocol import HeldKey
 from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.signer import Signer
@@ -263,7 +264,7 @@ class Agent(trio.abc.AsyncResource):
         if not isinstance(key, HeldKey):
             raise TypeError(f"an agent holds private keys, such as load_private_key_file gives, not {key!r}")
         request = protocol.write_added(key, key.comment if comment is None else comment, constraints)
-        hint = "" if constraints == protocol.NO_CONSTRAINTS else " Not every agent knows every constraint."
+        hint = "" if constraints == NO_CONSTRAINTS else " Not every agent knows every constraint."
         await self._ask(request, protocol.AgentSuccess, f"it does not take the key {key.fingerprint}.{hint}")
 
     async def remove(self, key: Signer | PublicKey) -> None:

@@ -29,7 +29,8 @@ import trio
 from trio_ssh.agent import checked_destinations
 from trio_ssh.errors import AgentException, CertificateException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop, Constraints, HeldKey, private_half
+from trio_ssh.keys.agent_constraints import AgentDestination, AgentHop, Constraints
+from trio_ssh.keys.agent_protocol import HeldKey, private_half
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.patterns import matches
 from trio_ssh.keys.public_key import PublicKey, parse_public_key

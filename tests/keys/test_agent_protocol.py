@@ -16,7 +16,16 @@ from tests.keys.samples import ONE_OF_EACH, load, string
 from trio_ssh.core.auth_client import signed_data
 from trio_ssh.errors import LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.keys.agent_protocol import AgentDestination, AgentHop, Constraints, Frames, ListedKey
+from trio_ssh.keys.agent_constraints import (
+    NO_CONSTRAINTS,
+    RESTRICT_DESTINATION,
+    AgentDestination,
+    AgentHop,
+    Constraints,
+    read_constraints,
+    write_constraints,
+)
+from trio_ssh.keys.agent_protocol import Frames, ListedKey
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.ed25519 import Ed25519Key
@@ -149,7 +158,7 @@ def test_a_count_that_cannot_be_true_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
-@pytest.mark.parametrize("constraints", [protocol.NO_CONSTRAINTS, CONSTRAINTS], ids=["free", "constrained"])
+@pytest.mark.parametrize("constraints", [NO_CONSTRAINTS, CONSTRAINTS], ids=["free", "constrained"])
 def test_a_key_of_each_kind_comes_back_as_it_was(name: str, constraints: Constraints) -> None:
     key = load(name)
     request = protocol.write_added(key, "Grüße", constraints)
@@ -162,7 +171,7 @@ def test_a_key_of_each_kind_comes_back_as_it_was(name: str, constraints: Constra
 def test_a_key_that_is_cut_short_is_refused(name: str) -> None:
     request = protocol.write_added(load(name), "comment", CONSTRAINTS)
     # The boundaries between constraints are ends as good as any: a sender that stops there has said less.
-    whole = {len(request.fields) - len(protocol.write_constraints(CONSTRAINTS)) + cut for cut in (0, 5, 6, 11)}
+    whole = {len(request.fields) - len(write_constraints(CONSTRAINTS)) + cut for cut in (0, 5, 6, 11)}
     for length in range(0, len(request.fields), 1 if name.startswith("ed25519") else 7):
         if length in whole:
             continue
@@ -189,7 +198,7 @@ def certified(name: str) -> CertifiedKey:
 
 
 @pytest.mark.parametrize("name", CERTIFIABLE)
-@pytest.mark.parametrize("constraints", [protocol.NO_CONSTRAINTS, CONSTRAINTS], ids=["free", "constrained"])
+@pytest.mark.parametrize("constraints", [NO_CONSTRAINTS, CONSTRAINTS], ids=["free", "constrained"])
 def test_a_key_with_its_certificate_comes_back_as_it_was(name: str, constraints: Constraints) -> None:
     key = certified(name)
     request = protocol.write_added(key, "Grüße", constraints)
@@ -201,7 +210,7 @@ def test_a_key_with_its_certificate_comes_back_as_it_was(name: str, constraints:
 
 @pytest.mark.parametrize("name", CERTIFIABLE)
 def test_a_certificate_of_another_key_or_one_that_is_cut_short_is_refused(name: str) -> None:
-    request = protocol.write_added(certified(name), "comment", protocol.NO_CONSTRAINTS)
+    request = protocol.write_added(certified(name), "comment", NO_CONSTRAINTS)
     blob = certified(name).certificate.blob
     other = next(other for other in CERTIFIABLE if other != name)
     swapped = request.fields.replace(string(blob), string(certified(other).certificate.blob))
@@ -210,7 +219,7 @@ def test_a_certificate_of_another_key_or_one_that_is_cut_short_is_refused(name: 
     for length in range(0, len(request.fields), 13):
         with pytest.raises(RemoteProtocolError):
             protocol.read_added(request.__replace__(fields=request.fields[:length]))
-    mixed = protocol.write_added(KEY, "", protocol.NO_CONSTRAINTS).fields
+    mixed = protocol.write_added(KEY, "", NO_CONSTRAINTS).fields
     stranger = issued(KEY, OTHER)
     with pytest.raises(RemoteProtocolError):
         protocol.read_added(protocol.AddIdentity(stranger.key_type, string(stranger.blob) + mixed))
@@ -219,7 +228,7 @@ def test_a_certificate_of_another_key_or_one_that_is_cut_short_is_refused(name: 
 def test_a_private_half_that_is_elsewhere_cannot_be_added() -> None:
     key = certified("ed25519.openssh")
     with pytest.raises(LocalProtocolError, match="is not here"):
-        protocol.write_added(CertifiedKey(key, key.certificate), "", protocol.NO_CONSTRAINTS)
+        protocol.write_added(CertifiedKey(key, key.certificate), "", NO_CONSTRAINTS)
 
 
 def test_a_key_without_constraints_has_none_behind_it() -> None:
@@ -230,7 +239,7 @@ def test_a_key_without_constraints_has_none_behind_it() -> None:
 
 @pytest.mark.parametrize("key_type", ["ssh-ed25519-cert-v01@openssh.com", "", "none\x1b", "ssh-rsa"])
 def test_a_key_of_an_unknown_kind_or_of_another_is_refused(key_type: str) -> None:
-    fields = protocol.write_added(KEY, "", protocol.NO_CONSTRAINTS).fields
+    fields = protocol.write_added(KEY, "", NO_CONSTRAINTS).fields
     with pytest.raises(RemoteProtocolError):
         protocol.read_added(protocol.AddIdentity(key_type, fields))
 
@@ -244,9 +253,7 @@ def test_whatever_is_added_is_a_key_or_refused(key_type: str, fields: bytes) -> 
 # -- constraints
 
 
-def destination(
-    origin: bytes = b"", to: bytes = b"", reserved: bytes = b"", name: str = protocol.RESTRICT_DESTINATION
-) -> bytes:
+def destination(origin: bytes = b"", to: bytes = b"", reserved: bytes = b"", name: str = RESTRICT_DESTINATION) -> bytes:
     listed = string(string(string(origin) + string(to) + string(reserved)))
     return b"\xff" + string(name.encode()) + listed
 
@@ -276,10 +283,10 @@ TO: Final = hop(hostname=b"host", keys=ONE_KEY)
         (destination(hop(), hop(hostname=b"h", keys=ONE_KEY[:-1])), "inside a hop's key"),
         (destination(hop(), hop(hostname=b"h", keys=string(b"what") + b"\0")), "ends inside"),
         (destination(hop(), hop(hostname=b"h", keys=ONE_KEY * 65)), "more than 64 keys"),
-        (b"\xff" + string(protocol.RESTRICT_DESTINATION.encode()) + string(b""), "no destination"),
+        (b"\xff" + string(RESTRICT_DESTINATION.encode()) + string(b""), "no destination"),
         (
             b"\xff"
-            + string(protocol.RESTRICT_DESTINATION.encode())
+            + string(RESTRICT_DESTINATION.encode())
             + string(string(string(hop()) + string(TO) + string(b"")) * 257),
             "more than 256 destinations",
         ),
@@ -287,17 +294,17 @@ TO: Final = hop(hostname=b"host", keys=ONE_KEY)
 )
 def test_a_constraint_that_cannot_be_kept_is_refused(data: bytes, complaint: str) -> None:
     with pytest.raises(RemoteProtocolError, match=complaint):
-        protocol.read_constraints(data)
+        read_constraints(data)
 
 
 def test_a_destination_is_read_as_openssh_writes_it() -> None:
-    [read] = protocol.read_constraints(destination(hop(), TO)).destinations or ()
+    [read] = read_constraints(destination(hop(), TO)).destinations or ()
     assert read == AgentDestination(AgentHop("host", (KEY.public_key,)))
 
 
 @given(some.binary())
 def test_whatever_stands_for_constraints_is_read_or_refused(data: bytes) -> None:
-    read_or_refused(protocol.read_constraints, data)
+    read_or_refused(read_constraints, data)
 
 
 # -- signatures

@@ -11,6 +11,7 @@ from tests.keys.samples import string
 from trio_ssh.crypto.defaults import HOST_KEYS
 from trio_ssh.errors import KeyFileException, RemoteProtocolError
 from trio_ssh.keys import agent_protocol
+from trio_ssh.keys.agent_constraints import NO_CONSTRAINTS
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.certified_key import CertifiedKey
@@ -119,7 +120,7 @@ def test_a_certificate_s_signatures_bear_the_key_s_name() -> None:
     certificate = Certificate.issue_for_user(key, key.public_key, key_id="x", principals=["u"], valid_before=2**40)
     assert plain_algorithm(certificate.key_type) == key.key_type
     assert agent_protocol.flagged_algorithm(certificate.key_type, 0) == key.key_type
-    added = agent_protocol.write_added(CertifiedKey(key, certificate), "", agent_protocol.NO_CONSTRAINTS)
+    added = agent_protocol.write_added(CertifiedKey(key, certificate), "", NO_CONSTRAINTS)
     held, _ = agent_protocol.read_added(added)
     assert isinstance(held, CertifiedKey)
     assert held.key == key

@@ -9,6 +9,7 @@ from tests.keys.samples import flips, string
 from tests.keys.tokens import ORIGIN, Token, token
 from trio_ssh.errors import AgentException, KeyFileException, RemoteProtocolError
 from trio_ssh.keys import agent_protocol
+from trio_ssh.keys.agent_constraints import NO_CONSTRAINTS
 from trio_ssh.keys.container import PrivatePart, seal
 from trio_ssh.keys.ecdsa import ECDSAKey
 from trio_ssh.keys.ed25519 import Ed25519Key
@@ -229,5 +230,5 @@ def test_a_handle_for_another_key_is_no_key() -> None:
 
 def test_an_agent_is_told_what_signs_for_a_token() -> None:
     """As ssh-add tells it: without, it takes the key and can't sign with it."""
-    added = agent_protocol.write_added(Token(Ed25519Key.generate()).key, "", agent_protocol.NO_CONSTRAINTS)
+    added = agent_protocol.write_added(Token(Ed25519Key.generate()).key, "", NO_CONSTRAINTS)
     assert added.fields.endswith(b"\xff" + string(b"sk-provider@openssh.com") + string(b"internal"))

@@ -3,8 +3,7 @@
 Each message is a length and a payload; each request has one reply, in order.  This module cuts the stream into payloads
 and turns them into values; who holds which key, and who may use it, is not known here.
 
-Source: draft-ietf-sshm-ssh-agent; OpenSSH PROTOCOL.agent for ``session-bind`` and ``restrict-destination``, whose
-reserved fields only OpenSSH's authfd.c tells of.
+Source: draft-ietf-sshm-ssh-agent; OpenSSH PROTOCOL.agent for ``session-bind``.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ from typing import Final, TypeAlias
 import attrs
 
 from trio_ssh.errors import KeyFileException, LocalProtocolError, RemoteProtocolError
+from trio_ssh.keys.agent_constraints import Constraints, read_constraints, write_constraints
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.patterns import LONGEST
 from trio_ssh.keys.private_key import PKey
-from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.wire.fields import (
     STRING,
     TEXT,
@@ -43,13 +42,7 @@ from trio_ssh.wire.userauth import UserauthRequest
 PAYLOAD_BYTES: Final = 256 * 1024
 
 SESSION_BIND: Final = "session-bind@openssh.com"
-SECURITY_KEY_PROVIDER: Final = "sk-provider@openssh.com"
-RESTRICT_DESTINATION: Final = "restrict-destination-v00@openssh.com"
 QUERY: Final = "query"
-
-#: Destinations of one key, and keys of one hop: more than anyone writes down, and few enough to be looked through.
-MAX_DESTINATIONS: Final = 256
-MAX_HOP_KEYS: Final = 64
 
 
 # -- framing
@@ -260,184 +253,6 @@ def read_identities(answer: IdentitiesAnswer) -> list[ListedKey]:
     return keys
 
 
-# -- constraints
-
-
-@attrs.frozen
-class AgentHop:
-    """A host on the way to a destination, as a key's constraint names it.
-
-    Attributes:
-        hostname: for people; what counts are the keys.
-        host_keys: the keys of which the host must own one.
-        authorities: keys whose host certificates for `hostname` will do as well.
-        username: as whom one may log in there, as a pattern; empty for anyone.
-    """
-
-    hostname: str
-    host_keys: Sequence[PublicKey] = ()
-    authorities: Sequence[PublicKey] = ()
-    username: str = ""
-
-
-@attrs.frozen
-class AgentDestination:
-    """Where a key may be used: to log in to `to` from `origin`, or from the agent's own host if that is None."""
-
-    to: AgentHop
-    origin: AgentHop | None = None
-
-
-@attrs.frozen(kw_only=True)
-class Constraints:
-    """What a key that is added may be used for.
-
-    Attributes:
-        lifetime: seconds after which it is forgotten; None for never.
-        confirm: a person is asked before each signature.
-        max_signatures: after which it is forgotten; None for no limit.
-        destinations: where it may be used; None for everywhere.
-    """
-
-    lifetime: int | None = None
-    confirm: bool = False
-    max_signatures: int | None = None
-    destinations: tuple[AgentDestination, ...] | None = None
-
-
-NO_CONSTRAINTS: Final = Constraints()
-
-_LIFETIME, _CONFIRM, _MAX_SIGNATURES, _EXTENSION = 1, 2, 3, 255
-
-
-@structure
-class _ConstraintHop(Structure):
-    username: Text
-    hostname: Text
-    reserved: String
-    keys: Rest
-
-
-@structure
-class _Constraint(Structure):
-    origin: String
-    to: String
-    reserved: String
-
-
-@structure
-class _HopKey(Structure):
-    blob: String
-    is_authority: Byte
-
-
-def write_constraints(constraints: Constraints) -> bytes:
-    """Return what stands behind the comment of a key that is added."""
-    content = Message()
-    if constraints.lifetime is not None:
-        content.add_byte(_LIFETIME).add_int(constraints.lifetime)
-    if constraints.confirm:
-        content.add_byte(_CONFIRM)
-    if constraints.max_signatures is not None:
-        content.add_byte(_MAX_SIGNATURES).add_int(constraints.max_signatures)
-    if constraints.destinations is not None:
-        listed = Message()
-        for destination in constraints.destinations:
-            origin = destination.origin or AgentHop("")
-            listed.add_string(_Constraint(_write_hop(origin), _write_hop(destination.to), b"").encode())
-        content.add_byte(_EXTENSION).add_string(RESTRICT_DESTINATION).add_string(listed.asbytes())
-    return content.asbytes()
-
-
-def _write_hop(hop: AgentHop) -> bytes:
-    keys = b"".join(
-        _HopKey(key.blob, is_authority).encode()
-        for is_authority, listed in enumerate((hop.host_keys, hop.authorities))
-        for key in listed
-    )
-    return _ConstraintHop(hop.username, hop.hostname, b"", keys).encode()
-
-
-def read_constraints(data: bytes) -> Constraints:
-    """Read what stands behind the comment of a key that is added.
-
-    Raises:
-        RemoteProtocolError: it is malformed; or a constraint is unknown, and therefore can't be kept; or comes twice.
-    """
-    content = Message(data)
-    lifetime: int | None = None
-    max_signatures: int | None = None
-    destinations: tuple[AgentDestination, ...] | None = None
-    seen: set[int] = set()
-    while content.get_remainder():
-        kind = content.get_byte()[0]
-        if kind in seen:
-            raise RemoteProtocolError(f"the constraint {kind} comes twice")
-        seen.add(kind)
-        match kind:
-            case 1:
-                lifetime = content.get_int()
-            case 2:
-                pass
-            case 3:
-                max_signatures = content.get_int()
-            case 255:
-                name = content.get_text()
-                if name != RESTRICT_DESTINATION:
-                    raise RemoteProtocolError(f"the constraint {printable(name, 64)!r} is not supported")
-                destinations = _read_destinations(content.get_string())
-            case _:
-                raise RemoteProtocolError(f"the constraint {kind} is not supported")
-    return Constraints(
-        lifetime=lifetime, confirm=_CONFIRM in seen, max_signatures=max_signatures, destinations=destinations
-    )
-
-
-def _read_destinations(data: bytes) -> tuple[AgentDestination, ...]:
-    found: list[AgentDestination] = []
-    offset = 0
-    while offset < len(data):
-        if len(found) >= MAX_DESTINATIONS:
-            raise RemoteProtocolError(f"a key for more than {MAX_DESTINATIONS} destinations")
-        listed, offset = STRING.read(data, offset)
-        constraint = _Constraint.decode(listed)
-        if constraint.reserved:
-            raise RemoteProtocolError("a destination with something that is not known yet")
-        origin, to = _read_hop(constraint.origin), _read_hop(constraint.to)
-        if origin.username:
-            raise RemoteProtocolError("a destination that depends on the user whom one comes from")
-        has_origin_keys = bool(origin.host_keys or origin.authorities)
-        if bool(origin.hostname) != has_origin_keys:
-            raise RemoteProtocolError("an origin needs a name and keys, or neither")
-        if not to.hostname or not (to.host_keys or to.authorities):
-            raise RemoteProtocolError("a destination needs a name and keys")
-        found.append(AgentDestination(to, origin if has_origin_keys else None))
-    if not found:
-        raise RemoteProtocolError("a key for no destination at all")
-    return tuple(found)
-
-
-def _read_hop(data: bytes) -> AgentHop:
-    hop = _ConstraintHop.decode(data)
-    if hop.reserved:
-        raise RemoteProtocolError("a hop with something that is not known yet")
-    # Both are matched with patterns, in time that is the product of the lengths.
-    if max(len(hop.hostname), len(hop.username)) > LONGEST:
-        raise RemoteProtocolError(f"a hop whose names have more than {LONGEST} characters")
-    host_keys: list[PublicKey] = []
-    authorities: list[PublicKey] = []
-    offset = 0
-    while offset < len(hop.keys):
-        if len(host_keys) + len(authorities) >= MAX_HOP_KEYS:
-            raise RemoteProtocolError(f"a hop with more than {MAX_HOP_KEYS} keys")
-        blob, offset = STRING.read(hop.keys, offset)
-        if offset >= len(hop.keys):
-            raise RemoteProtocolError("a message ends inside a hop's key")
-        (authorities if hop.keys[offset] else host_keys).append(parse_public_key(blob))
-        offset += 1
-    return AgentHop(hop.hostname, tuple(host_keys), tuple(authorities), hop.username)
-
-
 # -- private keys on the wire
 
 #: Strings between a key's type and its comment: those of openssh-key-v1.
@@ -492,11 +307,8 @@ def write_added(key: HeldKey, comment: str, constraints: Constraints) -> AddIden
             raise LocalProtocolError(f"an agent can't be given a certificate of a key of the type {key_type}")
         strings = _strings(fields, _FIELD_COUNTS[key_type], 0)[0][_PUBLIC_COUNTS.get(key_type, 0) :]
         fields, key_type = _joined([key.certificate.blob, *strings]), key.certificate.key_type
-    behind = write_constraints(constraints)
-    if not private.can_sign():
-        # As ssh-add does: without, the agent takes the key and can't sign with it.
-        provider = Message().add_byte(_EXTENSION).add_string(SECURITY_KEY_PROVIDER).add_string("internal")
-        behind += provider.asbytes()
+    # As ssh-add does for a key in hardware: without a provider, the agent takes the key and can't sign with it.
+    behind = write_constraints(constraints, provider=None if private.can_sign() else "internal")
     fields += _joined([comment.encode("utf-8", "surrogateescape")]) + behind
     return AddIdentityConstrained(key_type, fields) if behind else AddIdentity(key_type, fields)
 
