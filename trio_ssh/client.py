@@ -8,7 +8,7 @@ import sys
 from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import trio
 
@@ -46,9 +46,6 @@ from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.wire.text import printable
-
-if TYPE_CHECKING:
-    pass
 
 
 class SSHClient(HostTrust, ClientSessions, Hints):

@@ -44,7 +44,7 @@ class GssPlan(Value):
         if isinstance(step, GssRefused):
             _log.info("keys are not exchanged by GSS-API: %s", step.reason)
         else:
-            transport._use_gss(self.host, delegates=self.delegates)
+            transport._gss_keying.want(self.host, delegates=self.delegates)
 
 
 def plan_gss(

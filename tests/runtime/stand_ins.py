@@ -108,11 +108,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> StandInRealm:
     realm = StandInRealm()
     initiator = type("Initiator", (StandInInitiator,), {"realm": realm})
     acceptor = type("Acceptor", (StandInAcceptor,), {"realm": realm})
-    for place in ("gss", "runtime.transport", "runtime.client_authentication"):
+    for place in ("gss", "runtime.gss_keying", "runtime.client_authentication"):
         monkeypatch.setattr(f"trio_ssh.{place}.GssInitiator", initiator)
-    for place in ("runtime.transport", "server_authentication"):
+    for place in ("runtime.gss_keying", "server_authentication"):
         monkeypatch.setattr(f"trio_ssh.{place}.GssAcceptor", acceptor)
-    for place in ("runtime.transport", "runtime.client_authentication"):
+    for place in ("runtime.gss_keying", "runtime.client_authentication"):
         monkeypatch.setattr(f"trio_ssh.{place}.load", lambda: None)
     monkeypatch.setattr("trio_ssh.gss.can_load", lambda: True)
     monkeypatch.setattr("trio_ssh.server.check_acceptor", _has_keytab)

@@ -21,6 +21,7 @@
 ``explain``                what was agreed on, and why
 ``moduli``                 a server's groups, read in a thread
 ``gss``                    contexts of GSS-API, in threads
+``gss_keying``             key exchanges by GSS-API
 ``client_authentication``  logging in, one method at a time
 ``transport``              the public `Transport`: one connection
 ``remote_listener``        what a server listens at for us

@@ -8,7 +8,6 @@ are their own.
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 from collections.abc import Awaitable, Callable
@@ -40,7 +39,7 @@ from trio_ssh.core.events import (
     RequestArrived,
     WindowOpened,
 )
-from trio_ssh.core.gssapi import GssContext, GssExchangeQuestion
+from trio_ssh.core.gssapi import GssExchangeQuestion
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.phases import Phase
@@ -57,7 +56,7 @@ from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, Engine
 from trio_ssh.runtime.explain import Explanation, explain
-from trio_ssh.runtime.gss import GssAcceptor, GssInitiator, load
+from trio_ssh.runtime.gss_keying import GssKeying
 from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, without_timeouts
@@ -125,10 +124,7 @@ class Transport(ClientAuthentication, Hints):
         self._chosen: Security | None = security
         self._options: SecurityOptions | None = None
         self._moduli = moduli
-        self._gss_kex = gss_kex
-        self._gss_deleg_creds = gss_deleg_creds
-        self._gss_host: str | None = None
-        self._gss_work: trio.CancelScope | None = None
+        self._gss_keying = GssKeying(is_wanted=gss_kex, delegates=gss_deleg_creds)
         self._software = software
         self._server_keys = ServerKeys()
         self._handler: PeerHandler = PeerHandler()
@@ -286,29 +282,7 @@ class Transport(ClientAuthentication, Hints):
 
     def set_gss_host(self, gss_host: str) -> None:
         """Say by which name the realm knows the server; whoever can't prove to be that is not talked to."""
-        self._gss_host = gss_host
-
-    def _use_gss(self, host: str, *, delegates: bool) -> None:
-        self._gss_kex, self._gss_host, self._gss_deleg_creds = True, host, delegates
-
-    def _gss_contexts(self, role: Role) -> Callable[[], GssContext]:
-        load()
-        if role is Role.SERVER:
-            return GssAcceptor
-        if self._gss_host is None:
-            raise LocalProtocolError("gss_kex=True needs the server's name: call set_gss_host first")
-        return functools.partial(GssInitiator, self._gss_host, delegates=self._gss_deleg_creds)
-
-    def _ask_gss(self, question: GssExchangeQuestion) -> None:
-        # As the reader, it goes on until the connection is over, which may be before its first step.
-        self._gss_work = scope = trio.CancelScope(shield=True)
-        self._engine.spawn(functools.partial(self._answer_gss, question, scope), name="trio_ssh GSS-API")
-
-    async def _answer_gss(self, question: GssExchangeQuestion, scope: trio.CancelScope) -> None:
-        with scope:
-            answer = await question.answered()
-            self._engine.answer(answer)
-            self._engine.flush_now()
+        self._gss_keying.host = gss_host
 
     def _notify(self, name: str, details: bytes) -> None:
         """Seal a global request that wants no reply; it leaves with whatever is said next."""
@@ -349,7 +323,7 @@ class Transport(ClientAuthentication, Hints):
         algorithms = self.get_security_options().for_role(role) if given is None else given
         if role is Role.SERVER:
             algorithms = self._server_keys.restrict(algorithms)
-            if not algorithms.host_keys and not self._gss_kex:
+            if not algorithms.host_keys and not self._gss_keying.is_wanted:
                 raise LocalProtocolError("a server needs a host key: call add_server_key, or pass host_keys=")
         options = Options(
             random_bytes=os.urandom,
@@ -361,7 +335,7 @@ class Transport(ClientAuthentication, Hints):
             certificates=tuple(self._server_keys.certificates),
             moduli=self._moduli,
             signature_algorithms=algorithms.every_pubkey,
-            new_gss_context=self._gss_contexts(role) if self._gss_kex else None,
+            new_gss_context=self._gss_keying.contexts(role),
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
         self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
@@ -636,7 +610,7 @@ class Transport(ClientAuthentication, Hints):
             case Asked(SignatureWanted(key, data, algorithm)) if isinstance(key, PKey) and key.can_sign():
                 self._engine.answer(key.sign(data, algorithm))
             case Asked(GssExchangeQuestion() as question):
-                self._ask_gss(question)
+                self._gss_keying.ask(self._engine, question)
             case ExchangeStarted(is_hasty):
                 self._engine.exchanging(is_hasty)
             case ExchangeFinished():
@@ -691,8 +665,7 @@ class Transport(ClientAuthentication, Hints):
             channel._on_lost()
         if self._acceptance is not None:
             self._acceptance[0].close()
-        if self._gss_work is not None:
-            self._gss_work.cancel()
+        self._gss_keying.end()
         self._handshake.put(event)
         self._engine.ended()
 
