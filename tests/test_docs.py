@@ -256,6 +256,52 @@ def test_every_file_that_is_named_exists() -> None:
     assert missing == []
 
 
+#: What a page calls by what name.
+CALLED: Final[dict[str, object]] = {
+    **{name: getattr(trio_ssh, name) for name in trio_ssh.__all__},
+    "agent": trio_ssh.Agent,
+    "agent_key": trio_ssh.AgentKey,
+    "channel": trio_ssh.Channel,
+    "client": trio_ssh.SSHClient,
+    "conf": trio_ssh.SSHOptions,
+    "config": trio_ssh.SSHConfig,
+    "file": trio_ssh.SFTPFile,
+    "host_keys": trio_ssh.HostKeys,
+    "key": trio_ssh.PKey,
+    "process": trio_ssh.ServerProcess,
+    "self": trio_ssh.ServerInterface,
+    "sftp": trio_ssh.SFTPClient,
+    "stdin": trio_ssh.ChannelFile,
+    "stdout": trio_ssh.ChannelFile,
+    "transport": trio_ssh.Transport,
+    "trio": trio,
+    "trio_ssh": trio_ssh,
+}
+_MEMBER: Final = re.compile(r"(?<![\w./\"'-])(\w+)\.([A-Za-z_]\w*)")
+_LITERAL: Final = re.compile(r"``(.+?)``")
+
+
+def members_to_write() -> list[tuple[str, str]]:
+    """Return each ``name.member`` that the tables for paramiko's users say to write."""
+    page = (ROOT / "docs" / "guide" / "porting.rst").read_text("utf-8")
+    named: list[tuple[str, str]] = []
+    for before, after in re.findall(r"^   \* - (.+)\n     - (.+)$", page, re.MULTILINE):
+        literals = _LITERAL.findall(after) + (_LITERAL.findall(before) if after.startswith("the same") else [])
+        named += [found for literal in literals for found in _MEMBER.findall(literal) if found[0] in CALLED]
+    return named
+
+
+def has_member(place: object, name: str) -> bool:
+    # What belongs to each object is not there before the first one.
+    return hasattr(place, name) or (isinstance(place, type) and f"self.{name} = " in inspect.getsource(place))
+
+
+def test_what_users_of_paramiko_are_told_to_write_exists() -> None:
+    named = members_to_write()
+    assert {name for name, _ in named} >= {"channel", "client", "conf", "config", "key", "sftp", "stdin", "transport"}
+    assert [f"{name}.{member}" for name, member in named if not has_member(CALLED[name], member)] == []
+
+
 # -- that it leaves nothing out
 
 

@@ -181,8 +181,9 @@ class ClientSessions(PortForwarding):
             stdin: what the command reads; then EOF.
             capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
             check: raise unless the command succeeds.
-            deliver_cancel: an async function of the `Process` that ends it when the call is cancelled; that is waited
-                for, up to five seconds.  The default sends TERM, five seconds later KILL, and closes the channel then.
+            deliver_cancel: an async function of the `Process` that ends it when the call is cancelled.  It runs to its
+                end, shielded; then the command has five seconds to end, before the channel is closed.  The default
+                sends TERM, five seconds later KILL, and closes the channel then.
             task_status: with ``nursery.start`` the call returns the `Process` as soon as it runs.
 
         Raises:
