@@ -11,9 +11,10 @@ import struct
 from typing import Final, TypeVar
 
 from trio_ssh.core.auth_client import none_as_client
-from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.connection import Connection
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.agreement import KEX

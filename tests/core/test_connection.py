@@ -11,7 +11,7 @@ import pytest
 from tests.core.by_hand import HOST_KEY, VERSION, HandPeer
 from trio_ssh.core.auth_client import none_as_client, password_as_client
 from trio_ssh.core.channel import CoreChannel
-from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.connection import Connection
 from trio_ssh.core.events import (
     Asked,
     AuthAnswered,
@@ -23,6 +23,7 @@ from trio_ssh.core.events import (
     PongArrived,
 )
 from trio_ssh.core.limits import KIB, MIB, Limits
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import AllowedAuths, AuthResult, CheckNone, HostKeyOffered
 from trio_ssh.core.role import Role

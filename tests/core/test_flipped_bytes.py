@@ -10,9 +10,9 @@ import pytest
 
 from tests.core.by_hand import HOST_KEY, KEX_NAME, SUITES
 from trio_ssh.core.auth_client import none_as_client
-from trio_ssh.core.connection import Options
 from trio_ssh.core.events import Ended, Event, OpenRequested
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
 from trio_ssh.errors import PeerDisconnected, RemoteProtocolError

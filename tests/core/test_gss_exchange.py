@@ -10,7 +10,6 @@ import attrs
 import pytest
 
 from tests.core.fed import Fed, replaced
-from trio_ssh.core.connection import Options
 from trio_ssh.core.events import ExchangeFinished
 from trio_ssh.core.exchange import SharedSecret, Transcript
 from trio_ssh.core.gss_exchange import (
@@ -36,6 +35,7 @@ from trio_ssh.core.gssapi import (
     signed_by_context,
 )
 from trio_ssh.core.negotiation import Algorithms, DirectionChoice, Negotiated
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import AuthResult, HostKeyOffered, SignatureWanted
 from trio_ssh.core.role import Role

@@ -11,10 +11,10 @@ import pytest
 from tests.core.by_hand import HOST_KEY, KEX_NAME, SUITES, HandPeer
 from tests.core.fed import replaced
 from trio_ssh.core.channel import CoreChannel
-from trio_ssh.core.connection import Options
 from trio_ssh.core.events import Ended, ExchangeFinished
 from trio_ssh.core.limits import KIB, MIB, Limits
 from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role

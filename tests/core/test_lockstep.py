@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from trio_ssh.core.connection import Options
 from trio_ssh.core.events import Asked, ExchangeFinished, LoggedIn
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import AuthResult, CheckNone
 from trio_ssh.errors import RemoteProtocolError

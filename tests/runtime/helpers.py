@@ -15,8 +15,9 @@ import trio.testing
 import trio_ssh
 from trio_ssh.core.auth_client import none_as_client
 from trio_ssh.core.channel import CoreChannel
-from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.connection import Connection
 from trio_ssh.core.events import LoggedIn, OpenRequested
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
 from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client

@@ -20,5 +20,6 @@
 ``events``          what the runtime must know
 ``mux``             all channels of a connection, and its global requests
 ``keying``          what lasts from one key exchange to the next
+``options``         what a connection is told at birth
 ``connection``      the whole, behind its verbs
 """

@@ -8,11 +8,8 @@ whatever goes wrong ends the connection, once, with an `Ended` event that says w
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
-
-import attrs
 
 from trio_ssh.core.auth_client import HOSTBOUND_EXTENSION, SENDS_AT_ONCE, AuthAnswer, request_service, with_service
 from trio_ssh.core.auth_server import authenticate_as_server
@@ -29,18 +26,15 @@ from trio_ssh.core.events import (
     LoggedIn,
     PongArrived,
 )
-from trio_ssh.core.gssapi import GssContext
 from trio_ssh.core.identification import Identification, our_version_line
 from trio_ssh.core.inbound import Inbound
 from trio_ssh.core.keying import Keying
-from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.mux import HIGH_WATER, Mux
-from trio_ssh.core.negotiation import Algorithms
+from trio_ssh.core.options import Options
 from trio_ssh.core.outbound import Outbound, check_size
 from trio_ssh.core.phases import ADMITS, Phase, Verdict
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
-from trio_ssh.crypto.moduli import NO_MODULI, Moduli
 from trio_ssh.errors import (
     ConnectionLost,
     HostKeyException,
@@ -52,9 +46,7 @@ from trio_ssh.errors import (
     RemoteProtocolError,
     SSHException,
 )
-from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.certification import plain_algorithm
-from trio_ssh.keys.private_key import PKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason
@@ -70,34 +62,6 @@ _ADMIT: Final = Verdict.ADMIT
 #: before all of it is dealt with.  Measured: a bulk transfer never comes near it.
 _STEP_BYTES: Final = 1024 * 1024
 _PACKET_COST: Final = 512
-_LOG: Final = logging.getLogger("trio_ssh.transport")
-_ALGORITHMS: Final = Algorithms()
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """What a connection is told at birth.
-
-    Attributes:
-        random_bytes: makes so many random bytes; the core knows no operating system.
-        log: where it says what nobody needs to act on.
-        host_keys: a server's keys.
-        certificates: of some of them.
-        moduli: a server's groups for the key exchange of RFC 4419.
-        signature_algorithms: public-key algorithms that a server accepts from users, certificates' among them.
-        new_gss_context: makes a context for each key exchange by GSS-API; None to offer none.
-    """
-
-    random_bytes: Callable[[int], bytes]
-    log: logging.Logger = _LOG
-    algorithms: Algorithms = _ALGORITHMS
-    limits: Limits = DEFAULT_LIMITS
-    software: str = "trio_ssh"
-    host_keys: tuple[PKey, ...] = ()
-    certificates: tuple[Certificate, ...] = ()
-    moduli: Moduli = NO_MODULI
-    signature_algorithms: tuple[str, ...] = _ALGORITHMS.every_pubkey
-    new_gss_context: Callable[[], GssContext] | None = None
 
 
 @functools.lru_cache(maxsize=32)

@@ -17,7 +17,7 @@ from typing import ClassVar, Self
 
 import trio
 
-from trio_ssh.core.connection import ClosedHere, Connection, Options
+from trio_ssh.core.connection import ClosedHere, Connection
 from trio_ssh.core.events import (
     Asked,
     AuthAnswered,
@@ -42,6 +42,7 @@ from trio_ssh.core.events import (
 from trio_ssh.core.gssapi import GssExchangeQuestion
 from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import SignatureWanted
 from trio_ssh.core.role import Role

@@ -23,9 +23,10 @@ import attrs
 
 from trio_ssh.core.auth_client import AuthAnswer, none_as_client
 from trio_ssh.core.channel import CoreChannel, Source
-from trio_ssh.core.connection import Connection, Options
+from trio_ssh.core.connection import Connection
 from trio_ssh.core.dialog import Dialog
 from trio_ssh.core.events import Asked, Event, OpenRequested
+from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import (
     AllowedAuths,
