@@ -444,6 +444,7 @@ async def test_a_server_that_lets_nobody_in_is_warned_of(caplog: pytest.LogCaptu
         ({"login_seconds": -1}, ValueError),
         ({"penalty_exempt": "127.0.0.1"}, TypeError),
         ({"penalty_exempt": 5}, TypeError),
+        ({"penalty_exempt": iter(["192.0.2.0/29"])}, TypeError),  # the second server would find it empty
     ],
 )
 def test_a_limit_that_is_none_is_told_by_its_name(limits: dict[str, Any], kind: type[Exception]) -> None:

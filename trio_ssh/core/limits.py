@@ -5,7 +5,7 @@ The defaults are OpenSSH's where it has one.  A limit is checked where the numbe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 import attrs
@@ -122,7 +122,7 @@ class Limits:
         for field in attrs.fields(type(self)):
             value: object = getattr(self, field.name)
             if isinstance(field.default, tuple):
-                if isinstance(value, str) or not isinstance(value, Iterable):
+                if isinstance(value, str) or not isinstance(value, Sequence):
                     raise TypeError(f"Limits({field.name}=...) is a sequence of networks, not {value!r}")
             elif isinstance(value, bool) or not isinstance(
                 value, int if isinstance(field.default, int) else int | float
