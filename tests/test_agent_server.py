@@ -269,6 +269,22 @@ async def test_it_holds_no_more_keys_than_one_answer_lists() -> None:
         assert len(await agent.get_keys()) == 1
 
 
+async def test_it_holds_no_more_constraints_than_one_request_names() -> None:
+    """Keys are few bytes in the list, and each may be for so many destinations that it fills a request."""
+    server = trio_ssh.AgentServer()
+    hops = [trio_ssh.AgentHop(f"{number}", [KEY.public_key] * 64) for number in range(40)]
+    half = [trio_ssh.AgentDestination(each) for each in hops]
+    async with asked(server) as agent:
+        await agent.add(KEY, destinations=half)
+        with pytest.raises(trio_ssh.AgentException):
+            await agent.add(OTHER, destinations=half)
+        with pytest.raises(ValueError, match="as many constraints"):
+            server.add(OTHER, destinations=half)
+        await agent.add(KEY)
+        await agent.add(OTHER, destinations=half)
+    assert server.get_keys() == (KEY, OTHER)
+
+
 # -- destinations
 
 HOSTS: Final = {name: trio_ssh.Ed25519Key.generate(name) for name in ("a", "b", "c")}

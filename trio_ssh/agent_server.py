@@ -29,7 +29,7 @@ import trio
 from trio_ssh.agent import checked_destinations
 from trio_ssh.errors import AgentException, CertificateException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
-from trio_ssh.keys.agent_constraints import AgentDestination, AgentHop, Constraints
+from trio_ssh.keys.agent_constraints import AgentDestination, AgentHop, Constraints, write_constraints
 from trio_ssh.keys.agent_protocol import HeldKey, private_half
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.patterns import matches
@@ -69,14 +69,17 @@ class _HeldKey:
     constraints: Constraints
     expires_at: float
     signatures_left: float
+    #: What it takes of the agent's room: in an answer that lists it, and by its constraints.
+    listed_bytes: int = attrs.field(init=False)
+    constraints_bytes: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.listed_bytes = 8 + len(self.listed.blob) + len(self.comment.encode("utf-8", "surrogateescape"))
+        self.constraints_bytes = len(write_constraints(self.constraints))
 
     @property
     def listed(self) -> protocol.ListedKey:
         return protocol.ListedKey(self.key.asbytes(), self.comment)
-
-    @property
-    def listed_bytes(self) -> int:
-        return 8 + len(self.listed.blob) + len(self.comment.encode("utf-8", "surrogateescape"))
 
 
 @attrs.frozen
@@ -170,7 +173,9 @@ class AgentServer:
             math.inf if max_signatures is None else max_signatures,
         )
         if not self._has_room_for(held):
-            raise ValueError("it holds as many keys as one answer can list")
+            raise ValueError(
+                "it holds as many keys as one answer can list, or as many constraints as one request can name"
+            )
         self._held[held.listed.blob] = held
 
     def remove(self, key: Signer | PublicKey) -> bool:
@@ -304,13 +309,17 @@ class AgentServer:
             math.inf if constraints.max_signatures is None else constraints.max_signatures,
         )
         if not self._has_room_for(held):
-            raise RemoteProtocolError("there are as many keys as one answer can list")
+            raise RemoteProtocolError("there are as many keys, or constraints, as are held")
         self._held[held.listed.blob] = held
         return _SUCCESS
 
     def _has_room_for(self, new: _HeldKey) -> bool:
-        others = (held for blob, held in self._held.items() if blob != new.listed.blob)
-        return 5 + new.listed_bytes + sum(held.listed_bytes for held in others) <= protocol.PAYLOAD_BYTES
+        held = [new, *(held for blob, held in self._held.items() if blob != new.listed.blob)]
+        # All keys fit one answer, and all their constraints one request: whatever one client can say, it can hold.
+        return (
+            5 + sum(key.listed_bytes for key in held) <= protocol.PAYLOAD_BYTES
+            and sum(key.constraints_bytes for key in held) <= protocol.PAYLOAD_BYTES
+        )
 
     async def _sign(self, client: _Client, request: protocol.SignRequest) -> DeclaredMessage:
         held = self._find(client, request.blob)
