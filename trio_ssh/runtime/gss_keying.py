@@ -24,9 +24,9 @@ class GssKeying:
     """
 
     def __init__(self, *, is_wanted: bool, delegates: bool) -> None:
-        self.is_wanted = is_wanted
+        self.is_wanted: bool = is_wanted
         self.host: str | None = None
-        self.delegates = delegates
+        self.delegates: bool = delegates
         self._work: trio.CancelScope | None = None
 
     def want(self, host: str, *, delegates: bool) -> None:
