@@ -61,6 +61,11 @@ WINDOW: Final = 100_000
 PACKET: Final = 32_768
 
 
+def _padded(payload: bytes) -> tuple[bytes, int]:
+    padding = 5
+    return bytes((padding,)) + payload + bytes(padding), 1 + len(payload)
+
+
 class Alone:
     """A mux, its events, and what it sent."""
 
@@ -76,8 +81,8 @@ class Alone:
             ChannelOpen: mux.on_open,
             ChannelOpenConfirmation: mux.on_open_confirmation,
             ChannelOpenFailure: mux.on_open_failure,
-            ChannelWindowAdjust: mux.on_window_adjust,
-            ChannelData: self._on_data,
+            ChannelWindowAdjust: lambda payload: mux.on_window_adjust(*_padded(payload)),
+            ChannelData: lambda payload: mux.on_data(*_padded(payload)),
             ChannelExtendedData: mux.on_extended_data,
             ChannelEof: mux.on_eof,
             ChannelClose: mux.on_close,
@@ -85,10 +90,6 @@ class Alone:
             ChannelSuccess: mux.on_success,
             ChannelFailure: mux.on_failure,
         }
-
-    def _on_data(self, payload: bytes) -> None:
-        padding = 5
-        self.mux.on_data(bytes((padding,)) + payload + bytes(padding), 1 + len(payload))
 
     def hear(self, message: DeclaredMessage) -> list[Event]:
         """The peer sends a message; return what comes of it."""

@@ -36,6 +36,10 @@ SIZES: Final = (
 )
 
 
+#: Bytes in an outbox that never stop a run of packets.
+NO_MOST: Final = 2**30
+
+
 @pytest.mark.parametrize("suite", ALL_SUITES)
 def test_what_is_sealed_is_opened(suite: tuple[str, str]) -> None:
     sealer, opener = ciphers(suite)
@@ -45,7 +49,11 @@ def test_what_is_sealed_is_opened(suite: tuple[str, str]) -> None:
     for payload in sent:
         sending.seal(payload)
     for payload in reversed(sent):
-        sending.seal_data(payload[:9], memoryview(payload)[9:])
+        half = len(payload) // 2
+        assert (
+            sending.seal_data(payload[:half], memoryview(payload)[half:], len(payload) - half, NO_MOST)
+            == len(payload) - half
+        )
     assert sending.ready_bytes == sending.queued_bytes
     reading.feed(bytes(sending.data_to_send()))
     assert packets(reading) == [*sent, *reversed(sent)]
@@ -76,7 +84,7 @@ def test_whenever_it_is_taken_it_is_the_same_stream(suite: tuple[str, str], step
                 view = sending.data_to_send()
                 continue
             case "data":
-                sending.seal_data(payload[:2], memoryview(payload)[2:])
+                sending.seal_data(payload[:2], memoryview(payload)[2:], size, NO_MOST)
             case "seal":
                 sending.seal(payload)
             case _:
@@ -141,11 +149,42 @@ def test_payloads_are_compressed() -> None:
     sending.compress_with(ZlibCompressor())
     reading.decompress_with(ZlibDecompressor())
     sending.seal(b"a" * 5000)
-    sending.seal_data(b"head", memoryview(b"b" * 5000))
+    assert sending.seal_data(b"head", memoryview(b"b" * 9000), 5000, NO_MOST) == 5000, "a packet at a time"
     data = bytes(sending.data_to_send())
     assert len(data) < 200
     reading.feed(data)
     assert packets(reading) == [b"a" * 5000, b"head" + b"b" * 5000]
+
+
+@pytest.mark.parametrize("suite", ALL_SUITES)
+@pytest.mark.parametrize("size", [1, 15, 1700, 32768])
+def test_a_run_of_packets_is_the_same_as_one_after_the_other(suite: tuple[str, str], size: int) -> None:
+    data = memoryview(bytes(range(256)) * (9 * size // 256 + 1))[: 9 * size - 1]
+    (sealer, opener), run = ciphers(suite), Outbound()
+    run.use(sealer, None, reset_sequence=False)
+    run.sequence = 2**32 - 3
+    run.seal(b"before")
+    assert run.seal_data(b"head", data, size, NO_MOST) == 8 * size, "whole packets only"
+    run.seal(b"behind")
+    assert (run.sequence, run.packets_since_keys) == (7, 10)
+    reading = inbound(opener)
+    reading.sequence = 2**32 - 3
+    reading.feed(bytes(run.data_to_send()))
+    expected = [b"head" + bytes(data[start : start + size]) for start in range(0, 8 * size, size)]
+    assert packets(reading) == [b"before", *expected, b"behind"]
+    assert reading.bytes_since_keys + 4 * 10 == run.bytes_since_keys
+
+
+@pytest.mark.parametrize("suite", ALL_SUITES)
+def test_a_run_ends_where_the_outbox_is_full(suite: tuple[str, str]) -> None:
+    """With the packet that makes it so, be there one that fits or not."""
+    data = memoryview(bytes(1000))
+    for most in range(1, 500):
+        sending = Outbound()
+        sending.use(ciphers(suite)[0], None, reset_sequence=False)
+        taken = sending.seal_data(b"head", data, 10, most)
+        packet = sending.ready_bytes // (taken // 10)
+        assert most <= sending.ready_bytes < most + packet
 
 
 # -- the gate

@@ -55,6 +55,7 @@ from trio_ssh.wire.transport import Debug, Disconnect, ExtInfo, Ignore, Ping, Po
 from trio_ssh.wire.userauth import UserauthBanner
 
 _CHANNEL_DATA: Final = 94
+_WINDOW_ADJUST: Final = 93
 _ADMIT: Final = Verdict.ADMIT
 
 #: What one call may walk: bytes of payloads, inflated ones too, and what a packet counts beside its own.  A peer can
@@ -330,7 +331,7 @@ class Connection:
     def _walk(self) -> None:
         """Run the complete packets, one after the other: packet n+1 is opened after packet n was dealt with."""
         next_packet = self._inbound.next_packet
-        on_data = self.mux.on_data
+        on_data, on_window_adjust = self.mux.on_data, self.mux.on_window_adjust
         self.is_unfinished = False
         left = _STEP_BYTES
         while self._asking is None:
@@ -347,6 +348,8 @@ class Connection:
             if verdict == _ADMIT:
                 if number == _CHANNEL_DATA:
                     on_data(plain, end)
+                elif number == _WINDOW_ADJUST:
+                    on_window_adjust(plain, end)
                 else:
                     _DISPATCH[number](self, plain[1:end])
                     if self.phase is Phase.CLOSED:
@@ -548,7 +551,7 @@ def _to_mux(handle: Callable[[Mux, bytes], None]) -> Callable[[Connection, bytes
     return lambda connection, payload: handle(connection.mux, payload)
 
 
-#: What an admitted message does; channel data doesn't come this way.
+#: What an admitted message does, but for the two that a transfer consists of.
 _DISPATCH: Final[Mapping[int, Callable[[Connection, bytes], None]]] = {
     1: Connection._on_disconnect,
     2: Connection._on_ignore,
@@ -567,7 +570,6 @@ _DISPATCH: Final[Mapping[int, Callable[[Connection, bytes], None]]] = {
     90: _to_mux(Mux.on_open),
     91: _to_mux(Mux.on_open_confirmation),
     92: _to_mux(Mux.on_open_failure),
-    93: _to_mux(Mux.on_window_adjust),
     95: _to_mux(Mux.on_extended_data),
     96: _to_mux(Mux.on_eof),
     97: _to_mux(Mux.on_close),

@@ -67,6 +67,7 @@ class Inbound:
         "_offset",
         "_opener",
         "_packet_bytes",
+        "_padded_head",
         "_partial",
         "_view",
         "bytes_since_keys",
@@ -77,6 +78,8 @@ class Inbound:
     def __init__(self, limits: Limits) -> None:
         self._packet_bytes = limits.packet_bytes
         self._opener: Opener = NullOpener()
+        #: Bytes of the length that count towards whole blocks.
+        self._padded_head = 4
         self._decompressor: Decompressor | None = None
         #: The newest read, and how far it is walked.
         self._view = _EMPTY
@@ -97,6 +100,7 @@ class Inbound:
     def use(self, opener: Opener, decompressor: Decompressor | None, *, reset_sequence: bool) -> None:
         """Open the next packet with new keys.  Called between two packets."""
         self._opener = opener
+        self._padded_head = 4 if opener.pads_length else 0
         self._decompressor = decompressor
         if reset_sequence:
             self.sequence = 0
@@ -145,7 +149,11 @@ class Inbound:
                 if available < opener.header_size:
                     self._keep_rest()
                     return None
-                length = self._length = self._checked(opener.open_length(self.sequence, view[offset:]))
+                length = opener.open_length(self.sequence, view[offset:])
+                # As `_checked` says; a call for each small packet is a tenth of what it costs.
+                if length < 5 or length > self._packet_bytes or (length + self._padded_head) % opener.block_size:
+                    length = self._checked(length)
+                self._length = length
             end = offset + 4 + length + opener.tag_size
             if end > len(view):
                 self._keep_rest()
@@ -182,9 +190,9 @@ class Inbound:
         return self._packet_bytes - (self._packet_bytes + 4) % self._opener.block_size
 
     def _checked(self, length: int) -> int:
-        """Told from the length alone, before another byte is waited for, decrypted or kept."""
+        """Return a length that a packet may have, as told from it alone: before more is waited for or decrypted."""
         opener = self._opener
-        if 5 <= length <= self._packet_bytes and not (length + (4 if opener.pads_length else 0)) % opener.block_size:
+        if not (length < 5 or length > self._packet_bytes or (length + self._padded_head) % opener.block_size):
             return length
         if opener.hides_length:
             return self._longest

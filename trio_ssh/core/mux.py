@@ -80,6 +80,7 @@ class Mux:
         "_budget",
         "_emit",
         "_examined",
+        "_granted_window",
         "_limits",
         "_lingering",
         "_lost_windows",
@@ -91,7 +92,6 @@ class Mux:
         "_unanswered_global",
         "channels",
         "granted_bytes",
-        "used_window",
     )
 
     def __init__(self, outbound: Outbound, limits: Limits, emit: Callable[[Event], None]) -> None:
@@ -110,15 +110,20 @@ class Mux:
         self._pending_global = 0
         self._unanswered_global: deque[int] = deque()
         self._unanswered_bytes = 0
-        #: What the peer has granted in all; and how much of that channel's window was in use to which it last did.
+        #: What the peer has granted in all, and of which window it last did.
         self.granted_bytes: int = 0
-        self.used_window: int = 0
+        self._granted_window: OutboundWindow | None = None
         #: By our number.  Numbers are not used again until 2**32 were: a late message never meets another channel.
         self.channels: dict[int, CoreChannel] = {}
 
     def note_round_trip(self, seconds: float) -> None:
         """Take note of how long the path to the peer is, which decides how large windows may grow."""
         self._budget.note_round_trip(seconds)
+
+    @property
+    def used_window(self) -> int:
+        """Bytes under way on the channel to which the peer has last granted more."""
+        return 0 if self._granted_window is None else self._granted_window.used
 
     # -- opening
 
@@ -317,21 +322,23 @@ class Mux:
         if grant:
             self._outbound.send(ChannelWindowAdjust(channel.remote_id, grant).encode())
 
-    def on_window_adjust(self, payload: bytes) -> None:
-        """The peer grants more."""
-        if len(payload) != 9:
+    def on_window_adjust(self, plain: bytes, end: int) -> None:
+        """The peer grants more: the payload ``plain[1:end]``.  What uploads bring is as many of these as packets."""
+        if end != 10:
             raise RemoteProtocolError("ChannelWindowAdjust: it has two numbers, and nothing else")
-        local_id, size = _TWO.unpack_from(payload, 1)
-        channel = self._find(local_id, "window")
+        local_id, size = _TWO.unpack_from(plain, 2)
+        channel = self.channels.get(local_id)
+        if channel is None or not channel.is_confirmed:
+            raise RemoteProtocolError(f"window for channel {local_id}, which is not open")
         if channel.inbound is Half.CLOSED:
             raise RemoteProtocolError("a window grant behind the close of its channel")
         window = channel.outbound_window
         was_shut = window.left == 0
         window.grant(size)
         self.granted_bytes += size
-        self.used_window = window.used
+        self._granted_window = window
         # Measured: sshd grants a dozen times a read, and one word of it is enough.
-        if (was_shut or channel.wants_room) and size and not channel.has_told_window:
+        if not channel.has_told_window and (was_shut or channel.wants_room) and size:
             channel.has_told_window = True
             self._emit(WindowOpened(channel))
 
@@ -369,8 +376,7 @@ class Mux:
                 head = channel.data_head + size.to_bytes(4, "big")
             else:
                 head = _STDERR_HEAD.pack(ChannelExtendedData.NUMBER, channel.remote_id, ExtendedDataType.STDERR, size)
-            outbound.seal_data(head, data[taken : taken + size])
-            taken += size
+            taken += outbound.seal_data(head, data[taken:total], size, HIGH_WATER)
         window.left -= taken
         channel.wants_room = taken < len(data)
         return taken

@@ -167,24 +167,46 @@ class Outbound:
         self._plain_view[5 : 5 + size] = payload
         self._seal_plain(size)
 
-    def seal_data(self, head: bytes, data: memoryview) -> None:
-        """Make a packet of `head` and `data` in turn: channel data, without a message object or a join.
+    def seal_data(self, head: bytes, data: memoryview, size: int, most: int) -> int:
+        """Make packets of channel data, without a message object or a join: `head` and `size` bytes of `data` in each.
 
-        `data` is the caller's again on return.
+        Args:
+            data: it is the caller's again on return.
+            size: 1 .. len(data).
+            most: bytes in the outbox from which on no more is sealed; there is room for one packet when this is called.
+
+        Returns:
+            Bytes taken: a multiple of `size`.
         """
         if self._compressor is not None:
-            self.seal(head + data)
-            return
+            self.seal(head + data[:size])
+            return size
         # The cipher wants padding_length, payload and padding in one run.  Measured: this copy of 32 KiB costs 1 us,
         # and feeding an AEAD in parts costs more.
         start = 5 + len(head)
-        end = start + len(data)
+        end = start + size
         if end + _OVERHEAD > len(self._plain):
             self._enlarge_plain(end + _OVERHEAD)
         view = self._plain_view
         view[5:start] = head
-        view[start:end] = data
-        self._seal_plain(end - 5)
+        # Packets of one size differ in nothing but their data.  Measured: a third of Python's share in each is saved.
+        total = self._frame(end - 5)
+        step = total + self._sealer.tag_size
+        filled = self._filled
+        count = min(len(data) // size, -(-(most - filled) // step))
+        if filled + count * step > len(self._filling):
+            self._grow(filled + count * step)
+        packet, out, seal = view[:total], self._filling_view, self._sealer.seal
+        taken = 0
+        for filled in range(filled, filled + count * step, step):
+            view[start:end] = data[taken : taken + size]
+            seal(self.sequence, packet, out[filled : filled + step])
+            self.sequence = (self.sequence + 1) & 0xFFFFFFFF
+            taken += size
+        self._filled = filled + step
+        self.packets_since_keys += count
+        self.bytes_since_keys += count * total
+        return taken
 
     def _enlarge_plain(self, size: int) -> None:
         """Borrow a buffer in which large packets are put together, until all that was sealed is sent."""
@@ -197,8 +219,12 @@ class Outbound:
         self._plain = buffer
         self._plain_view = memoryview(buffer)
 
-    def _seal_plain(self, size: int) -> None:
-        """Seal the `size` payload bytes that stand at offset 5 of the plain buffer."""
+    def _frame(self, size: int) -> int:
+        """Put lengths before, and padding behind, the `size` payload bytes that stand at offset 5 of the plain buffer.
+
+        Returns:
+            Bytes of all of it.
+        """
         sealer, plain = self._sealer, self._plain
         block = sealer.block_size
         padding = block - ((5 if sealer.pads_length else 1) + size) % block
@@ -208,13 +234,17 @@ class Outbound:
         # Zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes are as well
         # known, and what the last packet left here must not travel to another reader.
         plain[end : end + padding] = _ZEROS[padding]
-        total = end + padding
-        _HEAD.pack_into(plain, 0, total - 4, padding)
+        _HEAD.pack_into(plain, 0, end + padding - 4, padding)
+        return end + padding
+
+    def _seal_plain(self, size: int) -> None:
+        """Seal the `size` payload bytes that stand at offset 5 of the plain buffer."""
+        total = self._frame(size)
         start = self._filled
-        stop = start + total + sealer.tag_size
+        stop = start + total + self._sealer.tag_size
         if stop > len(self._filling):
             self._grow(stop)
-        sealer.seal(self.sequence, self._plain_view[:total], self._filling_view[start:stop])
+        self._sealer.seal(self.sequence, self._plain_view[:total], self._filling_view[start:stop])
         self._filled = stop
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
         self.packets_since_keys += 1

@@ -141,7 +141,9 @@ class OutboundWindow:
         Raises:
             RemoteProtocolError: the sum passes what RFC 4254 allows.
         """
-        if self.left + size >= WINDOW_LIMIT:
-            raise RemoteProtocolError("a channel's window grew past 2**32 - 1")
-        self.left += size
-        self._most = max(self._most, self.left)
+        left = self.left + size
+        if left > self._most:
+            if left >= WINDOW_LIMIT:
+                raise RemoteProtocolError("a channel's window grew past 2**32 - 1")
+            self._most = left
+        self.left = left
