@@ -582,13 +582,14 @@ def test_a_sender_hears_of_room_if_it_waits_for_it() -> None:
     assert alone.hear(grant) == [WindowOpened(channel)]
 
 
-def test_it_is_known_what_was_granted_and_how_much_is_under_way() -> None:
+def test_it_is_known_what_was_granted_and_for_which_window() -> None:
     alone = Alone()
     channel = alone.opened(window=100)
+    assert (alone.mux.granted_bytes, alone.mux.granted_window) == (0, None)
     alone.mux.send_data(channel, memoryview(bytes(90)), Source.DATA)
     for size in (30, 10):
         alone.hear(ChannelWindowAdjust(channel.local_id, size))
-    assert (alone.mux.granted_bytes, alone.mux.used_window) == (40, 50)
+    assert (alone.mux.granted_bytes, alone.mux.granted_window) == (40, channel.outbound_window)
 
 
 def test_a_window_never_passes_the_rfc_s_limit() -> None:

@@ -167,14 +167,11 @@ def test_what_we_may_send_never_passes_the_rfc_s_limit() -> None:
     assert window.left == 2**32 - 1
 
 
-def test_what_the_peer_still_has_before_it_is_what_it_has_not_granted_anew() -> None:
+def test_what_the_peer_lets_be_under_way_is_known_from_what_was_left_when_it_was_most() -> None:
     window = OutboundWindow(100, 50)
-    assert window.used == 0
+    assert window.most == 100
     window.left -= 70
-    assert window.used == 70
     window.grant(50)
-    assert window.used == 20
+    assert window.most == 100
     window.grant(60)  # it has dealt with all, and widens
-    assert window.used == 0
-    window.left -= 140
-    assert window.used == 140
+    assert window.most == 140

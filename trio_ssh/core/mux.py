@@ -80,7 +80,6 @@ class Mux:
         "_budget",
         "_emit",
         "_examined",
-        "_granted_window",
         "_limits",
         "_lingering",
         "_lost_windows",
@@ -92,6 +91,7 @@ class Mux:
         "_unanswered_global",
         "channels",
         "granted_bytes",
+        "granted_window",
     )
 
     def __init__(self, outbound: Outbound, limits: Limits, emit: Callable[[Event], None]) -> None:
@@ -110,20 +110,15 @@ class Mux:
         self._pending_global = 0
         self._unanswered_global: deque[int] = deque()
         self._unanswered_bytes = 0
-        #: What the peer has granted in all, and of which window it last did.
+        #: What the peer has granted in all, and for which window it last did.
         self.granted_bytes: int = 0
-        self._granted_window: OutboundWindow | None = None
+        self.granted_window: OutboundWindow | None = None
         #: By our number.  Numbers are not used again until 2**32 were: a late message never meets another channel.
         self.channels: dict[int, CoreChannel] = {}
 
     def note_round_trip(self, seconds: float) -> None:
         """Take note of how long the path to the peer is, which decides how large windows may grow."""
         self._budget.note_round_trip(seconds)
-
-    @property
-    def used_window(self) -> int:
-        """Bytes under way on the channel to which the peer has last granted more."""
-        return 0 if self._granted_window is None else self._granted_window.used
 
     # -- opening
 
@@ -336,7 +331,7 @@ class Mux:
         was_shut = window.left == 0
         window.grant(size)
         self.granted_bytes += size
-        self._granted_window = window
+        self.granted_window = window
         # Measured: sshd grants a dozen times a read, and one word of it is enough.
         if not channel.has_told_window and (was_shut or channel.wants_room) and size:
             channel.has_told_window = True

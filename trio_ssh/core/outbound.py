@@ -198,12 +198,12 @@ class Outbound:
             self._grow(filled + count * step)
         packet, out, seal = view[:total], self._filling_view, self._sealer.seal
         taken = 0
-        for filled in range(filled, filled + count * step, step):
+        for offset in range(filled, filled + count * step, step):
             view[start:end] = data[taken : taken + size]
-            seal(self.sequence, packet, out[filled : filled + step])
+            seal(self.sequence, packet, out[offset : offset + step])
             self.sequence = (self.sequence + 1) & 0xFFFFFFFF
             taken += size
-        self._filled = filled + step
+        self._filled = filled + count * step
         self.packets_since_keys += count
         self.bytes_since_keys += count * total
         return taken

@@ -123,17 +123,13 @@ class InboundWindow:
 class OutboundWindow:
     """How much we may still send, as the peer said."""
 
-    __slots__ = ("_most", "left", "maximum_packet")
+    __slots__ = ("left", "maximum_packet", "most")
 
     def __init__(self, left: int, maximum_packet: int) -> None:
-        self._most = left
         self.left: int = left
+        #: What `left` was when it was largest: what the peer lets be under way.
+        self.most: int = left
         self.maximum_packet: int = maximum_packet
-
-    @property
-    def used(self) -> int:
-        """Bytes that were sent and not granted anew: the peer still has them to deal with."""
-        return self._most - self.left
 
     def grant(self, size: int) -> None:
         """The peer grants more.
@@ -142,8 +138,8 @@ class OutboundWindow:
             RemoteProtocolError: the sum passes what RFC 4254 allows.
         """
         left = self.left + size
-        if left > self._most:
+        if left > self.most:
             if left >= WINDOW_LIMIT:
                 raise RemoteProtocolError("a channel's window grew past 2**32 - 1")
-            self._most = left
+            self.most = left
         self.left = left

@@ -7,7 +7,7 @@
 ``link``                   what a channel tells of its connection
 ``descriptor``             a socket's reads and writes without a detour
 ``server_keys``            the host keys that a server's connection is given
-``coalescing``             when to wait a little before the next read
+``coalescing``             how much is worth waking up for in a large transfer
 ``engine``                 the tasks that move bytes between a stream and the core
 ``hints``                  what is said to whoever looks for a name of paramiko's
 ``files``                  file-like reading and writing over a channel

@@ -428,6 +428,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
                 raise trio.ClosedResourceError("this channel was closed")
             if not self._engine.is_over:
                 self._engine.core.mux.send_eof(self.core)
+                self._engine.hurry()
                 self._engine.flush()
             await trio.lowlevel.checkpoint()
 
@@ -448,6 +449,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             if self.core.is_confirmed:
                 self._engine.core.mux.send_eof(self.core)
             self._engine.core.mux.close(self.core)
+            self._engine.hurry()
             self._engine.core.mux.drop_unread(self.core)
         for lane in self._lanes:
             if lane is not None:
@@ -488,6 +490,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._replies.append(reply)
         if then_eof:
             self._engine.core.mux.send_eof(self.core)
+        self._engine.hurry()
         self._engine.flush_now()
         if not await reply.wait():
             raise RequestRefused(name, hint)

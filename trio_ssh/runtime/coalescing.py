@@ -1,8 +1,12 @@
-"""When a reader does well to wait a little before it reads again, as a network card does before it interrupts.
+"""How much is worth waking up for in the middle of a large transfer, as a network card asks before it interrupts.
 
 A read costs the same two task switches and four system calls whether it brings one packet or eight.  Who sends as fast
 as it can wakes us for each of its packets, and the faster we are, the more often.  Who receives as fast as it can wakes
-us for each of its grants, and we send as little as it granted.
+us for each of its grants, and we send as little as it granted.  So the system is told not to wake us for less than some
+number of bytes.
+
+The system knows no time, and what it is told to wait for may never come.  So whoever says it watches the reader, and
+takes it back where nothing was read for `PATIENCE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -10,58 +14,82 @@ from __future__ import annotations
 import time
 from typing import Final
 
-#: Seconds to wait, of which the system's timer makes a millisecond.
-PAUSE_SECONDS: Final = 0.0005
+from trio_ssh.core.limits import KIB, MIB
 
-#: Bytes that a flow has brought, or was allowed to send, before it is waited for.
-_EARNED_BYTES: Final = 16 * 1024 * 1024
+#: Seconds without a read behind which less than was hoped for is taken.
+PATIENCE_SECONDS: Final = 0.002
 
-#: The least that a read brings for which the wait before it was worth while.
-_WORTH_BYTES: Final = 128 * 1024
+#: Bytes that a flow has brought, or was allowed to send, before much is waited for; and where that was in vain again
+#: and again.
+_FIRST_PRICE: Final = 16 * MIB
+_LAST_PRICE: Final = 256 * MIB
 
-#: The least that it grants, as two of sshd's: each costs a packet, and lets us send less at a time.
-_WORTH_GRANT: Final = 32 * 1024
+#: What a wait in vain is worth: so many times its price, brought by waits that were not.
+_WORTH: Final = 4
 
-#: What of our data a peer must still have before it for us to wait for its grants: it won't run dry in a millisecond.
-_BUSY_BYTES: Final = 1024 * 1024
+#: The least of data: nearly what the largest read brings.
+_LEAST_DATA: Final = 224 * KIB
+
+#: A flow whose reads allow to send so many times what they bring is an upload.
+_UPLOAD: Final = 8
 
 
 class Coalescing:
-    """Tells for each read whether to wait before the next one.
+    """Tells for each read how much the next one is to bring, from what those before it brought.
 
-    Behind 16 MiB it tries.  Where the next read brings much it goes on so; else a millisecond was lost, and another 16
-    MiB come first.
-
-    Args:
-        largest: bytes of the largest read: behind such a one more is there already.
+    Of an upload that is what grants half of the largest window: while the peer says nothing, the other half is there
+    to be sent, and so neither side waits for the other.
     """
 
-    __slots__ = ("_began", "_bytes", "_has_waited", "_largest", "_ticks_began")
+    __slots__ = ("_began", "_data", "_earned", "_granted", "_least", "_price", "_ticks_began")
 
-    def __init__(self, largest: int) -> None:
-        self._largest = largest
-        self._bytes = 0
+    def __init__(self) -> None:
+        self._price = _FIRST_PRICE
+        self._data = 0
+        self._granted = 0
+        #: Bytes since more than one was waited for.
+        self._earned = 0
+        self._least = 1
         self._began = 0.0
         self._ticks_began = 0.0
-        self._has_waited = False
 
-    def waits(self, size: int, granted: int, used_window: int, now: float) -> bool:
-        """A read brought `size` bytes: should the reader wait?
+    def least(self, size: int, granted: int, window: int, now: float) -> int:
+        """Return the bytes that the next read is to bring.
 
         Args:
+            size: what this one has brought.
             granted: bytes that it allowed to send.
-            used_window: bytes under way on the channel to which it did so.
+            window: what the peer lets be under way on the channel on which it did so.
             now: trio's time in seconds.
         """
-        if self._has_waited and size < _WORTH_BYTES and granted < _WORTH_GRANT:
-            self._bytes = 0
-        self._has_waited = False
-        if not self._bytes:
+        if not self._data:
             self._began, self._ticks_began = now, time.perf_counter()
-        self._bytes += size + granted
-        is_safe = used_window >= _BUSY_BYTES if granted else size < self._largest
-        if is_safe and self._bytes >= _EARNED_BYTES:
-            # A test's clock stands still and jumps: then nobody may ever wake us.
-            ticks = time.perf_counter() - self._ticks_began
-            self._has_waited = ticks / 2 < now - self._began < ticks * 2
-        return self._has_waited
+        self._data += size
+        self._granted += granted
+        if self._least > 1:
+            self._earned += size + granted
+        if self._data + self._granted >= self._price:
+            self._choose(window, now)
+        return self._least
+
+    def _choose(self, window: int, now: float) -> None:
+        ticks = time.perf_counter() - self._ticks_began
+        if not ticks / 2 < now - self._began < ticks * 2:
+            # A test's clock stands still and jumps: then nobody may ever look after us.
+            self._restart()
+        elif self._granted > _UPLOAD * self._data:
+            self._least = max(1, self._data * (window // 2) // self._granted)
+        else:
+            self._least = _LEAST_DATA
+        # What was long ago counts less.
+        self._data //= 2
+        self._granted //= 2
+
+    def give_up(self) -> None:
+        """What was to come did not.  The next time must be earned, and costs more if this one brought little."""
+        self._price = _FIRST_PRICE if self._earned >= _WORTH * self._price else min(2 * self._price, _LAST_PRICE)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._data = self._granted = self._earned = 0
+        self._least = 1

@@ -8,6 +8,7 @@ takes and gives the same bytes.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Final
 
 import trio
@@ -19,13 +20,30 @@ LARGEST_READ: Final = 256 * 1024
 
 
 class Descriptor:
-    """The non-blocking descriptor of a socket stream, which stays its owner and closes it."""
+    """The non-blocking descriptor of a socket stream, which stays its owner and closes it.
 
-    __slots__ = ("_buffer", "_socket")
+    Attributes:
+        least: bytes that `read` waits for.
+    """
+
+    __slots__ = ("_buffer", "_socket", "least")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._buffer: bytearray | None = None
+        self.least: int = 1
+
+    def wake_for(self, least: int) -> None:
+        """Let `read` wait for so many bytes, or for the end; where the system can't, for one.
+
+        A read that is waiting already is woken for fewer, too.
+        """
+        if least != self.least and sys.platform == "linux":
+            try:
+                self._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVLOWAT, least)
+            except OSError:
+                return  # it is closed, or none of TCP's
+            self.least = least
 
     def try_write(self, data: memoryview) -> int:
         """Write what fits without waiting; return how many bytes that were.
@@ -42,7 +60,7 @@ class Descriptor:
         self._socket.close()
 
     async def read(self) -> memoryview:
-        """Wait until something can be read, and return it; nothing at EOF.
+        """Wait until `least` bytes can be read, and return what there is; nothing at EOF.
 
         It is in a buffer that is borrowed, up to `give_back`.  Measured: to take a fresh one for each read costs 5 % of
         a transfer's CPU.

@@ -3,10 +3,11 @@
 Theory of operation.  A connection has three kinds of task, of which only the reader always lives:
 
 * the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads
-  on.  It never waits to send, takes no lock and waits for no channel.  (Two exceptions.  A peer that asks and asks
+  on.  It never waits to send, takes no lock and waits for no channel.  (One exception.  A peer that asks and asks
   without listening to the answers has filled the outbox, so nothing more is read before that has drained; the writer
-  doesn't depend on the reader, so it will.  And in the middle of a large transfer it lets a millisecond pass, which
-  depends on nobody; see `Coalescing`.)  Where a read makes much work, the others have their turn in between.
+  doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.  In
+  the middle of a large transfer it has the system wait for much, and a task sees to it that this ends; see
+  `Coalescing`.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
   saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.  It is
@@ -35,7 +36,7 @@ from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, InternalError, PeerDisconnected, RemoteProtocolError
-from trio_ssh.runtime.coalescing import PAUSE_SECONDS, Coalescing
+from trio_ssh.runtime.coalescing import PATIENCE_SECONDS, Coalescing
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
@@ -115,6 +116,8 @@ class Engine:
         self.read_at: float = 0.0
         self._round_trip = 0.0
         self._keepalive: trio.CancelScope | None = None
+        self._coalescing = Coalescing()
+        self._watch: trio.CancelScope | None = None
         self._reading = trio.CancelScope(shield=True)
         self._last_words = trio.CancelScope(shield=True)
         self._replies: deque[Reply[tuple[bool, bytes]]] = deque()
@@ -286,6 +289,7 @@ class Engine:
         """Make a global request; the reply brings its success and what came with it."""
         reply: Reply[tuple[bool, bytes]] = Reply()
         self.core.mux.global_request(name, details, wants_reply=True)
+        self.hurry()
         self._replies.append(reply)
         self.flush_now()
         return reply
@@ -328,8 +332,9 @@ class Engine:
         """The connection is over: end what waits here, and give the last words a little time."""
         while self._replies:
             self._replies.popleft().fail(self.lost)
-        if self._keepalive is not None:
-            self._keepalive.cancel()
+        for scope in (self._keepalive, self._watch):
+            if scope is not None:
+                scope.cancel()
         self._last_words.deadline = trio.current_time() + CLOSE_SECONDS
         self.room.unpark_all()
         self.over.set()
@@ -395,15 +400,14 @@ class Engine:
     # -- the tasks
 
     async def _read(self) -> None:
-        """The reader.  It awaits the stream and nothing else; see the top of this file for the two exceptions."""
+        """The reader.  It awaits the stream and nothing else; see the top of this file for the exception."""
         with self._reading:
             await self._read_all()
 
     async def _read_all(self) -> None:
-        core, mux = self.core, self.core.mux
+        core = self.core
         descriptor, receive_some = self._descriptor, self._stream.receive_some
         size = _SMALLEST_READ
-        coalescing = Coalescing(LARGEST_READ)
         while core.failure is None:
             while core.is_backlogged and core.failure is None:
                 await self.room.park()
@@ -414,7 +418,6 @@ class Engine:
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._break(error)
                 return
-            is_early = False
             if data:
                 self._reads += 1
                 self.read_at = now = trio.current_time()
@@ -429,10 +432,10 @@ class Engine:
                     size = LARGEST_READ
                 elif len(data) < _SMALLEST_READ:
                     size = _SMALLEST_READ
-                granted = mux.granted_bytes
+                granted = core.mux.granted_bytes
                 self.handle(core.receive_data(data))
                 if descriptor is not None:
-                    is_early = coalescing.waits(len(data), mux.granted_bytes - granted, mux.used_window, now)
+                    self._coalesce(descriptor, len(data), core.mux.granted_bytes - granted, now)
             else:
                 self.handle(core.receive_eof())
             # While it waits, the reader holds neither a buffer nor the channels of the last read.
@@ -445,11 +448,36 @@ class Engine:
                 self.flush_now()
             if core.is_unfinished:
                 await self._go_on()
-            if is_early:
-                await trio.sleep(PAUSE_SECONDS)
         if self._descriptor is not None and not self._has_writer and not self.is_closing:
             self._is_closed = True
             self._descriptor.close()  # our last words, if there were any, are written; else the writer closes it
+
+    def _coalesce(self, descriptor: Descriptor, size: int, granted: int, now: float) -> None:
+        window = self.core.mux.granted_window
+        descriptor.wake_for(self._coalescing.least(size, granted, 0 if window is None else window.most, now))
+        if descriptor.least > 1 and self._watch is None and not self.is_over:
+            # Shielded, as the reader is that depends on it.
+            self._watch = scope = trio.CancelScope(shield=True)
+            self.spawn(lambda: self._watch_reads(descriptor, scope), name="trio_ssh coalescing")
+
+    async def _watch_reads(self, descriptor: Descriptor, scope: trio.CancelScope) -> None:
+        """Wake the reader where what the system waits for doesn't come."""
+        with scope:
+            while descriptor.least > 1:
+                reads = self._reads
+                await trio.sleep(PATIENCE_SECONDS)
+                if self._reads == reads:
+                    # Where others took so long, it may be about to read.
+                    await trio.lowlevel.checkpoint()
+                if self._reads == reads:
+                    self._coalescing.give_up()
+                    descriptor.wake_for(1)
+        self._watch = None
+
+    def hurry(self) -> None:
+        """Something was asked that is no part of a transfer: its answer is read at once, however short it is."""
+        if self._descriptor is not None:
+            self._descriptor.wake_for(1)
 
     async def _write(self) -> None:
         """The writer: sends what was sealed meanwhile as one piece, while senders fill the other outbox."""

@@ -458,6 +458,7 @@ class Transport(ClientAuthentication, Hints):
         engine = self._engine
         channel = Channel(engine, engine.core.mux.open_channel(kind, details), self)
         self._channels[channel.get_id()] = channel
+        engine.hurry()
         engine.flush_now()
         try:
             await channel._opened.wait()
