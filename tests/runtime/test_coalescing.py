@@ -18,8 +18,8 @@ from trio_ssh.runtime import engine
 from trio_ssh.runtime.coalescing import Coalescing
 from trio_ssh.runtime.descriptor import Descriptor
 
-#: What a read of a download is to bring.
-MUCH = 224 * KIB
+#: What a read is to bring at the most.
+MUCH = 512 * KIB
 
 
 class Clocks:
@@ -28,11 +28,13 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.trio = 0.0
         self.machine = 1000.0
+        #: Between two reads: 32 KiB at a time are 1.6 GB a second.
+        self.seconds = 0.00002
         monkeypatch.setattr(time, "perf_counter", lambda: self.machine)
 
     def tick(self) -> None:
-        self.trio += 0.0001
-        self.machine += 0.0001
+        self.trio += self.seconds
+        self.machine += self.seconds
 
 
 @pytest.fixture
@@ -63,6 +65,20 @@ def test_a_large_transfer_is_waited_for(clocks: Clocks) -> None:
     assert set(bring(coalescing, clocks, 15 * MIB, 32 * KIB)) == {1}
     bring(coalescing, clocks, 1 * MIB, 32 * KIB)
     assert set(bring(coalescing, clocks, 100 * MIB, 32 * KIB)) == {MUCH}
+
+
+@pytest.mark.parametrize("milliseconds", [0.1, 1, 30, 100_000])
+def test_no_more_is_waited_for_than_comes_in_a_millisecond_and_a_half(clocks: Clocks, milliseconds: float) -> None:
+    coalescing = Coalescing()
+    clocks.seconds = milliseconds / 1000
+    bring(coalescing, clocks, 17 * MIB, 32 * KIB)
+    for wish in bring(coalescing, clocks, 100 * MIB, 32 * KIB):
+        assert wish == pytest.approx(max(1, 32 * KIB * 1.5 / milliseconds), rel=0.01)
+    coalescing = Coalescing()
+    grant(coalescing, clocks, 17 * MIB, 32 * KIB)
+    for wish in grant(coalescing, clocks, 100 * MIB, 32 * KIB):
+        assert wish == pytest.approx(max(1, 36 * 1.5 / milliseconds), abs=2)
+        assert wish >= 1
 
 
 @pytest.mark.parametrize("window", [2 * MIB, 64 * KIB])

@@ -16,8 +16,11 @@ from typing import Final
 
 from trio_ssh.core.limits import KIB, MIB
 
-#: Seconds without a read behind which less than was hoped for is taken.
-PATIENCE_SECONDS: Final = 0.002
+#: What comes in so many seconds is waited for.
+AHEAD_SECONDS: Final = 0.0015
+
+#: Seconds without a read behind which less is taken.
+PATIENCE_SECONDS: Final = 0.003
 
 #: Bytes that a flow has brought, or was allowed to send, before much is waited for; and where that was in vain again
 #: and again.
@@ -27,8 +30,8 @@ _LAST_PRICE: Final = 256 * MIB
 #: What a wait in vain is worth: so many times its price, brought by waits that were not.
 _WORTH: Final = 4
 
-#: The least of data: nearly what the largest read brings.
-_LEAST_DATA: Final = 224 * KIB
+#: No more data is waited for: two of the largest reads.
+_MOST_DATA: Final = 512 * KIB
 
 #: A flow whose reads allow to send so many times what they bring is an upload.
 _UPLOAD: Final = 8
@@ -37,8 +40,8 @@ _UPLOAD: Final = 8
 class Coalescing:
     """Tells for each read how much the next one is to bring, from what those before it brought.
 
-    Of an upload that is what grants half of the largest window: while the peer says nothing, the other half is there
-    to be sent, and so neither side waits for the other.
+    That is what comes in a millisecond or two.  Of an upload it is no more than what grants half of the window: while
+    the peer says nothing, the other half is there to be sent, and so neither side waits for the other.
     """
 
     __slots__ = ("_began", "_data", "_earned", "_granted", "_least", "_price", "_ticks_began")
@@ -73,17 +76,21 @@ class Coalescing:
         return self._least
 
     def _choose(self, window: int, now: float) -> None:
-        ticks = time.perf_counter() - self._ticks_began
-        if not ticks / 2 < now - self._began < ticks * 2:
+        ticks = time.perf_counter()
+        seconds = now - self._began
+        if not seconds < 2 * (ticks - self._ticks_began) < 4 * seconds:
             # A test's clock stands still and jumps: then nobody may ever look after us.
             self._restart()
-        elif self._granted > _UPLOAD * self._data:
-            self._least = max(1, self._data * (window // 2) // self._granted)
-        else:
-            self._least = _LEAST_DATA
+            return
+        most = _MOST_DATA
+        if self._granted > _UPLOAD * self._data:
+            most = self._data * (window // 2) // self._granted
+        self._least = max(1, min(most, int(self._data * AHEAD_SECONDS / seconds)))
         # What was long ago counts less.
         self._data //= 2
         self._granted //= 2
+        self._began += seconds / 2
+        self._ticks_began += (ticks - self._ticks_began) / 2
 
     def give_up(self) -> None:
         """What was to come did not.  The next time must be earned, and costs more if this one brought little."""

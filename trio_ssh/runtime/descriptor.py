@@ -26,11 +26,13 @@ class Descriptor:
         least: bytes that `read` waits for.
     """
 
-    __slots__ = ("_buffer", "_socket", "least")
+    __slots__ = ("_buffer", "_has_more", "_socket", "least")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._buffer: bytearray | None = None
+        #: The last read was as large as one can be, and what is left may be less than `least`.
+        self._has_more = False
         self.least: int = 1
 
     def wake_for(self, least: int) -> None:
@@ -70,11 +72,17 @@ class Descriptor:
             trio.BrokenResourceError: the connection broke.
         """
         while True:
-            await trio.lowlevel.wait_readable(self._socket)
+            if self._has_more:
+                self._has_more = False
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(self._socket)
             self._buffer = borrow()
             view = memoryview(self._buffer)[:LARGEST_READ]
             try:
-                return view[: os.readv(self._socket.fileno(), (view,))]
+                size = os.readv(self._socket.fileno(), (view,))
+                self._has_more = size == LARGEST_READ
+                return view[:size]
             except BlockingIOError:
                 self.give_back()
             except OSError as error:
