@@ -13,7 +13,7 @@ import trio_ssh
 from tests.runtime.helpers import KIB, MIB
 from tests.sftp.scripted import FAILURE, SILENCE, Reply, ScriptedServer, pause, using
 from trio_ssh.sftp.link import Share
-from trio_ssh.sftp.messages import Read
+from trio_ssh.sftp.messages import Read, Status
 from trio_ssh.sftp.pipeline import ReadPipeline, WritePipeline
 from trio_ssh.sftp.protocol import OpenFlags, SFTPLimits
 from trio_ssh.sftp.session import WriteParts
@@ -244,6 +244,47 @@ async def test_a_write_that_fails_is_told_by_all_that_follow() -> None:
             await pipeline.wait_room(1)
         assert sftp._link.used_bytes == 0
     assert len(server.asked(WriteParts)) == 1
+
+
+async def test_what_is_sealed_is_known_and_may_be_written_over() -> None:
+    server = ScriptedServer()
+    async with using(server) as sftp:
+        pipeline = WritePipeline(sftp._link, Share(sftp._link), await handle_of(sftp))
+        packet = memoryview(bytearray(pipeline.head_size + 50_000))
+        for number in range(100):
+            await pipeline.wait_room(50_000)
+            packet[pipeline.head_size :] = bytes([number]) * 50_000
+            pipeline.write(packet, number * 50_000)
+            mark = pipeline.queued_bytes
+            assert mark == sftp._link.session.queued_bytes
+            await pipeline.wait_sealed(mark)
+            assert pipeline.has_sealed(mark)
+            assert not pipeline.has_sealed(mark + 1)
+        await pipeline.wait_below(0)
+    assert server.files[b"f"] == b"".join(bytes([number]) * 50_000 for number in range(100))
+
+
+@pytest.mark.parametrize("end", ["refusal", "loss"])
+async def test_whoever_waits_until_something_is_sealed_hears_of_the_end(end: str) -> None:
+    async with using(ScriptedServer()) as sftp:
+        pipeline = WritePipeline(sftp._link, Share(sftp._link), await handle_of(sftp))
+        heard = False
+
+        async def wait() -> None:
+            nonlocal heard
+            with pytest.raises(trio_ssh.SFTPError if end == "refusal" else trio.ClosedResourceError):
+                await pipeline.wait_sealed(2**60)
+            heard = True
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            nursery.start_soon(wait)
+            await pause()
+            if end == "refusal":
+                pipeline.on_done(0, 0, Status(4, "no", ""))
+            else:
+                await sftp.aclose()
+        assert heard
 
 
 async def test_whoever_waits_for_room_hears_of_the_end() -> None:

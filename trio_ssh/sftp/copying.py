@@ -56,6 +56,7 @@ class _RemoteSink:
 
     def __init__(self, link: Link, handle: bytes, *, sparse: bool) -> None:
         self._sparse = sparse
+        self.most_bytes: int = GATHERED_BYTES
         self.has_holes: bool = False
         self._writer = WritePipeline(link, Share(link), handle)
         self._head = self._writer.head_size

@@ -11,7 +11,7 @@ import io
 import os
 import stat
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import trio
 
@@ -21,7 +21,10 @@ from trio_ssh.sftp.link import Link
 from trio_ssh.sftp.local import Parts
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
-from trio_ssh.sftp.transfer import BUFFER_BYTES, BUFFERS, Options, Progress, open_source, receive, wait_readable
+from trio_ssh.sftp.transfer import BUFFER_BYTES, GATHERED_BYTES, Options, Progress, open_source, receive, wait_readable
+
+#: What is not acknowledged before more is read.
+_UNDER_WAY_BYTES: Final = 6 * BUFFER_BYTES
 
 
 def _is_plain(file: object, method: str) -> bool:
@@ -42,6 +45,7 @@ class _ObjectSink:
     """A file object with a `write` that is sync, and then is called in a thread unless it is in memory, or async."""
 
     def __init__(self, file: Any) -> None:
+        self.most_bytes: int = GATHERED_BYTES
         self._write = file.write
         self._is_async = inspect.iscoroutinefunction(file.write)
         self._is_in_memory = _is_plain(file, "write")
@@ -142,7 +146,7 @@ async def put_object(
         head, offset = writer.head_size, 0
         try:
             while True:
-                await writer.wait_below(BUFFER_BYTES * BUFFERS)
+                await writer.wait_below(_UNDER_WAY_BYTES)
                 data = await source.read()
                 if not data:
                     break

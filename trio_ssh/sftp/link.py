@@ -143,6 +143,7 @@ class Link:
         used_bytes: of `SFTPLimits.session_bytes`.
         parts: paths of what transfers are writing.
         read_bytes, write_bytes: what one READ and one WRITE carry.
+        sealed_bytes: of all that the session has queued, what has left it.
         failure: why the session has ended, or None.
     """
 
@@ -154,7 +155,11 @@ class Link:
         self.parts: set[bytes] = set()
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes
+        self.sealed_bytes: int = 0
         self.failure: Exception | None = None
+        #: Who waits until more is sealed, and how much that is in all for the first of them.
+        self._sealing = trio.lowlevel.ParkingLot()
+        self._seals_at = 0
         self._is_closed = False
         self._is_flushing = False
         self._begun = trio.Event()
@@ -230,6 +235,7 @@ class Link:
                     self._join()
                 packet = outgoing[0]
                 taken = self.channel.try_send(packet)
+                self.sealed_bytes += taken
                 if taken < len(packet):
                     outgoing[0] = packet[taken:]
                     break
@@ -240,6 +246,17 @@ class Link:
         finally:
             self._is_flushing = False
         self.channel.flush(now=now)
+        if self._sealing and self.sealed_bytes >= self._seals_at:
+            self._sealing.unpark_all()
+
+    async def park_until_sealed(self, mark: int) -> None:
+        """Sleep until `sealed_bytes` may have come to `mark`, or something else has happened: look then."""
+        self._seals_at = min(self._seals_at, mark) if self._sealing else mark
+        await self._sealing.park()
+
+    def look_around(self) -> None:
+        """Wake those who wait until more is sealed: there may be no point in waiting any more."""
+        self._sealing.unpark_all()
 
     def _join(self) -> None:
         """Make one of the small packets that are to be sent next."""
@@ -291,6 +308,7 @@ class Link:
             return
         self.failure = error
         self._begun.set()
+        self.look_around()
         for waiter in self.session.abandon():
             waiter.on_lost()
         self.channel.close_later()

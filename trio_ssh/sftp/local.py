@@ -24,6 +24,7 @@ from typing import Final
 
 import attrs
 
+from trio_ssh.sftp.in_memory import CachedReads, is_in_memory
 from trio_ssh.sftp.protocol import MIB
 
 if sys.platform != "win32":
@@ -46,6 +47,9 @@ if sys.platform != "win32":
 
 #: How often a part is opened that others put away meanwhile.
 _OPENINGS: Final = 20
+
+#: It takes as long as a hop or two to find out how a file can be read without them: larger ones are worth that.
+_PREPARED_BYTES: Final = 2 * MIB
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -166,6 +170,7 @@ class LocalWriter:
         mode: as given; it may be changed before the file is opened.
         kept_bytes: after `open`: what an earlier transfer left.
         is_open: whether there is something to close.
+        is_in_memory: to `write` to it waits for nothing; known behind the first large write.
     """
 
     def __init__(
@@ -193,8 +198,10 @@ class LocalWriter:
         #: What a FIFO or a device had no room for.
         self._rest: list[memoryview | bytearray] = []
         self._end = 0
+        self._is_prepared = False
         self.mode: int = mode
         self.kept_bytes: int = 0
+        self.is_in_memory: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -361,6 +368,9 @@ class LocalWriter:
             else:
                 write_parts(self._descriptor, parts, offset)
             self._end = offset + sum(map(len, parts))
+            if not self._is_prepared and self._end > _PREPARED_BYTES:
+                self._is_prepared = True
+                self.is_in_memory = is_in_memory(self._descriptor)
         return True
 
     def write_rest(self) -> bool:
@@ -449,6 +459,8 @@ class LocalReader:
         self._sparse = sparse
         self._descriptor = -1
         self._is_regular = True
+        self._cached = CachedReads()
+        self._is_prepared = False
         self.status: os.stat_result = os.stat_result([0] * 10)
 
     @property
@@ -494,6 +506,20 @@ class LocalReader:
             has_holes = status.st_blocks * 512 < status.st_size and (status.st_blocks > 0 or status.st_size >= MIB)
             self._sparse = self._sparse and self._is_regular and has_holes
 
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether `fill_now` is worth trying."""
+        return self._cached.is_worth_trying
+
+    def fill_now(self, views: Sequence[memoryview], offset: int) -> int | None:
+        """Read as `fill` does, but for no thread: only what nothing has to be waited for.
+
+        Returns:
+            How many bytes they are; None if something has to.
+        """
+        with located(self._path):
+            return self._cached.read(self._descriptor, views[:_VECTORS], offset)
+
     def fill(self, views: Sequence[memoryview], offset: int) -> tuple[int, int]:
         """Read the next bytes into `views`, one behind the other.
 
@@ -512,6 +538,10 @@ class LocalReader:
             if not self._is_regular:
                 return offset, self._fill_in_order(views)
             if not self._sparse:
+                self._cached.note_thread()
+                if not self._is_prepared and self.status.st_size > _PREPARED_BYTES:
+                    self._is_prepared = True
+                    self._cached.prepare(self._descriptor)
                 return offset, os.preadv(self._descriptor, views[:_VECTORS], offset)
             return self._fill_around_holes(views, offset)
 

@@ -400,6 +400,7 @@ class WritePipeline:
                 self._unwritten.discard(offset)
             elif self.failure is None:
                 self.failure = status
+                self._link.look_around()
         self._room.unpark_all()
 
     def check(self) -> None:
@@ -438,7 +439,7 @@ class WritePipeline:
 
         Args:
             packet: `head_size` bytes of room, then the data, `Link.write_bytes` at the most.  It must not change before
-                it is acknowledged.
+                it is sealed.
             offset: of the data in the file.
         """
         if self._link.failure is not None:
@@ -448,6 +449,26 @@ class WritePipeline:
         self._unwritten.add(offset)
         self._link.session.write_in_place(packet, self._handle, offset, Ack(self, offset, size))
         self._link.flush()
+
+    @property
+    def queued_bytes(self) -> int:
+        """What was written last is sealed when so much in all is; see `wait_sealed`."""
+        return self._link.session.queued_bytes
+
+    def has_sealed(self, mark: int) -> bool:
+        """Whether what was queued up to `mark` stands nowhere but in packets any more."""
+        return self._link.sealed_bytes >= mark
+
+    async def wait_sealed(self, mark: int) -> None:
+        """Wait until that is so.  A checkpoint only if it waits.
+
+        Raises:
+            SFTPError, ConnectionLost: see `check`.
+        """
+        self.check()
+        while not self.has_sealed(mark):
+            await self._link.park_until_sealed(mark)
+            self.check()
 
     async def wait_below(self, under_way: int) -> None:
         """Wait until no more than so many bytes are unacknowledged; 0 waits for all.  A checkpoint only if it waits.

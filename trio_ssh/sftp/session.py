@@ -217,10 +217,11 @@ class ClientSession(_PacketWalk):
 
     Attributes:
         outgoing: packets to be sent, in order, oldest first; whoever sends takes them out, whole or in parts.
+        queued_bytes: of all packets that ever were in there.
         extensions: the server's, once `has_begun`.
     """
 
-    __slots__ = ("_begin", "_next_id", "_pending", "_reading", "extensions", "outgoing")
+    __slots__ = ("_begin", "_next_id", "_pending", "_reading", "extensions", "outgoing", "queued_bytes")
 
     def __init__(self, limits: SFTPLimits) -> None:
         super().__init__(limits, PacketType.DATA)
@@ -228,6 +229,7 @@ class ClientSession(_PacketWalk):
         self._next_id = 0
         self._reading: Waiter | None = None
         self.outgoing: deque[memoryview] = deque()
+        self.queued_bytes: int = 0
         self.extensions: dict[bytes, bytes] = {}
         self._begin: Conversation[dict[bytes, bytes]] | None = Conversation(
             begin_as_client(limits), self._send_plain, _ask_nobody, self._begun
@@ -239,9 +241,13 @@ class ClientSession(_PacketWalk):
         """How many requests wait for their replies."""
         return len(self._pending)
 
+    def _queue(self, packet: memoryview) -> None:
+        self.outgoing.append(packet)
+        self.queued_bytes += len(packet)
+
     def _send_plain(self, message: DeclaredMessage) -> None:
         payload = message.encode()
-        self.outgoing.append(memoryview(_U32.pack(len(payload)) + payload))
+        self._queue(memoryview(_U32.pack(len(payload)) + payload))
 
     def _begun(self, extensions: dict[bytes, bytes]) -> None:
         self.extensions = extensions
@@ -252,12 +258,12 @@ class ClientSession(_PacketWalk):
 
     def request(self, packet: Packet, waiter: Waiter) -> None:
         """Ask for something; the reply goes to `waiter`."""
-        self.outgoing.append(memoryview(packet.frame(self._register(waiter))))
+        self._queue(memoryview(packet.frame(self._register(waiter))))
 
     def read(self, handle: bytes, offset: int, size: int, waiter: Waiter) -> None:
         """Ask for `size` bytes, which `waiter` knows as `asked`."""
         head = _DATA_HEAD.pack(21 + len(handle), PacketType.READ, self._register(waiter), len(handle))
-        self.outgoing.append(memoryview(head + handle + _READ_TAIL.pack(offset, size)))
+        self._queue(memoryview(head + handle + _READ_TAIL.pack(offset, size)))
 
     @staticmethod
     def write_head_size(handle: bytes) -> int:
@@ -268,14 +274,14 @@ class ClientSession(_PacketWalk):
         """Send a WRITE whose data stands in `packet` already, behind room for its head.
 
         Args:
-            packet: `write_head_size` bytes, then the data; it must not change before the reply has come.
+            packet: `write_head_size` bytes, then the data; it must not change before it was taken out of `outgoing`.
             offset: of the data in the file.
         """
         start = _DATA_HEAD.size + len(handle)
         _DATA_HEAD.pack_into(packet, 0, len(packet) - 4, PacketType.WRITE, self._register(waiter), len(handle))
         packet[_DATA_HEAD.size : start] = handle
         _WRITE_TAIL.pack_into(packet, start, offset, len(packet) - start - _WRITE_TAIL.size)
-        self.outgoing.append(packet)
+        self._queue(packet)
 
     def _register(self, waiter: Waiter) -> int:
         assert self.has_begun, "nothing is asked before the version is agreed on"

@@ -2,8 +2,7 @@
 
 A transfer is one task that waits for the network and for one thread, in turns; what is under way meanwhile is the
 pipeline's.  What arrived is written by one hop for as much as has gathered; what is sent is read by one hop straight
-into buffers with room for the heads of the WRITEs.  Of those there are so many that they hold what may be under way,
-and no more.
+into buffers with room for the heads of the WRITEs.  What the system has in memory costs no hop.
 
 A size that someone states is a claim, good for progress and for asking ahead.  A file ends where reading it says so.
 """
@@ -14,7 +13,6 @@ import errno
 import hashlib
 import inspect
 import os
-from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -23,11 +21,12 @@ import trio
 
 from trio_ssh.errors import SFTPError
 from trio_ssh.sftp.attributes import SFTPAttributes
+from trio_ssh.sftp.blocks import Buffers
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.local import Finish, LocalReader, LocalWriter, Parts
 from trio_ssh.sftp.messages import Attrs, CheckFile, CheckFileReply, Extended, ExtendedReply, Handle, Open, Stat
-from trio_ssh.sftp.pipeline import Block, ReadPipeline, WritePipeline
-from trio_ssh.sftp.protocol import MIB, OpenFlags
+from trio_ssh.sftp.pipeline import Block, ReadPipeline
+from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
 from trio_ssh.sftp.round import Round
@@ -41,9 +40,11 @@ GATHERED_BYTES: Final = 4 * MIB
 #: What it waits for, where more is on its way: a hop costs 100 us, and the requests for what follows leave together.
 _STEP_BYTES: Final = MIB
 
-#: What one buffer of an upload holds, and how many there are.
+#: What a buffer of an upload holds that a thread fills, and how many there are; and those that are filled without one.
 BUFFER_BYTES: Final = 2 * MIB
-BUFFERS: Final = 6
+_THREADS_BUFFERS: Final = 3
+_HERE_BYTES: Final = 512 * KIB
+_HERE_BUFFERS: Final = 2
 
 #: Of a part that is continued, what is compared where the server has no hashes.
 OVERLAP_BYTES: Final = 1 * MIB
@@ -145,6 +146,11 @@ async def open_source(link: Link, path: bytes) -> tuple[bytes, SFTPAttributes]:
 class Sink(Protocol):
     """Takes what arrives, in order."""
 
+    @property
+    def most_bytes(self) -> int:
+        """What one write is given at the most, about."""
+        ...
+
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
         """Write all of it; what comes next, if anything does, lies behind."""
         ...
@@ -188,7 +194,7 @@ async def receive(
     try:
         while not is_last:
             await pipeline.wait()
-            taken = pipeline.take(GATHERED_BYTES)
+            taken = pipeline.take(sink.most_bytes)
             assert taken, "a file ends in a block, and anything else that ends it is raised"
             is_last = taken[-1].is_last
             parts = [part for block in taken for part in block.parts.pieces()]
@@ -235,8 +241,17 @@ class _FileSink:
     writer: LocalWriter
     finish: Finish
 
+    @property
+    def most_bytes(self) -> int:
+        """What one hop into a thread is worth; without one, what others can wait for."""
+        return _STEP_BYTES if self.writer.is_in_memory else GATHERED_BYTES
+
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
         """Write all of it."""
+        if self.writer.is_in_memory and not is_last:
+            self.writer.write(parts, offset)
+            await trio.lowlevel.checkpoint()
+            return
         is_written = await trio.to_thread.run_sync(self._write, parts, offset, is_last)
         while not is_written:
             await _wait_writable(self.writer.descriptor)
@@ -302,7 +317,7 @@ async def _resume_get(link: Link, handle: bytes, path: bytes, writer: LocalWrite
 
 
 class _Comparing:
-    """A sink that compares what comes with a local file.
+    """Compares what comes with a local file.
 
     Attributes:
         same_up_to: where the first difference is, or the end of what was compared.
@@ -402,50 +417,6 @@ async def _our_hash(read: Callable[[int, int], bytes], size: int) -> bytes:
 # -- to the server
 
 
-class _Ring:
-    """The buffers of an upload: blocks, each behind room for the head of its WRITE."""
-
-    def __init__(self, head: int, block: int, size: int) -> None:
-        self.head: int = head
-        self.block: int = block
-        self.step: int = head + block
-        self.blocks: int = max(1, min(BUFFER_BYTES, size + 1) // block)
-        self.bytes: int = self.blocks * block
-        #: Buffers, the one that was used longest ago first; and how many bytes had been written when each was used up.
-        self._used: deque[tuple[memoryview, int]] = deque()
-        self._free: memoryview | None = None
-        self._written = 0
-
-    def take(self) -> tuple[memoryview, int]:
-        """Return a buffer, and how many bytes may be unacknowledged when it is filled.
-
-        WRITEs are sent in order, whatever the order of their replies, and so as many acknowledged bytes as had been
-        written when the buffer was used up are proof that all of it has been sent.  A buffer may hold little: a file of
-        many holes comes in small pieces, and six of them are used up long before the first has left.
-        """
-        if self._free is not None or len(self._used) < BUFFERS:
-            buffer, self._free = self._free or memoryview(bytearray(self.blocks * self.step)), None
-            return buffer, self.bytes * BUFFERS
-        buffer, mark = self._used.popleft()
-        return buffer, self._written - mark
-
-    def used(self, buffer: memoryview, size: int, *, is_free: bool) -> None:
-        """So many bytes of a buffer were written.
-
-        Args:
-            is_free: they were copied, and so it can be used again at once.
-        """
-        self._written += size
-        if is_free:
-            self._free = buffer
-        else:
-            self._used.append((buffer, self._written))
-
-    def spaces(self, buffer: memoryview) -> list[memoryview]:
-        """Return where the data goes."""
-        return [buffer[start : start + self.block] for start in range(self.head, len(buffer), self.step)]
-
-
 async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: Progress, *, offset: int = 0) -> int:
     """Write a local file to an open one, from `offset` on; return where the local one ends.
 
@@ -455,21 +426,28 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
         ConnectionLost: the session ended.
     """
     size = source.status.st_size
-    writer = remote.pipeline()
-    ring = _Ring(writer.head_size, link.write_bytes, max(0, size - offset))
+    left = max(0, size - offset) + 1
+    writer, block = remote.pipeline(), link.write_bytes
+    here = Buffers(writer, block, min(left, _HERE_BYTES), _HERE_BUFFERS)
+    threads = Buffers(writer, block, min(left, BUFFER_BYTES), _THREADS_BUFFERS)
     try:
         while True:
-            buffer, under_way = ring.take()
-            await writer.wait_below(under_way)
-            offset, got = await _fill(source, ring.spaces(buffer), offset)
+            is_here = source.is_at_hand
+            buffers = here if is_here else threads
+            buffer = await buffers.take()
+            if is_here:
+                found = source.fill_now(buffer.spaces, offset)
+                if found is None:
+                    buffers.give_back(buffer)
+                    continue
+                got = found
+            else:
+                offset, got = await _fill(source, buffer.spaces, offset)
             if not got:
                 break
             # Before the first of it leaves, too: from then on there is a part.
             await progress.tell(offset - writer.under_way, size)
-            # Small pieces are worth a copy: else six of them, with little in them, would be all that is under way.
-            is_copied = got < ring.bytes // BUFFERS
-            await _send_buffer(writer, ring, buffer, offset, got, is_copied=is_copied)
-            ring.used(buffer, got, is_free=is_copied)
+            await buffers.write(buffer, offset, got)
             offset += got
         await writer.wait_below(0)
     except SFTPError as error:
@@ -487,20 +465,6 @@ async def _fill(source: LocalReader, views: list[memoryview], offset: int) -> tu
         except BlockingIOError:
             continue  # somebody else has read it
     return await trio.to_thread.run_sync(source.fill, views, offset)
-
-
-async def _send_buffer(
-    writer: WritePipeline, ring: _Ring, buffer: memoryview, offset: int, got: int, *, is_copied: bool
-) -> None:
-    for start in range(0, len(buffer), ring.step):
-        part = min(got, ring.block)
-        await writer.wait_room(part)
-        packet = buffer[start : start + ring.head + part]
-        writer.write(memoryview(bytearray(packet)) if is_copied else packet, offset)
-        offset += part
-        got -= part
-        if not got:
-            break
 
 
 async def put_file(
