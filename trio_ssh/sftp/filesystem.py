@@ -27,7 +27,7 @@ from trio_ssh.sftp.directory import LocalFiles
 from trio_ssh.sftp.dispatch import Answered, Dispatcher, run_at_once
 from trio_ssh.sftp.messages import Read
 from trio_ssh.sftp.order import Job
-from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, MIB, SFTPLimits
+from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, KIB, MIB, SFTPLimits
 from trio_ssh.sftp.server import ServerLink, SFTPServer, exit_status
 from trio_ssh.sftp.session import WriteParts
 
@@ -36,6 +36,9 @@ STUCK_SECONDS: Final = 0.02
 
 #: Seconds that trio's thread waits for a single answer: the disk may take longer, and others mustn't notice.
 AWAITED_SECONDS: Final = 0.0003
+
+#: Bytes that are read or written in trio's thread, where they are in memory, before others have their turn.
+_NOW_BYTES: Final = 512 * KIB
 
 #: Bytes of replies that a thread gathers before it hands them over while it has more to do: what fills an outbox twice.
 _HANDED_BYTES: Final = 1 * MIB
@@ -79,10 +82,14 @@ class ThreadLink(ServerLink):
             self.queue.add(job)
 
     def serve(self) -> None:
-        """Have a thread take what there is."""
+        """Have a thread take what there is, unless nothing in it waits."""
         with self._lock:
             if self._workers or self._is_stopped:
                 return
+        # There is no thread, and only this one starts any.
+        if self._serve_now():
+            return
+        with self._lock:
             self._workers = 1
             self._is_awaited = self.queue.waiting == 1 and not self._is_bulk
             is_awaited = self._is_awaited
@@ -96,6 +103,24 @@ class ThreadLink(ServerLink):
                 self._is_awaited = False
                 self._handed.acquire(blocking=False)
             self._take_over()
+
+    def _serve_now(self) -> bool:
+        """Answer what is about files in memory; tell whether no thread is wanted."""
+        queue, left = self.queue, _NOW_BYTES
+        while (job := queue.first) is not None:
+            # What is read when there is room to send it is sealed while it is in the cache.
+            if self._session.outgoing_bytes >= _NOW_BYTES:
+                return True  # what waits to be sent calls when there is room
+            if left <= 0:
+                self._channel.call_before_rest()
+                return True
+            answered = self.dispatcher.answer_now(job.number, job.request)
+            if answered is None:
+                return False
+            queue.drop_first()
+            self.answered(job, answered)
+            left -= job.request.size if isinstance(job.request, WriteParts) else len(answered)
+        return True
 
     def _start(self) -> None:
         trio.lowlevel.start_thread_soon(self._work, lambda outcome: outcome.unwrap(), "trio_ssh SFTP")
@@ -148,7 +173,9 @@ class ThreadLink(ServerLink):
         gathered = 0
         while True:
             with self._lock:
-                job = queue.take()
+                # What needs no thread, trio's own goes on with.
+                first = queue.first
+                job = None if first is not None and self.dispatcher.is_at_hand(first.request) else queue.take()
                 if job is None:
                     self._workers -= 1
                     if self._workers:

@@ -11,6 +11,11 @@ import os
 from collections.abc import Sequence
 from typing import Final
 
+from trio_ssh.sftp.protocol import MIB
+
+#: It takes as long as a hop or two to find out whether a file needs them: larger ones are worth that.
+PREPARED_BYTES: Final = 2 * MIB
+
 #: preadv(2) fails instead of waiting for a disk.  Not every system has it.
 _NOWAIT: Final[int] = getattr(os, "RWF_NOWAIT", 0)
 
@@ -63,6 +68,10 @@ class CachedReads:
         """Whether `read` may find something in memory."""
         return self._flags is not None and not self._left_to_threads
 
+    def leave_to_threads(self) -> None:
+        """Find nothing worth trying until threads have read some."""
+        self._left_to_threads = _LEFT_TO_THREADS
+
     def note_thread(self) -> None:
         """A thread has read some."""
         self._left_to_threads = max(0, self._left_to_threads - 1)
@@ -87,5 +96,5 @@ class CachedReads:
         try:
             return os.preadv(descriptor, views, offset, self._flags)
         except BlockingIOError:
-            self._left_to_threads = _LEFT_TO_THREADS
+            self.leave_to_threads()
             return None

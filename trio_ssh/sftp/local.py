@@ -24,7 +24,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.sftp.in_memory import CachedReads, is_in_memory
+from trio_ssh.sftp.in_memory import PREPARED_BYTES, CachedReads, is_in_memory
 from trio_ssh.sftp.protocol import MIB
 
 if sys.platform != "win32":
@@ -47,9 +47,6 @@ if sys.platform != "win32":
 
 #: How often a part is opened that others put away meanwhile.
 _OPENINGS: Final = 20
-
-#: It takes as long as a hop or two to find out how a file can be read without them: larger ones are worth that.
-_PREPARED_BYTES: Final = 2 * MIB
 
 _ZEROS: Final = bytes(256 * 1024)
 
@@ -368,7 +365,7 @@ class LocalWriter:
             else:
                 write_parts(self._descriptor, parts, offset)
             self._end = offset + sum(map(len, parts))
-            if not self._is_prepared and self._end > _PREPARED_BYTES:
+            if not self._is_prepared and self._end > PREPARED_BYTES:
                 self._is_prepared = True
                 self.is_in_memory = is_in_memory(self._descriptor)
         return True
@@ -539,7 +536,7 @@ class LocalReader:
                 return offset, self._fill_in_order(views)
             if not self._sparse:
                 self._cached.note_thread()
-                if not self._is_prepared and self.status.st_size > _PREPARED_BYTES:
+                if not self._is_prepared and self.status.st_size > PREPARED_BYTES:
                     self._is_prepared = True
                     self._cached.prepare(self._descriptor)
                 return offset, os.preadv(self._descriptor, views[:_VECTORS], offset)

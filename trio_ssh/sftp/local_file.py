@@ -17,7 +17,8 @@ from typing import Final, Protocol, cast
 
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.beneath import Place
-from trio_ssh.sftp.interface import SFTPHandle
+from trio_ssh.sftp.dispatch import AtHand
+from trio_ssh.sftp.in_memory import PREPARED_BYTES, CachedReads, is_in_memory
 
 #: Parts of one pwritev(2): what POSIX promises is less than what Linux does.
 _PARTS: Final = 1024
@@ -30,7 +31,7 @@ MODE_BITS: Final = 0o7777
 _RENAME_NOREPLACE: Final = 1
 
 
-class LocalFile(SFTPHandle):
+class LocalFile(AtHand):
     """An open file.
 
     Args:
@@ -58,6 +59,9 @@ class LocalFile(SFTPHandle):
         self._place = place
         self._hidden = hidden
         self._is_read_only = is_read_only
+        self._cached = CachedReads()
+        self._is_prepared = False
+        self._is_in_memory = False
         self.has_failed: bool = False
 
     async def close(self) -> None:
@@ -92,7 +96,31 @@ class LocalFile(SFTPHandle):
 
     async def readinto(self, offset: int, buffer: memoryview) -> int:
         """Read into `buffer`, as preadv(2)."""
+        self._prepare(offset)
+        self._cached.note_thread()
         return os.preadv(self.descriptor, [buffer], checked(offset, len(buffer)))
+
+    def _prepare(self, offset: int) -> None:
+        """Find out whether the rest of a large file needs a thread."""
+        if offset >= PREPARED_BYTES and not self._is_prepared:
+            self._is_prepared = True
+            self._cached.prepare(self.descriptor)
+            self._is_in_memory = is_in_memory(self.descriptor)
+
+    def is_at_hand(self, *, for_writing: bool) -> bool:
+        """Whether `writev` waits for nothing, or `readinto_now` is worth trying."""
+        return self._is_in_memory if for_writing else self._cached.is_worth_trying
+
+    def readinto_now(self, offset: int, buffer: memoryview) -> int | None:
+        """As `readinto`, where that waits for nothing and fills all of `buffer`; else None, and not at hand for now."""
+        try:
+            got = self._cached.read(self.descriptor, [buffer], checked(offset, len(buffer)))
+        except OSError:
+            got = None  # a thread finds out what it is
+        if got and got == len(buffer):
+            return got
+        self._cached.leave_to_threads()
+        return None
 
     async def write(self, offset: int, data: bytes) -> None:
         """Write all of `data`."""
@@ -101,6 +129,7 @@ class LocalFile(SFTPHandle):
     async def writev(self, offset: int, parts: Sequence[bytearray | memoryview]) -> None:
         """Write all `parts`, as pwritev(2) does until the disk is full."""
         left = [memoryview(part) for part in parts]
+        self._prepare(offset)
         try:
             checked(offset, sum(map(len, left)))
             while left:

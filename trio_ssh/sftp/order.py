@@ -180,6 +180,15 @@ class Queue:
         """Append a request."""
         self._waiting.append(job)
 
+    @property
+    def first(self) -> Job | None:
+        """The oldest that waits, where nothing is being served: for whoever serves it on the spot."""
+        return self._waiting[0] if self._waiting and not self._running else None
+
+    def drop_first(self) -> None:
+        """The oldest that waits is served."""
+        self._waiting.popleft()
+
     def take(self) -> Job | None:
         """Return the oldest request that need not wait for another; None if there is none."""
         if not self._waiting:
