@@ -57,6 +57,29 @@ class Descriptor:
         except OSError:
             return 0
 
+    async def write_all(self, data: memoryview) -> None:
+        """Write all of it, waiting only for room.
+
+        Raises:
+            trio.ClosedResourceError: the stream was closed here meanwhile.
+            trio.BrokenResourceError: the connection broke.
+        """
+        while True:
+            try:
+                data = data[os.write(self._socket.fileno(), data) :]
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise self._broken(error) from error
+            if not data:
+                return
+            await trio.lowlevel.wait_writable(self._socket)
+
+    def _broken(self, error: OSError) -> Exception:
+        if self._socket.fileno() < 0:
+            return trio.ClosedResourceError("this stream was closed here")
+        return trio.BrokenResourceError(f"the socket connection broke: {error}")
+
     def close(self) -> None:
         """Close the socket at once; whoever waits for it is woken."""
         self._socket.close()
@@ -87,9 +110,7 @@ class Descriptor:
                 self.give_back()
             except OSError as error:
                 self.give_back()
-                if self._socket.fileno() < 0:
-                    raise trio.ClosedResourceError("this stream was closed here") from None
-                raise trio.BrokenResourceError(f"the socket connection broke: {error}") from error
+                raise self._broken(error) from error
 
     def give_back(self) -> None:
         """What was read is dealt with.  To be called before anything is waited for: buffers belong to traffic."""

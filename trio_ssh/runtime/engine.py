@@ -492,7 +492,7 @@ class Engine:
             await trio.aclose_forcefully(self._stream)
 
     async def _write_all(self) -> None:
-        core, stream = self.core, self._stream
+        core, stream, descriptor = self.core, self._stream, self._descriptor
         while True:
             data = self._rest or core.data_to_send()
             self._rest = None
@@ -500,10 +500,8 @@ class Engine:
             self._is_writing = True
             self._wake_room()
             if data:
-                written = self._descriptor.try_write(data) if self._descriptor is not None else 0
                 try:
-                    if written < len(data):
-                        await stream.send_all(data[written:])
+                    await (stream.send_all(data) if descriptor is None else descriptor.write_all(data))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     # The peer's last words may still be on their way to the reader, and they say more than this.
                     with trio.move_on_after(CLOSE_SECONDS):

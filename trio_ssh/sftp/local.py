@@ -514,8 +514,11 @@ class LocalReader:
         Returns:
             How many bytes they are; None if something has to.
         """
-        with located(self._path):
+        try:
             return self._cached.read(self._descriptor, views[:_VECTORS], offset)
+        except OSError:
+            with located(self._path):
+                raise
 
     def fill(self, views: Sequence[memoryview], offset: int) -> tuple[int, int]:
         """Read the next bytes into `views`, one behind the other.

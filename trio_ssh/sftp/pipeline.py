@@ -401,7 +401,8 @@ class WritePipeline:
             elif self.failure is None:
                 self.failure = status
                 self._link.look_around()
-        self._room.unpark_all()
+        if self._room:
+            self._room.unpark_all()
 
     def check(self) -> None:
         """Raise what went wrong so far.
