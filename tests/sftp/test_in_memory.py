@@ -66,7 +66,7 @@ def memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("size", [2 * MIB, 2 * MIB + 1, 20 * MIB + 5])
 @pytest.mark.usefixtures("memory")
-async def test_what_is_in_memory_takes_a_hop_to_open_it_and_one_to_finish(
+async def test_what_is_in_memory_takes_a_hop_at_its_start_and_one_at_its_end(
     size: int, tmp_path: Path, hops: Hops
 ) -> None:
     data = noise(size)
@@ -81,7 +81,7 @@ async def test_what_is_in_memory_takes_a_hop_to_open_it_and_one_to_finish(
     assert bool(hops.reads_here) == (size > 2 * MIB)
     assert bool(hops.writes_here) == is_large
     if is_large:
-        assert hops.reads == 1, "the first, which tells how the rest is to be read"
+        assert hops.reads == 2, "the first, which tells how the rest is to be read, and the end"
         assert hops.writes <= 4, "the first and the last"
 
 
@@ -134,16 +134,47 @@ async def test_a_file_that_fails_in_the_middle_says_so(
     path = tmp_path / "file"
     path.write_bytes(noise(9 * MIB))
 
-    def read(self: CachedReads, descriptor: int, views: Sequence[memoryview], offset: int) -> int | None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+    def read(descriptor: int, views: Sequence[memoryview], offset: int, flags: int = 0) -> int:
+        if offset > 5 * MIB:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return PREADV(descriptor, views, offset)
 
-    monkeypatch.setattr(CachedReads, "read", read)
+    monkeypatch.setattr(os, "preadv", read)
     server = MemorySFTPServer()
     async with connected(server) as sftp:
         with pytest.raises(OSError, match="Input/output error") as raised:
             await sftp.put(path, "/file")
     assert os.fsencode(raised.value.filename) == os.fsencode(path)
     assert "/file" not in server.files
+    assert hops.reads_here
+
+
+@pytest.mark.parametrize("answer", ["an end", "an error"])
+async def test_a_system_that_says_the_wrong_thing_where_it_would_wait_is_not_believed(
+    answer: str, tmp_path: Path, hops: Hops, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linux 5.9 and 5.10 say that the file ends there."""
+    data = noise(20 * MIB + 5)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    asked = 0
+
+    def preadv(descriptor: int, views: Sequence[memoryview], offset: int, flags: int) -> int:
+        nonlocal asked
+        asked += 1
+        if asked % 3:
+            return PREADV(descriptor, views, offset)
+        if answer == "an end":
+            return 0
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    monkeypatch.setattr(in_memory, "_NOWAIT", 1234)
+    monkeypatch.setattr(in_memory, "os", SimpleNamespace(preadv=preadv))
+    server = MemorySFTPServer()
+    async with connected(server) as sftp:
+        assert (await sftp.put(path, "/file")).st_size == len(data)
+    assert server.read_bytes("/file") == data
+    assert hops.reads_here > 2
 
 
 @pytest.mark.usefixtures("memory")
@@ -282,7 +313,10 @@ def test_where_the_system_would_wait_threads_have_the_next_few(tmp_path: Path, m
         assert reads.is_worth_trying
         assert reads.read(descriptor, [buffer[:30], buffer[30:]], 50) == 50
         assert bytes(buffer[:50]) == bytes(range(50, 100))
-        assert reads.read(descriptor, [buffer], 100) == 0
+        assert reads.read(descriptor, [buffer], 100) is None, "the end is a thread's to find"
+        assert not reads.is_worth_trying
+        reads = CachedReads()
+        reads._flags = 0
 
         def would_wait(*arguments: object) -> int:
             raise BlockingIOError

@@ -16,9 +16,10 @@ from tests.sftp.by_hand import R, W, serving
 from tests.sftp.connected import connected, noise
 from trio_ssh.sftp import in_memory, local_file
 from trio_ssh.sftp.dispatch import Answered, Dispatcher
+from trio_ssh.sftp.filesystem import ThreadLink
 from trio_ssh.sftp.in_memory import PREPARED_BYTES
 from trio_ssh.sftp.messages import Close, Data, Fstat, Packet, Read, Status, Write
-from trio_ssh.sftp.protocol import KIB, MIB, StatusCode
+from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags, StatusCode
 from trio_ssh.sftp.session import AnyRequest
 
 
@@ -200,6 +201,72 @@ async def test_others_have_their_turn(tmp_path: Path) -> None:
         await sftp.getfo("/file", Nowhere())
         assert turns > 32
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("compressions", [["none"], ["zlib@openssh.com"]])
+async def test_what_compresses_well_comes_to_its_end(compressions: list[str], tmp_path: Path, answers: Answers) -> None:
+    """All that was answered is sent at once then, and nobody would call for the rest."""
+    data = bytes(range(256)) * (20 * MIB // 256)
+    (tmp_path / "file").write_bytes(data)
+    server = trio_ssh.LocalSFTPServer(tmp_path)
+    async with connected(server, compressions=compressions) as sftp:
+        await sftp.get("/file", tmp_path / "got")
+        await sftp.put(tmp_path / "got", "/back")
+    assert (tmp_path / "back").read_bytes() == data
+    assert answers.here > 50
+
+
+@pytest.mark.usefixtures("memory")
+@pytest.mark.parametrize("is_writing", [False, True])
+async def test_small_requests_leave_others_their_turn(is_writing: bool, tmp_path: Path, answers: Answers) -> None:
+    """They are counted as well as their bytes: a client may send thousands in one piece."""
+    (tmp_path / "file").write_bytes(noise(3 * MIB))
+    most = gap = turns = 0
+    async with serving(trio_ssh.LocalSFTPServer(tmp_path)) as hand, trio.open_nursery() as nursery:
+        handle = await hand.open("/file", R | OpenFlags.WRITE)
+        await hand.ask(Read(handle, PREPARED_BYTES, 1), Data)
+        await hand.do(Write(handle, PREPARED_BYTES, b"x"))
+
+        async def count() -> None:
+            nonlocal most, gap, turns
+            while True:
+                turns += 1
+                most, gap = max(most, answers.here - gap), answers.here
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(count)
+        packet = Write(handle, 5, b"x") if is_writing else Read(handle, 5, 1)
+        await hand.send(b"".join(packet.frame(number) for number in range(2000)))
+        for _ in range(2000):
+            await hand.packet()
+        nursery.cancel_scope.cancel()
+    assert answers.here > 1900
+    assert most <= 40
+
+
+@pytest.mark.usefixtures("memory")
+async def test_a_mixture_is_left_to_one_thread(
+    tmp_path: Path, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large").write_bytes(noise(3 * MIB))
+    (tmp_path / "small").write_bytes(noise(MIB))
+    started = 0
+    start = ThreadLink._start
+
+    def counted(link: ThreadLink) -> None:
+        nonlocal started
+        started += 1
+        start(link)
+
+    async with serving(trio_ssh.LocalSFTPServer(tmp_path)) as hand:
+        handles = [await hand.open("/large"), await hand.open("/small")]
+        await hand.ask(Read(handles[0], PREPARED_BYTES, 1), Data)
+        monkeypatch.setattr(ThreadLink, "_start", counted)
+        await hand.send(b"".join(Read(handles[number % 2], 0, 10).frame(number) for number in range(1000)))
+        for _ in range(1000):
+            await hand.packet()
+    assert started < 200
 
 
 class Nowhere:

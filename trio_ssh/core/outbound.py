@@ -201,11 +201,12 @@ class Outbound:
         for offset in range(filled, filled + count * step, step):
             view[start:end] = data[taken : taken + size]
             seal(self.sequence, packet, out[offset : offset + step])
+            # Here, because Ctrl-C may strike at any time: what has a number must be sent.
+            self._filled = offset + step
             self.sequence = (self.sequence + 1) & 0xFFFFFFFF
+            self.packets_since_keys += 1
+            self.bytes_since_keys += total
             taken += size
-        self._filled = filled + count * step
-        self.packets_since_keys += count
-        self.bytes_since_keys += count * total
         return taken
 
     def _enlarge_plain(self, size: int) -> None:

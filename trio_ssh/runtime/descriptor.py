@@ -7,7 +7,9 @@ takes and gives the same bytes.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from typing import Final
 
@@ -19,20 +21,30 @@ from trio_ssh.core.buffers import borrow, give_back
 LARGEST_READ: Final = 256 * 1024
 
 
+def knows_least(system: str, release: str) -> bool:
+    """Tell whether a system wakes who waits for much when it is told that little will do: Linux does since 4.18."""
+    numbers = [int(digits) for digits in re.findall(r"\d+", release)[:2]]
+    return system == "linux" and numbers >= [4, 18]
+
+
+KNOWS_LEAST: Final = sys.platform == "linux" and knows_least(sys.platform, os.uname().release)
+
+
 class Descriptor:
     """The non-blocking descriptor of a socket stream, which stays its owner and closes it.
 
     Attributes:
-        least: bytes that `read` waits for.
+        least: bytes that `read` waits for, unless there were more than it could take the last time.
     """
 
-    __slots__ = ("_buffer", "_has_more", "_socket", "least")
+    __slots__ = ("_buffer", "_has_more", "_knows_least", "_socket", "least")
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._socket = stream.socket
         self._buffer: bytearray | None = None
         #: The last read was as large as one can be, and what is left may be less than `least`.
         self._has_more = False
+        self._knows_least = KNOWS_LEAST and stream.socket.family in (trio.socket.AF_INET, trio.socket.AF_INET6)
         self.least: int = 1
 
     def wake_for(self, least: int) -> None:
@@ -40,17 +52,15 @@ class Descriptor:
 
         A read that is waiting already is woken for fewer, too.
         """
-        if least != self.least and sys.platform == "linux":
-            try:
+        if least != self.least and self._knows_least:
+            with contextlib.suppress(OSError):  # it is closed
                 self._socket.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVLOWAT, least)
-            except OSError:
-                return  # it is closed, or none of TCP's
             self.least = least
 
     def try_write(self, data: memoryview) -> int:
         """Write what fits without waiting; return how many bytes that were.
 
-        0 also where the socket is broken: whoever goes on by way of the stream finds out.
+        0 also where the socket is broken: whoever goes on by `write_all` finds out.
         """
         try:
             return os.write(self._socket.fileno(), data)

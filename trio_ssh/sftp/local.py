@@ -1,4 +1,4 @@
-"""Files of this machine, as transfers read and write them: plain calls that block, for threads.
+"""Files of this machine, as transfers read and write them: plain calls that block, for threads unless it says so.
 
 A hop into a thread costs as much as ten system calls, so that each call here does a lot: one gathers what several READs
 brought, opens or finishes a file besides, or deals with a whole batch of small files.
@@ -512,13 +512,9 @@ class LocalReader:
         """Read as `fill` does, but for no thread: only what nothing has to be waited for.
 
         Returns:
-            How many bytes they are; None if something has to.
+            How many bytes they are; None if something has to, or at the end.
         """
-        try:
-            return self._cached.read(self._descriptor, views[:_VECTORS], offset)
-        except OSError:
-            with located(self._path):
-                raise
+        return self._cached.read(self._descriptor, views[:_VECTORS], offset)
 
     def fill(self, views: Sequence[memoryview], offset: int) -> tuple[int, int]:
         """Read the next bytes into `views`, one behind the other.

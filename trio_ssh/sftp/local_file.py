@@ -1,4 +1,4 @@
-"""An open file of this machine as an SFTP handle, and system calls on descriptors: for threads.
+"""An open file of this machine as an SFTP handle, and system calls on descriptors: for threads, unless it is at hand.
 
 Whoever calls has resolved the path; nothing here follows one.
 """
@@ -27,6 +27,9 @@ _PARTS: Final = 1024
 STEP_BYTES: Final = 1024 * 1024
 
 MODE_BITS: Final = 0o7777
+
+#: What off_t can't be.
+_OFFSETS: Final = 2**63
 
 _RENAME_NOREPLACE: Final = 1
 
@@ -113,10 +116,8 @@ class LocalFile(AtHand):
 
     def readinto_now(self, offset: int, buffer: memoryview) -> int | None:
         """As `readinto`, where that waits for nothing and fills all of `buffer`; else None, and not at hand for now."""
-        try:
-            got = self._cached.read(self.descriptor, [buffer], checked(offset, len(buffer)))
-        except OSError:
-            got = None  # a thread finds out what it is
+        # An offset that is none is found out by a thread.
+        got = self._cached.read(self.descriptor, [buffer], offset) if offset < _OFFSETS else None
         if got and got == len(buffer):
             return got
         self._cached.leave_to_threads()
@@ -158,7 +159,7 @@ class LocalFile(AtHand):
 
 def checked(offset: int, size: int) -> int:
     """Return an offset that the system can count to, with `size` bytes behind it."""
-    if offset + size >= 2**63:
+    if offset + size >= _OFFSETS:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     return offset
 

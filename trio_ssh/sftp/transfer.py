@@ -439,7 +439,7 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
                 found = source.fill_now(buffer.spaces, offset)
                 if found is None:
                     buffers.give_back(buffer)
-                    continue
+                    continue  # by a thread
                 got = found
             else:
                 offset, got = await _fill(source, buffer.spaces, offset)
