@@ -50,7 +50,7 @@ CLOSE_SECONDS: Final = 2.0
 KEEPALIVE_COUNT: Final = 3
 
 #: Outboxes that the writer writes, or has filled, in one go.
-_ROUNDS: Final = 4
+_ROUNDS: Final = 8
 
 _FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIENT))
 
