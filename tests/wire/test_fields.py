@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.wire import fields
 from trio_ssh.wire.fields import (
     BOOLEAN,
     BYTE,
@@ -185,3 +186,16 @@ def test_an_error_names_the_field_it_is_in() -> None:
         Pair.decode(b"\0\0\0\1\0")
     with pytest.raises(RemoteProtocolError, match=r"^Sample: 2 bytes too many$"):
         Sample.from_payload(b"\xc8\0\0\0\x07ab")
+
+
+@structure
+class SaidOtherwise(Structure):
+    """Types that are no names of this module."""
+
+    number: fields.UInt32
+    flag: fields.Boolean
+
+
+def test_a_field_s_type_need_not_be_a_name() -> None:
+    assert SaidOtherwise(7, True).encode() == b"\0\0\0\7\1"
+    assert SaidOtherwise.decode(b"\0\0\0\7\1") == SaidOtherwise(7, True)
