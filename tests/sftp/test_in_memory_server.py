@@ -242,7 +242,7 @@ async def test_small_requests_leave_others_their_turn(is_writing: bool, tmp_path
             await hand.packet()
         nursery.cancel_scope.cancel()
     assert answers.here > 1900
-    assert most <= 40
+    assert most <= 300, "eight rounds of the writer, of 32 each"
 
 
 @pytest.mark.usefixtures("memory")
