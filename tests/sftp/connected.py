@@ -7,12 +7,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 import trio
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY
 from tests.sftp.by_hand import door
-from trio_ssh.testing import open_memory_client
+from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 
 @asynccontextmanager
@@ -38,3 +39,16 @@ async def connected(
 def noise(size: int, seed: int = 1) -> bytes:
     """Bytes that no hole is made of, the same in every run."""
     return random.Random(seed).randbytes(size)
+
+
+def writes_wait(server: MemorySFTPServer, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
+    """Have a server answer no WRITE before the event that this returns is set."""
+    happen, gate = server._happen, trio.Event()
+
+    async def wait(operation: str, path: str) -> None:
+        await happen(operation, path)
+        if operation == "write":
+            await gate.wait()
+
+    monkeypatch.setattr(server, "_happen", wait)
+    return gate

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.sftp.connected import connected, noise
+from tests.sftp.connected import connected, noise, writes_wait
 from trio_ssh.sftp import blocks, in_memory, local
 from trio_ssh.sftp.in_memory import CachedReads, is_in_memory
 from trio_ssh.sftp.local import LocalReader, LocalWriter
@@ -54,14 +54,6 @@ class Hops:
 @pytest.fixture
 def hops(monkeypatch: pytest.MonkeyPatch) -> Hops:
     return Hops(monkeypatch)
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file system is memory, and knows no more about it than tmpfs does."""
-    monkeypatch.setattr(in_memory, "_NOWAIT", 0)
-    for module in (in_memory, local):
-        monkeypatch.setattr(module, "is_in_memory", lambda descriptor: True)
 
 
 @pytest.mark.parametrize("size", [2 * MIB, 2 * MIB + 1, 20 * MIB + 5])
@@ -236,14 +228,7 @@ async def test_what_is_read_and_not_sealed_is_bounded(
 
     monkeypatch.setattr(blocks.Buffer, "__init__", counted)
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    happen, gate = server._happen, trio.Event()
-
-    async def wait(operation: str, path: str) -> None:
-        await happen(operation, path)
-        if operation == "write":
-            await gate.wait()
-
-    monkeypatch.setattr(server, "_happen", wait)
+    gate = writes_wait(server, monkeypatch)
     async with connected(server) as sftp, trio.open_nursery() as nursery:
         nursery.start_soon(sftp.put, path, "/file")
         seen = -1

@@ -14,7 +14,7 @@ import trio
 import trio_ssh
 from tests.sftp.by_hand import R, W, serving
 from tests.sftp.connected import connected, noise
-from trio_ssh.sftp import in_memory, local_file
+from trio_ssh.sftp import in_memory
 from trio_ssh.sftp.dispatch import Answered, Dispatcher
 from trio_ssh.sftp.filesystem import ThreadLink
 from trio_ssh.sftp.in_memory import PREPARED_BYTES
@@ -48,14 +48,6 @@ class Answers:
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     return Answers(monkeypatch)
-
-
-@pytest.fixture
-def memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every file system is memory, and knows no more about it than tmpfs does."""
-    monkeypatch.setattr(in_memory, "_NOWAIT", 0)
-    for module in (in_memory, local_file):
-        monkeypatch.setattr(module, "is_in_memory", lambda descriptor: True)
 
 
 @pytest.mark.usefixtures("memory")

@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.sftp.connected import connected, noise
+from tests.sftp.connected import connected, noise, writes_wait
 from tests.sftp.test_local import largest_file, part_of
 from trio_ssh.sftp.local import LocalReader
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
@@ -941,15 +941,7 @@ async def test_small_pieces_between_holes_stay_what_they_are_until_they_are_sent
 
     monkeypatch.setattr(LocalReader, "fill", counted)
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    happen = server._happen
-    gate = trio.Event()
-
-    async def wait(operation: str, path: str) -> None:
-        await happen(operation, path)
-        if operation == "write":
-            await gate.wait()
-
-    monkeypatch.setattr(server, "_happen", wait)
+    gate = writes_wait(server, monkeypatch)
     async with connected(server) as sftp, trio.open_nursery() as nursery:
         nursery.start_soon(sftp.put, local, "/file")
         seen = -1

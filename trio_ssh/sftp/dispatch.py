@@ -11,7 +11,6 @@ import itertools
 import logging
 import struct
 import threading
-from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from typing import Any, Final, Protocol, TypeVar, cast
 
@@ -20,6 +19,7 @@ from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.interface import (
     EXTENSION_METHODS,
     HASHES,
+    AtHand,
     SFTPHandle,
     SFTPServerInterface,
     offered_extensions,
@@ -120,18 +120,6 @@ class Buffers:
         """Take back a buffer, if it is one of ours; no view of it may be in use."""
         if isinstance(buffer, bytearray) and len(buffer) == self._size and len(self._free) < _KEPT_BUFFERS:
             self._free.append(buffer)
-
-
-class AtHand(SFTPHandle, ABC):
-    """A handle that is used in threads, and of whose file a part or all may be in memory."""
-
-    @abstractmethod
-    def is_at_hand(self, *, for_writing: bool) -> bool:
-        """Whether `writev` waits for nothing, or `readinto_now` is worth trying."""
-
-    @abstractmethod
-    def readinto_now(self, offset: int, buffer: memoryview) -> int | None:
-        """As `readinto`, where that waits for nothing and fills all of `buffer`; else None, and not at hand for now."""
 
 
 class _OpenFile:

@@ -57,9 +57,10 @@ def _answers(descriptor: int) -> bool:
 class CachedReads:
     """Reads an open file at any offset, as far as nothing is waited for."""
 
-    __slots__ = ("_flags", "_left_to_threads")
+    __slots__ = ("_flags", "_is_prepared", "_left_to_threads")
 
     def __init__(self) -> None:
+        self._is_prepared = False
         #: What preadv is told; None where nobody can say whether it would wait.
         self._flags: int | None = None
         self._left_to_threads = 0
@@ -77,8 +78,16 @@ class CachedReads:
         """A thread has read some."""
         self._left_to_threads = max(0, self._left_to_threads - 1)
 
+    @property
+    def is_in_memory(self) -> bool:
+        """Whether all of the file is, so that to write to it waits for nothing either."""
+        return self._flags == 0
+
     def prepare(self, descriptor: int) -> None:
-        """Find out how it is to be read.  For threads."""
+        """Find out how it is to be read; a second time does nothing.  For threads."""
+        if self._is_prepared:
+            return
+        self._is_prepared = True
         if _NOWAIT and _answers(descriptor):
             self._flags = _NOWAIT
         elif is_in_memory(descriptor):

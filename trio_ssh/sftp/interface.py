@@ -12,6 +12,7 @@ import hashlib
 import math
 import os
 import posixpath
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -79,6 +80,18 @@ class SFTPHandle:
     async def chattr(self, attr: SFTPAttributes) -> None:
         """Set the attributes that are not None."""
         raise unsupported("setting attributes of an open file")
+
+
+class AtHand(SFTPHandle, ABC):
+    """A handle that is used in threads, and of whose file a part or all may be in memory."""
+
+    @abstractmethod
+    def is_at_hand(self, *, for_writing: bool) -> bool:
+        """Whether `writev` waits for nothing, or `readinto_now` is worth trying."""
+
+    @abstractmethod
+    def readinto_now(self, offset: int, buffer: memoryview) -> int | None:
+        """As `readinto`, where that waits for nothing and fills all of `buffer`; else None, and not at hand for now."""
 
 
 class SFTPServerInterface:

@@ -457,7 +457,6 @@ class LocalReader:
         self._descriptor = -1
         self._is_regular = True
         self._cached = CachedReads()
-        self._is_prepared = False
         self.status: os.stat_result = os.stat_result([0] * 10)
 
     @property
@@ -535,8 +534,7 @@ class LocalReader:
                 return offset, self._fill_in_order(views)
             if not self._sparse:
                 self._cached.note_thread()
-                if not self._is_prepared and self.status.st_size > PREPARED_BYTES:
-                    self._is_prepared = True
+                if self.status.st_size > PREPARED_BYTES:
                     self._cached.prepare(self._descriptor)
                 return offset, os.preadv(self._descriptor, views[:_VECTORS], offset)
             return self._fill_around_holes(views, offset)

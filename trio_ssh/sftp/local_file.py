@@ -17,8 +17,8 @@ from typing import Final, Protocol, cast
 
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.beneath import Place
-from trio_ssh.sftp.dispatch import AtHand
-from trio_ssh.sftp.in_memory import PREPARED_BYTES, CachedReads, is_in_memory
+from trio_ssh.sftp.in_memory import PREPARED_BYTES, CachedReads
+from trio_ssh.sftp.interface import AtHand
 
 #: Parts of one pwritev(2): what POSIX promises is less than what Linux does.
 _PARTS: Final = 1024
@@ -63,8 +63,6 @@ class LocalFile(AtHand):
         self._hidden = hidden
         self._is_read_only = is_read_only
         self._cached = CachedReads()
-        self._is_prepared = False
-        self._is_in_memory = False
         self.has_failed: bool = False
 
     async def close(self) -> None:
@@ -105,14 +103,12 @@ class LocalFile(AtHand):
 
     def _prepare(self, offset: int) -> None:
         """Find out whether the rest of a large file needs a thread."""
-        if offset >= PREPARED_BYTES and not self._is_prepared:
-            self._is_prepared = True
+        if offset >= PREPARED_BYTES:
             self._cached.prepare(self.descriptor)
-            self._is_in_memory = is_in_memory(self.descriptor)
 
     def is_at_hand(self, *, for_writing: bool) -> bool:
         """Whether `writev` waits for nothing, or `readinto_now` is worth trying."""
-        return self._is_in_memory if for_writing else self._cached.is_worth_trying
+        return self._cached.is_in_memory if for_writing else self._cached.is_worth_trying
 
     def readinto_now(self, offset: int, buffer: memoryview) -> int | None:
         """As `readinto`, where that waits for nothing and fills all of `buffer`; else None, and not at hand for now."""
