@@ -17,17 +17,18 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.sftp.connected import noise
+from tests.sftp.connected import noise, writes_wait
 from trio_ssh.cli.copy import CannotCopy, Place, Settings, run
 from trio_ssh.cli.main import main
+from trio_ssh.testing import MemorySFTPServer
 
 ROOT: Final = Path(__file__).parents[2]
 KEY: Final = trio_ssh.Ed25519Key.generate()
 
 
 class Files(trio_ssh.ServerInterface):
-    def __init__(self, folder: Path) -> None:
-        self.subsystems = {"sftp": lambda: trio_ssh.LocalSFTPServer(folder)}
+    def __init__(self, server: trio_ssh.SFTPServer) -> None:
+        self.subsystems = {"sftp": lambda: server}
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
         return trio_ssh.AUTH_SUCCESSFUL if key == KEY.public_key else trio_ssh.AUTH_FAILED
@@ -64,16 +65,17 @@ class Shell:
 
 
 @asynccontextmanager
-async def shell(folder: Path) -> AsyncGenerator[Shell, None]:
+async def shell(folder: Path, server: trio_ssh.SFTPServer | None = None) -> AsyncGenerator[Shell, None]:
     home, here, there = folder / "home", folder / "here", folder / "there"
     for path in (home / ".ssh", here, there):
         path.mkdir(parents=True)
     (home / "key").write_bytes(KEY.to_openssh())
     (home / "key").chmod(0o600)
     host_key = trio_ssh.Ed25519Key.generate()
+    files = partial(Files, server or trio_ssh.LocalSFTPServer(there))
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            serve = partial(trio_ssh.serve_tcp, partial(Files, there), 0, host="127.0.0.1", host_keys=[host_key])
+            serve = partial(trio_ssh.serve_tcp, files, 0, host="127.0.0.1", host_keys=[host_key])
             [listener] = await nursery.start(serve)
             port = listener.socket.getsockname()[1]
             line = f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n"
@@ -256,6 +258,19 @@ async def test_a_file_on_its_way_to_the_server_that_is_interrupted_is_kept_and_c
         assert (user.there / "file").read_bytes() == data
         assert (user.there / "file").stat().st_ino == kept.st_ino, "it went on with the part"
         assert os.listdir(user.there) == ["file"]
+
+
+async def test_of_a_file_that_never_arrived_nothing_is_kept_and_nothing_promised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks may be written in any order: before the first one is acknowledged, what is there has no known start."""
+    server = MemorySFTPServer({"/file": b"old"})
+    writes_wait(server, monkeypatch)
+    async with shell(tmp_path, server) as user:
+        (user.here / "file").write_bytes(noise(1024 * 1024))
+        said = await interrupted(user, "file", "127.0.0.1:file", when=lambda: len(server.files) > 1)
+        assert said == "copy: interrupted\n"
+        assert server.read_bytes("/file") == b"old"
 
 
 @pytest.mark.parametrize(

@@ -138,16 +138,33 @@ async def test_the_callback_counts_up_to_the_size(tmp_path: Path) -> None:
             assert {total for _, total in calls} == {len(data)}
 
 
-async def test_before_an_upload_s_first_byte_leaves_its_callback_knows(tmp_path: Path) -> None:
-    """There is a part from then on, which somebody may want to go on with."""
-    (tmp_path / "file").write_bytes(noise(64 * KIB))
+async def test_what_is_under_way_in_the_end_is_told_as_it_arrives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That may be all of the file, and its way a slow one: here a block arrives whenever something was told."""
+    data = noise(2 * MIB)
+    (tmp_path / "file").write_bytes(data)
     server = MemorySFTPServer()
-    server.delay_on("/.file.part", 5, operation="write")
+    happen, arrivals = server._happen, trio.Semaphore(1)
+
+    async def arrive(operation: str, path: str) -> None:
+        await happen(operation, path)
+        if operation == "write":
+            await arrivals.acquire()
+
+    monkeypatch.setattr(server, "_happen", arrive)
     calls: list[int] = []
+
+    def told(done: int, total: int) -> None:
+        calls.append(done)
+        arrivals.release()
+
     async with connected(server) as sftp:
-        with trio.move_on_after(0.5):
-            await sftp.put(tmp_path / "file", "/file", lambda done, total: calls.append(done))
-    assert calls == [0]
+        with trio.fail_after(10):
+            await sftp.put(tmp_path / "file", "/file", told)
+    assert server.read_bytes("/file") == data
+    assert (calls[0], calls[-1]) == (0, len(data))
+    assert len(calls) > 5
 
 
 async def test_what_a_callback_raises_ends_the_transfer(tmp_path: Path) -> None:

@@ -229,7 +229,7 @@ class Copy:
         return ProgressLine(self._source.name or self._source.path, io.StringIO() if self._settings.quiet else None)
 
     def note_part(self, target: Place) -> None:
-        """Something was transferred: from now on there is a part to go on with."""
+        """Something has arrived: from now on there is a part to go on with."""
         where = "" if target.host is None else f" on {printable(target.host)}"
         resumes = self._source.host is None or self._target.host is None
         going_on = "; --resume goes on with it" if resumes else ""
@@ -324,7 +324,8 @@ class _Tell:
         self._target = target
 
     def __call__(self, done: int, total: int) -> None:
-        if (done or self._target.host is not None) and not self._copy.kept:
+        # Of what is only under way nothing is kept.
+        if done and not self._copy.kept:
             self._copy.note_part(self._target)
         self._line(done, total)
 

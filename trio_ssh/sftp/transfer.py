@@ -445,11 +445,14 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
                 offset, got = await _fill(source, buffer.spaces, offset)
             if not got:
                 break
-            # Before the first of it leaves, too: from then on there is a part.
             await progress.tell(offset - writer.under_way, size)
             await buffers.write(buffer, offset, got)
             offset += got
-        await writer.wait_below(0)
+        # What is under way may be all of the file, and its way a slow one.
+        while writer.under_way:
+            await writer.wait_below(writer.under_way * 7 // 8)
+            await progress.tell(offset - writer.under_way, size)
+        writer.check()
     except SFTPError as error:
         error.filename = error.filename or decoded(remote.written)
         raise
