@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import socket
+import sys
+from functools import partial
 
 import pytest
 import trio
@@ -89,6 +94,45 @@ async def test_why_a_connection_was_lost_is_known_after_it_was_closed_too() -> N
         await transport.wait_closed()
         await client.aclose()
         assert isinstance(transport.get_exception(), trio_ssh.ConnectionLost)
+
+
+@pytest.mark.parametrize("writer", ["try_write", "write_all"])
+def test_ctrl_c_while_something_is_written_leaves_no_half_of_it(writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is heard where the user waits, what was begun is sent to its end, and so the server hears the goodbye."""
+
+    async def swallow(process: trio_ssh.ServerProcess) -> int:
+        async for _ in process.stdin:
+            pass
+        return 0
+
+    door = OpenDoor(swallow)
+    write, client_socket, strikes = os.write, -1, 0
+
+    def interrupted(descriptor: int, data: memoryview) -> int:
+        nonlocal strikes
+        written = write(descriptor, data)
+        if descriptor == client_socket and sys._getframe(1).f_code.co_name == writer and not strikes:
+            strikes += 1
+            signal.raise_signal(signal.SIGINT)
+        return written
+
+    async def main() -> None:
+        nonlocal client_socket
+        ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio_ssh.serve_stream, theirs, door, host_keys=[HOST_KEY]))
+            with pytest.raises(KeyboardInterrupt):
+                async with trio_ssh.SSHClient() as client:
+                    await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=ours, config=None)
+                    process = await client.open_process("swallow")
+                    client_socket = ours.socket.fileno()
+                    while True:
+                        await process.stdin.send_all(bytes(MIB))
+
+    monkeypatch.setattr(os, "write", interrupted)
+    trio.run(main)
+    assert strikes == 1
+    assert isinstance(door.transport.get_exception(), trio_ssh.PeerDisconnected)
 
 
 # -- keepalive

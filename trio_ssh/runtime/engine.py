@@ -231,6 +231,8 @@ class Engine:
         elif core.has_data_to_send:
             self._write_now(self._descriptor)
 
+    # Ctrl-C waits until it is known what was written, and strikes where the user's task waits next.
+    @trio.lowlevel.enable_ki_protection
     def _write_now(self, descriptor: Descriptor) -> None:
         data = self.core.data_to_send()
         sent = descriptor.try_write(data)
@@ -489,6 +491,7 @@ class Engine:
         if self._descriptor is not None:
             self._descriptor.wake_for(1)
 
+    @trio.lowlevel.enable_ki_protection
     async def _write(self) -> None:
         """The writer: sends what was sealed meanwhile as one piece, while senders fill the other outbox."""
         try:
