@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import threading
 import time
 from collections.abc import AsyncIterator
 
@@ -245,11 +246,26 @@ def _known(port: int) -> trio_ssh.HostKeys:
     return known
 
 
+@contextlib.asynccontextmanager
+async def within_real_seconds(seconds: float) -> AsyncIterator[None]:
+    """Fail when so much time has passed outside: by a clock that nobody moves, no timeout of trio's ever runs out."""
+    token = trio.lowlevel.current_trio_token()
+    with trio.CancelScope() as scope:
+        timer = threading.Timer(seconds, token.run_sync_soon, (scope.cancel,))
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+    assert not scope.cancelled_caught, f"it hung for {seconds} seconds"
+
+
 async def test_a_large_transfer_ends_on_a_clock_that_is_moved_as_time_passes(
     mock_clock: trio.testing.MockClock,
 ) -> None:
     """It looks like a real one, and nobody who sleeps by it ever wakes."""
-    async with trio.open_nursery() as nursery:
+    async with within_real_seconds(60), trio.open_nursery() as nursery:
         [listener, *_] = await nursery.start(SERVE)
         port = listener.socket.getsockname()[1]
         async with trio_ssh.connect("127.0.0.1", port, "alice", known_hosts=_known(port), config=None) as client:
@@ -279,7 +295,7 @@ def test_it_is_known_which_systems_wake_whoever_waits(system: str, release: str,
 
 
 async def test_a_large_transfer_ends_on_a_clock_that_stands_still(mock_clock: trio.testing.MockClock) -> None:
-    async with trio.open_nursery() as nursery:
+    async with within_real_seconds(60), trio.open_nursery() as nursery:
         [listener, *_] = await nursery.start(SERVE)
         port = listener.socket.getsockname()[1]
         async with trio_ssh.connect("127.0.0.1", port, "alice", known_hosts=_known(port), config=None) as client:
