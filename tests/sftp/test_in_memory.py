@@ -235,11 +235,11 @@ async def test_what_is_read_and_not_sealed_is_bounded(
         while len(sizes) != seen:
             seen = len(sizes)
             await trio.testing.wait_all_tasks_blocked(0.1)
-        assert sum(sizes) <= 7 * MIB
+        assert sum(sizes) <= 6 * MIB
         assert sftp._link.used_bytes < 20 * MIB
         gate.set()
     assert server.read_bytes("/file") == data
-    assert sum(sizes) <= 7 * MIB
+    assert sum(sizes) <= 6 * MIB
 
 
 # -- which file systems are memory

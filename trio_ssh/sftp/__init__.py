@@ -21,7 +21,8 @@
 ``in_memory``      what of a local file can be read or written without waiting
 ``local``          files of this machine as transfers read and write them, in threads
 ``remote_writer``  a file on the server while a transfer writes it
-``blocks``         where an upload's bytes stand until they are sealed
+``feed``           an upload of what is in memory, without a task
+``blocks``         where an upload's bytes stand that a thread reads, until they are sealed
 ``transfer``       single files, from the server and to it
 ``file_objects``   from the server to file objects, and from file objects to it
 ``small_files``    many small files at once, and no task for any of them

@@ -1,7 +1,6 @@
-"""Where an upload's bytes stand from when they are read to when they are sealed: blocks behind room for their heads.
+"""Where an upload's bytes stand from when a thread reads them to when they are sealed: blocks behind room for heads.
 
-A buffer is used again as soon as all of it is sealed, so that what is under way costs no memory of ours, and what is
-sealed was read a moment ago and is still in the processor's cache.
+A buffer is used again as soon as all of it is sealed, so that what is under way costs no memory of ours.
 """
 
 from __future__ import annotations
@@ -60,10 +59,6 @@ class Buffers:
         await self._writer.wait_sealed(self._buffers[0].seals_at)
         return self._buffers.popleft()
 
-    def give_back(self, buffer: Buffer) -> None:
-        """It can be filled at once."""
-        self._buffers.appendleft(buffer)
-
     async def write(self, buffer: Buffer, offset: int, size: int) -> None:
         """Write what it was filled with, and give it back.
 
@@ -86,7 +81,7 @@ class Buffers:
             offset += part
             size -= part
         if is_copied:
-            self.give_back(buffer)
+            self._buffers.appendleft(buffer)
         else:
             buffer.seals_at = self._writer.queued_bytes
             self._buffers.append(buffer)

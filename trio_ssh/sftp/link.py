@@ -9,7 +9,10 @@ and what may be asked for is counted in bytes, for each file and for the session
 
 from __future__ import annotations
 
-from typing import Final, TypeVar, cast
+import contextlib
+from collections import deque
+from collections.abc import Generator
+from typing import Final, Protocol, TypeVar, cast
 
 import trio
 
@@ -134,6 +137,17 @@ class Share:
         self._link.used_bytes -= size
 
 
+class Feeder(Protocol):
+    """What writes by itself as long as there is room."""
+
+    def feed(self) -> bool:
+        """Queue a request, if there is one."""
+        ...
+
+    def wake(self) -> None:
+        """Something has happened: whoever waits is to look around."""
+
+
 class Link:
     """A session and its channel.
 
@@ -144,6 +158,7 @@ class Link:
         parts: paths of what transfers are writing.
         read_bytes, write_bytes: what one READ and one WRITE carry.
         sealed_bytes: of all that the session has queued, what has left it.
+        feeders: those whose turn it is where everything queued is sealed, one after the other.
         failure: why the session has ended, or None.
     """
 
@@ -156,6 +171,7 @@ class Link:
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes
         self.sealed_bytes: int = 0
+        self.feeders: deque[Feeder] = deque()
         self.failure: Exception | None = None
         #: Who waits until more is sealed, and how much that is in all for the first of them.
         self._sealing = trio.lowlevel.ParkingLot()
@@ -230,7 +246,7 @@ class Link:
         self._is_flushing = True  # what is sent may wake others who send
         try:
             outgoing = self.session.outgoing
-            while outgoing:
+            while outgoing or (self.feeders and self._feed()):
                 if len(outgoing) > 1 and len(outgoing[0]) < _JOINED_BELOW:
                     self._join()
                 packet = outgoing[0]
@@ -249,6 +265,24 @@ class Link:
         if self._sealing and self.sealed_bytes >= self._seals_at:
             self._sealing.unpark_all()
 
+    def _feed(self) -> bool:
+        for _ in range(len(self.feeders)):
+            feeder = self.feeders[0]
+            self.feeders.rotate(-1)
+            if feeder.feed():
+                return True
+        return False
+
+    @contextlib.contextmanager
+    def fed_by(self, feeder: Feeder) -> Generator[None]:
+        """Let `feeder` write whenever there is room, in this block."""
+        self.feeders.append(feeder)
+        try:
+            self._flush(now=True)
+            yield
+        finally:
+            self.feeders.remove(feeder)
+
     async def park_until_sealed(self, mark: int) -> None:
         """Sleep until `sealed_bytes` may have come to `mark`, or something else has happened: look then."""
         self._seals_at = min(self._seals_at, mark) if self._sealing else mark
@@ -257,6 +291,8 @@ class Link:
     def look_around(self) -> None:
         """Wake those who wait until more is sealed: there may be no point in waiting any more."""
         self._sealing.unpark_all()
+        for feeder in self.feeders:
+            feeder.wake()
 
     def _join(self) -> None:
         """Make one of the small packets that are to be sent next."""

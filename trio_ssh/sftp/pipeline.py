@@ -423,6 +423,11 @@ class WritePipeline:
         self.under_way += size
         return True
 
+    def leave_room(self, size: int) -> None:
+        """Count so many bytes no more of what `has_room` counted: they are not written after all."""
+        self.under_way -= size
+        self._share.give_back(size)
+
     async def wait_room(self, size: int) -> None:
         """Wait until `size` bytes may be under way besides.  A checkpoint only if it waits.
 

@@ -22,11 +22,12 @@ import trio
 from trio_ssh.errors import SFTPError
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.blocks import Buffers
+from trio_ssh.sftp.feed import Feed
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.local import Finish, LocalReader, LocalWriter, Parts
 from trio_ssh.sftp.messages import Attrs, CheckFile, CheckFileReply, Extended, ExtendedReply, Handle, Open, Stat
-from trio_ssh.sftp.pipeline import Block, ReadPipeline
-from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags
+from trio_ssh.sftp.pipeline import Block, ReadPipeline, WritePipeline
+from trio_ssh.sftp.protocol import MIB, OpenFlags
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
 from trio_ssh.sftp.round import Round
@@ -40,11 +41,9 @@ GATHERED_BYTES: Final = 4 * MIB
 #: What it waits for, where more is on its way: a hop costs 100 us, and the requests for what follows leave together.
 _STEP_BYTES: Final = MIB
 
-#: What a buffer of an upload holds that a thread fills, and how many there are; and those that are filled without one.
+#: What a buffer of an upload holds that a thread fills, and how many there are.
 BUFFER_BYTES: Final = 2 * MIB
-_THREADS_BUFFERS: Final = 3
-_HERE_BYTES: Final = 512 * KIB
-_HERE_BUFFERS: Final = 2
+_BUFFERS: Final = 3
 
 #: Of a part that is continued, what is compared where the server has no hashes.
 OVERLAP_BYTES: Final = 1 * MIB
@@ -97,6 +96,11 @@ class Progress:
     def __init__(self, callback: Callback | None) -> None:
         self._callback = callback
         self._told = -1
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether there is somebody."""
+        return self._callback is not None
 
     async def tell(self, done: int, total: int) -> None:
         """Tell; whatever the callback raises ends the transfer."""
@@ -427,27 +431,20 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
     """
     size = source.status.st_size
     left = max(0, size - offset) + 1
-    writer, block = remote.pipeline(), link.write_bytes
-    here = Buffers(writer, block, min(left, _HERE_BYTES), _HERE_BUFFERS)
-    threads = Buffers(writer, block, min(left, BUFFER_BYTES), _THREADS_BUFFERS)
+    writer = remote.pipeline()
+    buffers = Buffers(writer, link.write_bytes, min(left, BUFFER_BYTES), _BUFFERS)
     try:
+        await progress.tell(offset, size)
         while True:
-            is_here = source.is_at_hand
-            buffers = here if is_here else threads
+            if source.is_at_hand:
+                offset = await _feed(link, writer, source, offset, progress)
             buffer = await buffers.take()
-            if is_here:
-                found = source.fill_now(buffer.spaces, offset)
-                if found is None:
-                    buffers.give_back(buffer)
-                    continue  # by a thread
-                got = found
-            else:
-                offset, got = await _fill(source, buffer.spaces, offset)
+            offset, got = await _fill(source, buffer.spaces, offset)
             if not got:
                 break
-            await progress.tell(offset - writer.under_way, size)
             await buffers.write(buffer, offset, got)
             offset += got
+            await progress.tell(offset - writer.under_way, size)
         # What is under way may be all of the file, and its way a slow one.
         while writer.under_way:
             await writer.wait_below(writer.under_way * 7 // 8)
@@ -458,6 +455,16 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
         raise
     await progress.tell(offset, offset)
     return offset
+
+
+async def _feed(link: Link, writer: WritePipeline, source: LocalReader, offset: int, progress: Progress) -> int:
+    """Send what is in memory from `offset` on, and return where something else comes."""
+    feed = Feed(link, writer, source, offset)
+    with link.fed_by(feed):
+        while not feed.is_over:
+            await feed.wait(feed.done_bytes if progress.is_heard else None)
+            await progress.tell(feed.done_bytes, source.status.st_size)
+    return feed.offset
 
 
 async def _fill(source: LocalReader, views: list[memoryview], offset: int) -> tuple[int, int]:
