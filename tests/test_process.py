@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import signal
@@ -375,6 +376,55 @@ async def test_the_caller_may_deliver_the_cancellation(autojump_clock: trio.test
         with trio.move_on_after(10):
             await client.run_process("sleep", capture_stdout=True, deliver_cancel=interrupt)
     assert stubborn.signals == [("INT", pytest.approx(11))]
+
+
+@pytest.mark.parametrize("stdin", [b"", b"input"])
+def test_ctrl_c_in_the_main_task_ends_the_command_too(stdin: bytes) -> None:
+    """There trio raises `KeyboardInterrupt` where the task waits, and cancels nothing."""
+    stubborn = Stubborn("TERM")
+
+    async def main() -> None:
+        async with client_of(stubborn) as client, trio.open_nursery() as nursery:
+            started = trio.Event()
+
+            @trio.lowlevel.enable_ki_protection  # or it would strike here
+            async def press() -> None:
+                await started.wait()
+                await trio.testing.wait_all_tasks_blocked()
+                signal.raise_signal(signal.SIGINT)
+
+            class Status(trio.TaskStatus[trio_ssh.Process]):
+                def started(self, value: trio_ssh.Process | None = None) -> None:
+                    started.set()
+
+            nursery.start_soon(press)
+            with pytest.raises(KeyboardInterrupt):
+                await client.run_process("sleep", stdin=stdin, capture_stdout=True, task_status=Status())
+
+    trio.run(main)
+    assert [name for name, _ in stubborn.signals] == ["TERM"]
+
+
+async def test_a_command_whose_output_nobody_takes_any_more_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+    signals: list[str] = []
+
+    async def talk(process: trio_ssh.ServerProcess) -> int | None:
+        await process.stdout.write("something")
+        async for name in process.signals:
+            signals.append(name)
+            process.exit_signal(name)
+            break
+        return None
+
+    monkeypatch.setattr("sys.stdout", Gone())
+    async with client_of(talk) as client:
+        with pytest.raises(BrokenPipeError):
+            await client.run_process("talk")
+    assert signals == ["TERM"]
 
 
 async def test_a_cancelled_command_whose_connection_is_gone_is_not_waited_for(

@@ -18,7 +18,7 @@ from typing import IO, Final, Self
 
 import trio
 
-from trio_ssh.errors import ConnectionLost, ProcessError
+from trio_ssh.errors import ConnectionLost, ProcessError, RequestRefused
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
@@ -254,10 +254,12 @@ async def run(
 async def _or_end(
     process: Process, function: Callable[[], Awaitable[None]], deliver_cancel: DeliverCancel | None
 ) -> None:
-    """Run `function`; cancelled, end the command, which may run although the server has not said so yet."""
+    """Run `function`; if it is left early, end the command, which may run although the server has not said so yet."""
     try:
         await function()
-    except trio.Cancelled:
+    except (RequestRefused, *_GONE):
+        raise  # nothing runs, or nobody hears of it
+    except BaseException:  # Ctrl-C, where this is the main task; or our own stdout is gone
         with trio.CancelScope(shield=True):
             if deliver_cancel is None:
                 await process.end()
