@@ -186,6 +186,31 @@ async def test_a_handler_is_cancelled_when_its_client_closes_the_channel() -> No
         assert endings == ["left"]
 
 
+async def test_whoever_leaves_a_session_may_begin_the_next_at_once() -> None:
+    """What leaves and what comes may be in one read, before the handler has heard that it is cancelled."""
+    at_work = most = 0
+
+    async def count(process: trio_ssh.ServerProcess) -> None:
+        nonlocal at_work, most
+        at_work += 1
+        most = max(most, at_work)
+        try:
+            async for _ in process.stdin.lines():
+                pass
+        finally:
+            at_work -= 1
+
+    limits = trio_ssh.Limits(sessions=2)
+    async with open_memory_client(OpenDoor(count), host_key=HOST_KEY, server_limits=limits) as client:
+        for _ in range(20):
+            async with await client.open_process("x"), await client.open_process("y") as process:
+                await process.stdin.write("hi\n")
+        async with await client.open_process("x"), await client.open_process("y"):
+            with pytest.raises(trio_ssh.ChannelException, match=r"resource shortage|too many"):
+                await client.open_process("z")
+    assert most == 2
+
+
 async def test_closing_stdout_ends_both_outputs() -> None:
     async def half(process: trio_ssh.ServerProcess) -> int:
         await process.stdout.write("out")

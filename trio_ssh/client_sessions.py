@@ -190,7 +190,8 @@ class ClientSessions(PortForwarding):
             ProcessError: the status is not 0, or a signal ended the command, or the server never said.
             RequestRefused, ConnectionLost: it was not started, or the connection ended.
 
-        Cancelled, or left by Ctrl-C, the command was ended.  What nobody reads of our own stdout may still be written by a thread.
+        Cancelled, or left by Ctrl-C, the command was ended.  What nobody reads of our own stdout may still be written
+        by a thread.
         """
         line = command_line(command)
         stdin = checked_bytes(stdin, "stdin")

@@ -13,11 +13,12 @@ from typing import Final, cast
 
 import trio
 
+from trio_ssh.core.channel import Half
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource
-from trio_ssh.runtime.waiting import MaybeAwaitable, after
+from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.server_authentication import ServerAuthentication
 from trio_ssh.server_forwarding import ClientForwards
 from trio_ssh.server_restrictions import (
@@ -47,6 +48,9 @@ from trio_ssh.wire.numbers import OpenFailureReason, TerminalMode
 from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
+
+#: How long a session waits for the place of one whose client has left it.
+LEAVING_SECONDS: Final = 0.5
 
 
 class OpenResult(Enum):
@@ -96,8 +100,11 @@ class ServerInterface(ServerAuthentication):
     _no_more_sessions = False
     _client_forwards: ClientForwards | None = None
     _proofs_given = 0
-    _sessions_at_work = 0
     _channels_at_work = 0
+    #: Of the sessions whose handlers are at work, the channels.
+    _sessions_at_work: frozenset[Channel] = frozenset()
+    #: Who waits for one of them to end; made when somebody does.
+    _session_ends: trio.lowlevel.ParkingLot | None = None
 
     # -- channels
 
@@ -296,7 +303,7 @@ class ServerInterface(ServerAuthentication):
         # Closing a channel cancels its handler, but that may take its time: the core's count of channels is not enough.
         limits = self.transport.limits
         if channel.kind == "session":
-            if self._sessions_at_work >= limits.sessions:
+            if self._has_all_sessions and not self._has_leaving_session:
                 return OpenFailureReason.RESOURCE_SHORTAGE
             channel.session = SessionState()
             # A class without a handler is paramiko's way of serving: its channels come from `Transport.accept`.
@@ -398,17 +405,39 @@ class ServerInterface(ServerAuthentication):
             return REFUSED  # RFC 4254 s6.5: one per channel
 
         def start(decision: bool) -> Answer:
-            if not _is_true(decision) or self._sessions_at_work >= self.transport.limits.sessions:
+            if not _is_true(decision) or self._has_all_sessions:
                 return REFUSED
             state.is_started = True
             self._impose_environment(state)
             if not self._serves_sessions:
                 return GRANTED
             process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
-            self._sessions_at_work += 1
+            self._sessions_at_work |= {channel}
             return Answer(True, then=lambda: self._run_session(process))
 
-        return after(check(), start)
+        decision = check()
+        if self._has_all_sessions:
+            return self._start_behind_another(decision, start)
+        return after(decision, start)
+
+    @property
+    def _has_all_sessions(self) -> bool:
+        return len(self._sessions_at_work) >= self.transport.limits.sessions
+
+    @property
+    def _has_leaving_session(self) -> bool:
+        """Whether the client has closed one, and its handler hasn't got so far yet."""
+        return any(channel.core.inbound is Half.CLOSED for channel in self._sessions_at_work)
+
+    async def _start_behind_another(self, decision: MaybeAwaitable[bool], start: Callable[[bool], Answer]) -> Answer:
+        """Start a session in the place of one that is about to end: whoever closes a channel may open the next."""
+        is_granted = await resolved(decision)
+        if self._session_ends is None:
+            self._session_ends = trio.lowlevel.ParkingLot()
+        with trio.move_on_after(LEAVING_SECONDS):
+            while self._has_all_sessions and self._has_leaving_session:
+                await self._session_ends.park()
+        return start(is_granted)
 
     def _impose_environment(self, state: SessionState) -> None:
         """Set what the key's line and a forced command want; a client's own variables of these names don't count."""
@@ -426,7 +455,9 @@ class ServerInterface(ServerAuthentication):
             handle = self.handle_session if process.subsystem is None else self.handle_subsystem
             await run_session(process, handle, self.handler_failed)
         finally:
-            self._sessions_at_work -= 1
+            self._sessions_at_work -= {process.channel}
+            if self._session_ends is not None:
+                self._session_ends.unpark_all()
 
     def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> MaybeAwaitable[Answer]:
         if state.is_started or state.pty is not None:
