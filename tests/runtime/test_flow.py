@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 import trio.testing
 
@@ -17,11 +18,13 @@ from tests.runtime.helpers import (
     client_of,
     echo,
 )
+from tests.sftp.by_hand import door as sftp_door
 from trio_ssh.core.events import GlobalRequestAnswered, OpenRequested
 from trio_ssh.core.role import Role
 from trio_ssh.testing import (
     FaultyStream,
     FragmentedStream,
+    MemorySFTPServer,
     StalledStream,
     delayed_pair,
     memory_pair,
@@ -297,3 +300,70 @@ async def test_streams_that_come_byte_by_byte_carry_everything() -> None:
         await one.send_all(bytes(range(256)) * 8)
         await one.send_eof()
         assert await other.read() == bytes(range(256)) * 8
+
+
+# -- shares of a slow path
+
+
+@pytest.mark.parametrize(("channels", "written_bytes"), [(3, MIB), (9, MIB), (5, 64 * KIB), (20, 300_000)])
+async def test_whoever_sends_much_has_a_share_of_a_slow_path(
+    channels: int, written_bytes: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    """Trio runs those who are woken together in the order of their line, or from its end: no middle one must starve."""
+    arrived: dict[str, int] = {}
+
+    async def count(process: trio_ssh.ServerProcess) -> None:
+        async for data in process.stdin:
+            arrived[process.command or ""] = arrived.get(process.command or "", 0) + len(data)
+
+    limits = trio_ssh.Limits(sessions=100)
+    streams = delayed_pair(0.001, bytes_per_second=30e6)
+    async with open_memory_client(OpenDoor(count), host_key=HOST_KEY, streams=streams, server_limits=limits) as client:
+
+        async def send(name: str) -> None:
+            channel = await client.open_session()
+            await channel.exec_command(name)
+            while True:
+                await channel.send_all(bytes(written_bytes))
+
+        with trio.move_on_after(4):
+            async with trio.open_nursery() as nursery:
+                for number in range(channels):
+                    nursery.start_soon(send, str(number))
+    assert len(arrived) == channels
+    assert min(arrived.values()) > sum(arrived.values()) / channels / 3
+
+
+async def test_sessions_that_transfer_have_a_share_of_a_slow_path_each(autojump_clock: trio.testing.MockClock) -> None:
+    """They are called, and switch no tasks; the first in line must not be the first again and again."""
+    server = MemorySFTPServer()
+    sizes: dict[str, list[int]] = {}
+    streams = delayed_pair(0.001, bytes_per_second=30e6)
+    async with open_memory_client(sftp_door(server), host_key=HOST_KEY, streams=streams) as client:
+
+        async def write(name: str) -> None:
+            async with await client.open_sftp() as sftp, await sftp.open(name, "w") as file:
+                for _ in range(16):
+                    await file.write(bytes(MIB))
+            sizes[name] = [len(data) for data in server.files.values()]
+
+        async with trio.open_nursery() as nursery:
+            for name in ("one", "two", "three"):
+                nursery.start_soon(write, name)
+        first = next(iter(sizes.values()))
+        assert min(first) > 8 * MIB, "when one was done, the others were well under way"
+        async with await client.open_sftp() as busy, await client.open_sftp() as sftp, trio.open_nursery() as nursery:
+            nursery.start_soon(write_on, busy)
+            await trio.sleep(0.3)
+            asked = trio.current_time()
+            await sftp.stat("one")
+            assert trio.current_time() < asked + 0.5, "who asks little needn't wait until those who send much are done"
+            nursery.cancel_scope.cancel()
+
+
+async def write_on(sftp: trio_ssh.SFTPClient) -> None:
+    """Write for ever, over and over."""
+    async with await sftp.open("more", "w") as file:
+        while True:
+            await file.write(bytes(MIB))
+            await file.seek(0)

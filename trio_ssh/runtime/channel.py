@@ -324,7 +324,9 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             while True:
                 self._check_sending()
                 if view:
-                    taken = self._engine.core.send_data(self.core, view, source)
+                    # Others may have been woken beside us; who wasn't may have it all.
+                    most = self._engine.share_bytes if has_waited else len(view)
+                    taken = self._engine.core.send_data(self.core, view[:most], source)
                     if taken:
                         self._engine.flush_now()
                         view = view[taken:]

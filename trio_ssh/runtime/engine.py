@@ -34,6 +34,7 @@ import trio
 from trio_ssh.core.connection import ClosedHere, Connection
 from trio_ssh.core.events import Ended, Event
 from trio_ssh.core.limits import Limits
+from trio_ssh.core.mux import HIGH_WATER
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, InternalError, PeerDisconnected, RemoteProtocolError
 from trio_ssh.runtime.coalescing import PATIENCE_SECONDS, Coalescing
@@ -51,6 +52,9 @@ KEEPALIVE_COUNT: Final = 3
 
 #: Outboxes that the writer writes, or has filled, in one go.
 _ROUNDS: Final = 8
+
+#: What each of many who wait for room may take at the least.
+_LEAST_SHARE: Final = 1024
 
 _FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIENT))
 
@@ -78,6 +82,7 @@ class Engine:
 
     Attributes:
         room: where whoever waits for the outbox to drain, or for new keys, is parked.
+        share_bytes: how much room each of those has who were woken last.
         exchanges: how many key exchanges have finished.
         is_closing: we ended it ourselves.
         over: set when the connection has ended.
@@ -94,6 +99,7 @@ class Engine:
     ) -> None:
         self.core = core
         self.room: trio.lowlevel.ParkingLot = trio.lowlevel.ParkingLot()
+        self.share_bytes: int = HIGH_WATER
         self.over: trio.Event = trio.Event()
         self.exchanges: int = 0
         self.is_closing: bool = False
@@ -105,7 +111,7 @@ class Engine:
         self._writer = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         #: Whom to call when the outbox has room: each once.
-        self._callers: list[Callable[[], None]] = []
+        self._callers: deque[Callable[[], None]] = deque()
         self._is_turn_of_tasks = True
         self._is_writing = False
         self._has_writer = False
@@ -257,15 +263,19 @@ class Engine:
         # In turns: those who are called fill the outbox at once, before a task that is woken can.
         if self.room and (self._is_turn_of_tasks or not self._callers):
             self._is_turn_of_tasks = False
+            # Trio runs them in the order of their line, or in the opposite one: the first mustn't take it all.
+            self.share_bytes = max(_LEAST_SHARE, HIGH_WATER // len(self.room))
             self.room.unpark_all()
         elif self._callers:
             self._call()
 
     def _call(self) -> None:
         self._is_turn_of_tasks = True
-        callers, self._callers = self._callers, []
-        for call in callers:
-            call()
+        for _ in range(len(self._callers)):
+            # Whoever goes on goes to the end of the line, and whoever finds no room is the first the next time.
+            self._callers.popleft()()
+            if not self.core.takes_data:
+                break
 
     def call_for_room(self, call: Callable[[], None]) -> None:
         """Call `call` once, as soon as the outbox has room, and before the writer rests: plain code that sends.
