@@ -2,6 +2,7 @@
 
 ``block``                  a nursery behind an object's ``async with``
 ``arguments``              what callers give, looked at where it is given
+``interrupts``             what Ctrl-C may not cut in two
 ``waiting``                one-shot replies, and misuse detected instead of locked away
 ``lane``                   one direction of one channel's data, from the reader task to its user
 ``link``                   what a channel tells of its connection

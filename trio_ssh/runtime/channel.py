@@ -19,6 +19,7 @@ from trio_ssh.runtime.arguments import Data
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints, HintTable
+from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
@@ -77,6 +78,7 @@ class StderrStream(EndingStream):
         await trio.lowlevel.checkpoint()
 
 
+@uninterrupted
 class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints):
     """One channel of an SSH connection.
 

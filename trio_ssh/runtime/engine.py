@@ -226,6 +226,7 @@ class Engine:
         if self.core.has_data_to_send or self.is_over:
             self._wake_writer()
 
+    @trio.lowlevel.enable_ki_protection
     def flush_now(self) -> None:
         """Something may have been sealed, and its sender is going to wait: write it now, if that needs no waiting.
 
@@ -237,8 +238,6 @@ class Engine:
         elif core.has_data_to_send:
             self._write_now(self._descriptor)
 
-    # Ctrl-C waits until it is known what was written, and strikes where the user's task waits next.
-    @trio.lowlevel.enable_ki_protection
     def _write_now(self, descriptor: Descriptor) -> None:
         data = self.core.data_to_send()
         sent = descriptor.try_write(data)
@@ -305,6 +304,7 @@ class Engine:
         self.handle(self.core.disconnect(reason, text))
         self.flush()
 
+    @trio.lowlevel.enable_ki_protection
     def ask(self, name: str, details: bytes) -> Reply[tuple[bool, bytes]]:
         """Make a global request; the reply brings its success and what came with it."""
         reply: Reply[tuple[bool, bytes]] = Reply()
@@ -372,6 +372,7 @@ class Engine:
         lost.__cause__ = failure
         return lost
 
+    @trio.lowlevel.enable_ki_protection
     async def exchange_keys(self) -> None:
         """Begin a key exchange, unless one is running, and wait for its end."""
         before = self.exchanges

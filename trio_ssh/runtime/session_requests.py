@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from trio_ssh.runtime.arguments import checked_text
+from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.connection import (
     EnvironmentRequest,
@@ -48,6 +49,7 @@ class ExitReport:
     core_dumped: bool = False
 
 
+@uninterrupted
 class SessionRequests(ABC):
     """The requests of a session's channel."""
 

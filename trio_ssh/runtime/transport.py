@@ -452,6 +452,7 @@ class Transport(ClientAuthentication, Hints):
             details.add_string(originator[0]).add_int(originator[1])
         return await self._open(kind, details.asbytes())
 
+    @trio.lowlevel.enable_ki_protection
     async def _open(self, kind: str, details: bytes) -> Channel:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
@@ -548,6 +549,7 @@ class Transport(ClientAuthentication, Hints):
         """Ask the server to listen no more."""
         await self.global_request("cancel-tcpip-forward", TcpipForward(address, check_port(port)).encode())
 
+    @trio.lowlevel.enable_ki_protection
     async def send_ignore(self, size: int = 0) -> None:
         """Send a message that means nothing, with `size` random bytes; with 0, a random number of them."""
         await trio.lowlevel.checkpoint()

@@ -26,6 +26,7 @@ from trio_ssh.errors import (
     SFTPUnsupported,
 )
 from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.sftp.messages import Close, Handle, Packet, Status
 from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
 from trio_ssh.sftp.session import ClientSession, Waiter
@@ -148,6 +149,7 @@ class Feeder(Protocol):
         """Something has happened: whoever waits is to look around."""
 
 
+@uninterrupted
 class Link:
     """A session and its channel.
 

@@ -16,6 +16,7 @@ import trio
 
 from trio_ssh.core.channel import Batch
 from trio_ssh.errors import LocalProtocolError
+from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.messages import Data, Packet, Status
 from trio_ssh.sftp.protocol import StatusCode
@@ -126,6 +127,7 @@ class Block:
         self._pipeline.on_done(self)
 
 
+@uninterrupted
 class ReadPipeline:
     """Reads a file from `offset` on.
 
@@ -361,6 +363,7 @@ class Ack:
         self._pipeline.on_done(self._offset, self._size, None)
 
 
+@uninterrupted
 class WritePipeline:
     """Writes to a file, in any order.
 

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 import trio
 
+from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.messages import Handle, Packet, Status
 from trio_ssh.sftp.protocol import StatusCode
@@ -69,6 +70,7 @@ class Asked:
         return not isinstance(self.reply, Status) or self.reply.code == StatusCode.OK
 
 
+@uninterrupted
 class Round:
     """Requests that leave in one piece.
 
