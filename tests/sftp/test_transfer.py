@@ -9,6 +9,7 @@ import stat
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ import trio.testing
 
 import trio_ssh
 from tests.sftp.connected import connected, noise, writes_wait
+from tests.sftp.scripted import SILENCE, Reply, ScriptedServer, using
 from tests.sftp.test_local import largest_file, part_of
 from trio_ssh.sftp.local import LocalReader
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
@@ -554,6 +556,58 @@ async def test_a_hole_that_a_cut_connection_left_in_a_part_is_filled(tmp_path: P
         await sftp.put(tmp_path / "file", "/file", lambda done, total: calls.append(done), resume=True)
     assert server.files == {"/file": data}
     assert calls[0] >= 5 * MIB, "what is before the hole was not sent again"
+
+
+@pytest.mark.parametrize("hole_bytes", [0, 4 * MIB])
+@pytest.mark.parametrize("is_memory", [True, False])
+async def test_what_is_written_is_never_far_from_what_is_not(
+    is_memory: bool,
+    hole_bytes: int,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    """A server may carry out WRITEs in any order: one hangs, and what goes on behind it must be compared one day."""
+    if is_memory:
+        request.getfixturevalue("memory")
+    data = noise(6 * MIB) + bytes(hole_bytes) + noise(6 * MIB, 2)
+    with (tmp_path / "file").open("wb") as file:
+        file.write(data[: 6 * MIB])
+        file.seek(hole_bytes, os.SEEK_CUR)
+        file.write(data[6 * MIB + hole_bytes :])
+
+    class Forgetful(ScriptedServer):
+        """Carries out all WRITEs but the second, of which nothing is ever heard."""
+
+        offsets: ClassVar[list[int]] = []
+
+        def write(self, file: bytearray, offset: int, data: bytes) -> Reply:
+            self.offsets.append(offset)
+            return SILENCE if len(self.offsets) == 2 else super().write(file, offset, data)
+
+    server = Forgetful()
+    with trio.fail_after(60):
+        async with (
+            using(server, limits=trio_ssh.SFTPLimits(file_bytes=3 * MIB)) as sftp,
+            trio.open_nursery() as nursery,
+        ):
+
+            async def cut() -> None:
+                seen = -1
+                while len(server.offsets) != seen or seen < 2:
+                    seen = len(server.offsets)
+                    await trio.testing.wait_all_tasks_blocked(0.1)
+                sftp._link.fail(trio_ssh.ConnectionLost("cut"))
+
+            nursery.start_soon(cut)
+            with pytest.raises(trio_ssh.ConnectionLost):
+                await sftp.put(tmp_path / "file", "/file")
+    part = bytes(server.files.pop(b"/.file.part"))
+    assert MIB < max(server.offsets) < server.offsets[1] + 3 * MIB
+    assert not data.startswith(part), "a block is missing in the middle"
+    other = MemorySFTPServer({"/.file.part": part})
+    async with connected(other, without=(b"check-file",)) as sftp:
+        await sftp.put(tmp_path / "file", "/file", resume=True)
+    assert other.files == {"/file": data}
 
 
 async def test_two_files_that_end_alike_are_not_taken_for_one(tmp_path: Path) -> None:

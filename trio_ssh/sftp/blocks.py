@@ -74,7 +74,7 @@ class Buffers:
         start = 0
         while size:
             part = min(size, self._block)
-            await self._writer.wait_room(part)
+            await self._writer.wait_room(part, offset)
             packet = buffer.memory[start : start + self._head + part]
             self._writer.write(memoryview(bytearray(packet)) if is_copied else packet, offset)
             start += self._head + self._block

@@ -74,7 +74,7 @@ class Feed:
             if more >= _TOLD_BYTES or (more and trio.current_time() >= self._tells_by):
                 self.wake()
         size = self._link.write_bytes
-        if not writer.has_room(size):
+        if not writer.has_room(size, self.offset):
             return False
         got = self._source.fill_now(self._space, self.offset) or 0
         writer.leave_room(size - got)

@@ -419,8 +419,17 @@ class WritePipeline:
         if self._link.failure is not None:
             raise self._link.lost()
 
-    def has_room(self, size: int) -> bool:
-        """Whether `size` bytes may be written now without passing a ceiling; if so, they count as under way."""
+    def has_room(self, size: int, offset: int | None = None) -> bool:
+        """Whether `size` bytes may be written now without passing a ceiling; if so, they count as under way.
+
+        Args:
+            offset: for whoever writes in order, and wants to go on with it another time: where they belong.  Then no
+                byte is written that lies farther than `SFTPLimits.file_bytes` from one that may be missing, whatever
+                order the server has.
+        """
+        first = self.first_unwritten
+        if offset is not None and first is not None and offset + size > first + self._link.limits.file_bytes:
+            return False
         if not self._share.take(size):
             return False
         self.under_way += size
@@ -431,15 +440,15 @@ class WritePipeline:
         self.under_way -= size
         self._share.give_back(size)
 
-    async def wait_room(self, size: int) -> None:
-        """Wait until `size` bytes may be under way besides.  A checkpoint only if it waits.
+    async def wait_room(self, size: int, offset: int | None = None) -> None:
+        """Wait until `size` bytes may be under way besides; see `has_room`.  A checkpoint only if it waits.
 
         Raises:
             SFTPError, ConnectionLost: see `check`.
         """
         while True:
             self.check()
-            if self.has_room(size):
+            if self.has_room(size, offset):
                 return
             await self._room.park()
 

@@ -518,7 +518,8 @@ async def _resume_put(link: Link, writer: RemoteWriter, source: LocalReader) -> 
     """Return where to go on: behind what is the file's start, or at 0."""
     kept, same = writer.kept_bytes, 0
     if source.is_regular and kept <= source.status.st_size:
-        # When a connection is cut, some of what was under way may be written, and what belongs before it not.
+        # When a connection is cut, some of what was under way may be written, and what belongs before it not; so far
+        # apart are they at the most, see `WritePipeline.has_room`.
         doubtful = link.limits.file_bytes
         same = await _common_start(link, writer.handle, writer.written, source.read, kept, doubtful)
     if same < kept:
