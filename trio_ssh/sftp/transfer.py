@@ -447,8 +447,8 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
             await progress.tell(offset - writer.under_way, size)
         # What is under way may be all of the file, and its way a slow one.
         while writer.under_way:
-            await writer.wait_below(writer.under_way * 7 // 8)
             await progress.tell(offset - writer.under_way, size)
+            await writer.wait_below(writer.under_way * 7 // 8)
         writer.check()
     except SFTPError as error:
         error.filename = error.filename or decoded(remote.written)
