@@ -43,7 +43,7 @@ from trio_ssh.sftp.messages import (
     write_pairs,
 )
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits, StatusCode
-from trio_ssh.sftp.session import AnyRequest
+from trio_ssh.sftp.session import AnyRequest, ServerSession
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 ATTRIBUTES = Attrs(trio_ssh.SFTPAttributes(st_size=1))
@@ -458,3 +458,38 @@ async def test_a_session_that_breaks_leaves_the_others_alone() -> None:
                 nursery.start_soon(use, number)
         for sftp in sessions:
             await sftp.aclose()
+
+
+class Hasty(trio_ssh.SubsystemHandler):
+    """Acknowledges what it has not been asked for: a WRITE that the window has held back, and others behind it."""
+
+    async def handle(self, process: trio_ssh.ServerProcess) -> int:
+        session = ServerSession(DEFAULT_SFTP_LIMITS, {})
+        channel, asked = process.channel, -1
+        while data := await channel.receive_some():
+            if asked >= 0:
+                # Requests are numbered in order.
+                await channel.send_all(b"".join(OK.frame(asked + number) for number in range(1, 5)))
+                await trio.sleep_forever()
+            session.receive_data(memoryview(data))
+            while session.arrived:
+                asked, _ = session.arrived.popleft()
+                session.reply(asked, Handle(b"h"))
+            while session.outgoing:
+                await channel.send_all(bytes(session.outgoing.popleft()))
+        return 0
+
+
+async def test_an_answer_to_what_was_not_sent_ends_the_session() -> None:
+    """Each would let one more request be made, and nothing would bound how much waits to be sent."""
+    small = trio_ssh.Limits(initial_window_bytes=4096, largest_window_bytes=4096)
+    async with (
+        open_memory_client(door(Hasty()), host_key=HOST_KEY, server_limits=small) as client,
+        await client.open_sftp() as sftp,
+    ):
+        file = await sftp.open("f", "w")
+        with pytest.raises(RemoteProtocolError, match="not sent yet"):
+            for _ in range(100):
+                await file.write(bytes(MIB))
+        assert sftp._link.session.queued_bytes < 32 * MIB
+        assert not sftp._link.session.outgoing

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from trio_ssh.core.channel import Batch
+from trio_ssh.sftp import order
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.messages import (
     CheckFile,
@@ -36,11 +38,12 @@ from trio_ssh.sftp.protocol import OpenFlags
 from trio_ssh.sftp.session import WriteParts
 
 NONE = SFTPAttributes()
+PATH_BYTES = 4096
 OPENED: dict[bytes, Parts] = {b"h": (b"a", b"b"), b"k": (b"c",)}
 
 
 def queue_of(*requests: Packet) -> Queue:
-    queue = Queue(OPENED.get)
+    queue = Queue(OPENED.get, PATH_BYTES)
     for number, request in enumerate(requests):
         queue.add(Job(number, request, 0))
     return queue
@@ -159,7 +162,7 @@ def test_everything_is_served_once_and_what_conflicts_in_order(requests: list[Pa
 
 def test_what_is_being_closed_is_remembered_by_its_path() -> None:
     opened = dict(OPENED)
-    queue = Queue(opened.get)
+    queue = Queue(opened.get, PATH_BYTES)
     queue.add(Job(0, Close(b"h"), 0))
     assert queue.take() is not None
     del opened[b"h"]  # nobody knows the handle any more, and its file is still being closed
@@ -167,9 +170,33 @@ def test_what_is_being_closed_is_remembered_by_its_path() -> None:
     assert queue.take() is None
 
 
+@pytest.mark.parametrize(
+    "request_for",
+    [
+        Remove,
+        lambda path: Open(path, OpenFlags.WRITE, NONE),
+        lambda path: Rename(b"x", path),
+        lambda path: Extended("check-file-name", CheckFile(path, "sha256", 0, 0, 256).encode()),
+    ],
+)
+def test_paths_that_will_be_refused_are_neither_cut_nor_compared(
+    request_for: Callable[[bytes], Packet], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+
+    def counted(path: bytes) -> Parts:
+        lengths.append(len(path))
+        return cut(path)
+
+    monkeypatch.setattr(order, "cut", counted)
+    queue = queue_of(Remove(b"a"), *(request_for(b"a/" * 120_000 + b"%d" % number) for number in range(60)))
+    assert list(iter(queue.take, None))
+    assert max(lengths) == 1
+
+
 def test_one_file_by_two_handles_keeps_its_order() -> None:
     opened: dict[bytes, Parts] = {b"h": (b"a",), b"k": (b"a",), b"other": (b"a", b"b")}
-    queue = Queue(opened.get)
+    queue = Queue(opened.get, PATH_BYTES)
     for number, request in enumerate(
         (WriteParts(b"h", 0, Batch()), Read(b"k", 0, 1), Read(b"other", 0, 1), Read(b"k", 1, 1))
     ):

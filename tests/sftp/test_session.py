@@ -120,6 +120,7 @@ def test_replies_in_any_order_and_any_parts_reach_whoever_asked(replies: list[An
         waiters.append(Hearing(expects, asked))
         ask(session, waiters[-1])
     assert session.pending == len(replies)
+    session.outgoing.clear()
     order = list(range(len(replies)))
     chance.shuffle(order)
     feed(session, split(b"".join(bytes(replies[number][3].frame(number)) for number in order), chance))
@@ -167,9 +168,27 @@ def test_what_is_lost_in_the_middle_of_data_is_told_too() -> None:
     waiter, other = Hearing(Data, 100), Hearing(Attrs)
     session.read(b"x", 0, 100, waiter)
     session.request(Stat(b"x"), other)
+    session.outgoing.clear()
     session.receive_data(memoryview(bytes(Data(bytes(100)).frame(0))[:50]))
     assert session.abandon() == [other, waiter]
     assert not session.outgoing
+
+
+def test_nobody_answers_what_was_not_sent() -> None:
+    session = begun_client()
+    first, second = Hearing(Attrs), Hearing(Attrs)
+    session.request(Stat(b"first"), first)
+    session.request(Stat(b"second"), second)
+    session.outgoing.popleft()
+    session.sealed_bytes = session.queued_bytes - len(session.outgoing[0])
+    reply = Attrs(SFTPAttributes())
+    session.receive_data(memoryview(bytes(reply.frame(0))))
+    assert first.heard == [reply]
+    session.sealed_bytes += 5
+    session.outgoing[0] = session.outgoing[0][5:]
+    with pytest.raises(RemoteProtocolError, match="which was not sent yet"):
+        session.receive_data(memoryview(bytes(reply.frame(1))))
+    assert session.abandon() == [second]
 
 
 def test_ids_come_round_and_skip_those_that_wait() -> None:

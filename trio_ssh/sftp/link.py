@@ -159,7 +159,6 @@ class Link:
         used_bytes: of `SFTPLimits.session_bytes`.
         parts: paths of what transfers are writing.
         read_bytes, write_bytes: what one READ and one WRITE carry.
-        sealed_bytes: of all that the session has queued, what has left it.
         feeders: those whose turn it is where everything queued is sealed, one after the other.
         failure: why the session has ended, or None.
     """
@@ -172,7 +171,6 @@ class Link:
         self.parts: set[bytes] = set()
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes
-        self.sealed_bytes: int = 0
         self.feeders: deque[Feeder] = deque()
         self.failure: Exception | None = None
         #: Who waits until more is sealed, and how much that is in all for the first of them.
@@ -253,7 +251,7 @@ class Link:
                     self._join()
                 packet = outgoing[0]
                 taken = self.channel.try_send(packet)
-                self.sealed_bytes += taken
+                self.session.sealed_bytes += taken
                 if taken < len(packet):
                     outgoing[0] = packet[taken:]
                     break
@@ -264,7 +262,7 @@ class Link:
         finally:
             self._is_flushing = False
         self.channel.flush(now=now)
-        if self._sealing and self.sealed_bytes >= self._seals_at:
+        if self._sealing and self.session.sealed_bytes >= self._seals_at:
             self._sealing.unpark_all()
 
     def _feed(self) -> bool:
@@ -286,7 +284,7 @@ class Link:
             self.feeders.remove(feeder)
 
     async def park_until_sealed(self, mark: int) -> None:
-        """Sleep until `sealed_bytes` may have come to `mark`, or something else has happened: look then."""
+        """Sleep until so much in all may have been sealed, or something else has happened: look then."""
         self._seals_at = min(self._seals_at, mark) if self._sealing else mark
         await self._sealing.park()
 

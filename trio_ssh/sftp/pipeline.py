@@ -475,7 +475,7 @@ class WritePipeline:
 
     def has_sealed(self, mark: int) -> bool:
         """Whether what was queued up to `mark` stands nowhere but in packets any more."""
-        return self._link.sealed_bytes >= mark
+        return self._link.session.sealed_bytes >= mark
 
     async def wait_sealed(self, mark: int) -> None:
         """Wait until that is so.  A checkpoint only if it waits.

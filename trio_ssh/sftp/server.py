@@ -51,7 +51,7 @@ class ServerLink(ABC):
 
     def __init__(self, channel: Channel, dispatcher: Dispatcher, limits: SFTPLimits) -> None:
         self.dispatcher = dispatcher
-        self.queue: Queue = Queue(dispatcher.path_of)
+        self.queue: Queue = Queue(dispatcher.path_of, limits.path_bytes)
         self.over: trio.Event = trio.Event()
         self.failure: RemoteProtocolError | None = None
         self._channel = channel

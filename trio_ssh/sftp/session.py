@@ -218,10 +218,21 @@ class ClientSession(_PacketWalk):
     Attributes:
         outgoing: packets to be sent, in order, oldest first; whoever sends takes them out, whole or in parts.
         queued_bytes: of all packets that ever were in there.
+        sealed_bytes: of those, what has left it; whoever takes them out counts.
         extensions: the server's, once `has_begun`.
     """
 
-    __slots__ = ("_begin", "_next_id", "_pending", "_reading", "extensions", "outgoing", "queued_bytes")
+    __slots__ = (
+        "_begin",
+        "_marks",
+        "_next_id",
+        "_pending",
+        "_reading",
+        "extensions",
+        "outgoing",
+        "queued_bytes",
+        "sealed_bytes",
+    )
 
     def __init__(self, limits: SFTPLimits) -> None:
         super().__init__(limits, PacketType.DATA)
@@ -230,6 +241,9 @@ class ClientSession(_PacketWalk):
         self._reading: Waiter | None = None
         self.outgoing: deque[memoryview] = deque()
         self.queued_bytes: int = 0
+        self.sealed_bytes: int = 0
+        #: Of requests that may not have left yet, in order: what `sealed_bytes` is when they have.
+        self._marks: deque[int] = deque()
         self.extensions: dict[bytes, bytes] = {}
         self._begin: Conversation[dict[bytes, bytes]] | None = Conversation(
             begin_as_client(limits), self._send_plain, _ask_nobody, self._begun
@@ -244,6 +258,7 @@ class ClientSession(_PacketWalk):
     def _queue(self, packet: memoryview) -> None:
         self.outgoing.append(packet)
         self.queued_bytes += len(packet)
+        self._marks.append(self.queued_bytes)
 
     def _send_plain(self, message: DeclaredMessage) -> None:
         payload = message.encode()
@@ -310,6 +325,14 @@ class ClientSession(_PacketWalk):
         waiter = self._pending.get(number)
         if waiter is None:
             raise RemoteProtocolError(f"an SFTP reply to request {number}, for which nobody waits")
+        # Requests are numbered in order, so a server can guess the next ones; and an answer lets one more be made.
+        marks = self._marks
+        if not self.outgoing:
+            marks.clear()
+        while marks and marks[0] <= self.sealed_bytes:
+            marks.popleft()
+        if marks and (self._next_id - number) & 0xFFFFFFFF <= len(marks):
+            raise RemoteProtocolError(f"an SFTP reply to request {number}, which was not sent yet")
         return waiter
 
     def _begin_bulk(self, data: memoryview, length: int) -> int:
