@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import io
 import os
 import stat
@@ -471,6 +472,41 @@ async def test_holes_are_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         await sftp.put(local, "/file")
     assert server.read_bytes("/file") == local.read_bytes()
     assert sent < MIB
+
+
+@pytest.mark.parametrize("error", [errno.EINVAL, errno.ENOTTY, errno.ENOTSUP])
+async def test_a_file_system_that_knows_nothing_of_holes_is_read_plainly(
+    error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = noise(3 * MIB) + bytes(4 * MIB) + noise(1000, 2)
+    with (tmp_path / "file").open("wb") as file:
+        file.write(data[: 3 * MIB])
+        file.seek(4 * MIB, os.SEEK_CUR)
+        file.write(data[-1000:])
+
+    def lseek(descriptor: int, offset: int, whence: int) -> int:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(os, "lseek", lseek)
+    server = MemorySFTPServer()
+    async with connected(server) as sftp:
+        await sftp.put(tmp_path / "file", "/file")
+    assert server.read_bytes("/file") == data
+
+
+@pytest.mark.parametrize("error", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EIO])
+async def test_a_file_system_without_locks_does(error: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    async with connected(MemorySFTPServer({"/file": b"data"})) as sftp:
+        if error == errno.EIO:
+            with pytest.raises(OSError, match="Input/output error"):
+                await sftp.get("/file", tmp_path / "file")
+        else:
+            await sftp.get("/file", tmp_path / "file")
+            assert (tmp_path / "file").read_bytes() == b"data"
 
 
 async def test_holes_are_not_written(tmp_path: Path) -> None:

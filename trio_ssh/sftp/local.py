@@ -33,6 +33,9 @@ if sys.platform != "win32":
 #: What one readv or writev takes: POSIX promises 16, Linux and macOS have 1024.
 _VECTORS: Final = 1024
 
+#: What says that a file system knows no locks: NFS without its daemon, Lustre, network mounts of macOS.
+_NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
 #: Names are bytes of at most so many on every file system that matters.
 _NAME_BYTES: Final = 255
 
@@ -303,6 +306,9 @@ class LocalWriter:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OSError(errno.ETXTBSY, "another transfer is writing it") from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         # Between the two calls another transfer may have ended, and this be its whole file.
         there = self._status(name)
         if there is None or not os.path.samestat(there, status):
@@ -562,7 +568,8 @@ class LocalReader:
             end = os.lseek(self._descriptor, start, os.SEEK_HOLE)
         except OSError as error:
             if error.errno != errno.ENXIO:
-                raise
+                # The file system can't tell.
+                return offset, os.preadv(self._descriptor, views[:_VECTORS], offset)
             return max(offset, os.fstat(self._descriptor).st_size), 0
         wanted: list[memoryview] = []
         left = end - start
