@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -408,6 +410,48 @@ async def test_some_are_turned_away_at_random_before_all_are() -> None:
         # Of 60 each is refused with a probability of 50 to 60 percent: outside of this range in one run of 10**6.
         assert 5 <= admitted <= 55
         nursery.cancel_scope.cancel()
+
+
+async def test_who_logs_in_and_who_does_not_is_logged_as_sshd_does(caplog: pytest.LogCaptureFixture) -> None:
+    """Administrators, and their tools, look for who tried what from where."""
+    caplog.set_level(logging.INFO)
+    good, bad = trio_ssh.Ed25519Key.generate(), trio_ssh.Ed25519Key.generate()
+
+    class Door(trio_ssh.ServerInterface):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL if key == good.public_key else trio_ssh.AUTH_FAILED
+
+        async def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            is_right = password == "right" and "publickey" in self.completed_auths
+            return trio_ssh.AUTH_SUCCESSFUL if is_right else trio_ssh.AUTH_FAILED
+
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            return 0
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio_ssh.serve_tcp, Door, 0, host="127.0.0.1", host_keys=[HOST_KEY])
+        [listener] = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        policy = trio_ssh.PinnedFingerprintPolicy(HOST_KEY.fingerprint)
+        connect = partial(
+            trio_ssh.connect, "127.0.0.1", port, "ali\x1bce", policy=policy, config=None, look_for_keys=False
+        )
+        with pytest.raises(trio_ssh.AuthenticationException):
+            async with connect(pkey=bad, password="wrong"):
+                pass
+        async with connect(pkey=good, password="right"):
+            pass
+        nursery.cancel_scope.cancel()
+    lines = [re.sub(r"port \d+", "port N", record.getMessage()) for record in caplog.records]
+    said = [line for line in lines if " for " in line]
+    who = "for ali\\x1bce from 127.0.0.1 port N"
+    assert said == [
+        f"Failed publickey {who}: ssh-ed25519 {bad.fingerprint}",
+        f"Failed password {who}",
+        f"Partially accepted publickey {who}: ssh-ed25519 {good.fingerprint}",
+        f"Accepted password {who}",
+    ]
+    assert "wrong" not in caplog.text
 
 
 async def test_a_factory_that_fails_costs_one_client_its_connection(caplog: pytest.LogCaptureFixture) -> None:

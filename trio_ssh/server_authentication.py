@@ -48,6 +48,7 @@ from trio_ssh.runtime.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
+from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
 
@@ -68,6 +69,14 @@ ONE_EACH: Final = (
     "each connection needs a server of its own, which remembers what its client has proved: pass its class, or a "
     "function that makes another each time"
 )
+
+
+_WORDS: Final = {
+    AuthResult.SUCCESSFUL: "Accepted",
+    AuthResult.PARTIALLY_SUCCESSFUL: "Partially accepted",
+    AuthResult.FAILED: "Failed",
+    AuthResult.PASSWORD_EXPIRED: "Expired",
+}
 
 
 class ServerAuthentication(PeerHandler):
@@ -243,7 +252,30 @@ class ServerAuthentication(PeerHandler):
             answer = self._check_if_allowed(question)
         except (Exception, SystemExit):
             return _failed(question)
-        return after(_guarded(question, answer), lambda result: self._note(question, result))
+        return after(_guarded(question, answer), lambda result: self._told(question, self._note(question, result)))
+
+    def _told(self, question: Question, result: object) -> object:
+        """Log who was let in and who wasn't, in the words of sshd, which administrators' tools look for."""
+        method = _METHODS.get(type(question))
+        # Every client asks first what there is by asking for nothing.
+        level = logging.DEBUG if method == "none" and result is AuthResult.FAILED else logging.INFO
+        if method is None or not isinstance(result, AuthResult) or not _log.isEnabledFor(level):
+            return result
+        key = _key_of(question)
+        if result is not AuthResult.FAILED and key is not None and not cast("CheckPublicKey", question).is_proven:
+            return result  # a mere probe
+        peer = self.transport.getpeername() if hasattr(self, "transport") else None
+        where = f"{peer[0]} port {peer[1]}" if isinstance(peer, tuple) and len(peer) >= 2 else "an unknown address"
+        _log.log(
+            level,
+            "%s %s for %s from %s%s",
+            _WORDS[result],
+            method,
+            printable(cast("CheckNone", question).username, 64),
+            where,
+            "" if key is None else f": {key.get_name()} {key.fingerprint()}",
+        )
+        return result
 
     def _check_if_allowed(self, question: Question) -> MaybeAwaitable[object]:
         """Ask the check, if the method is one that can continue: a client need not care what it is told of that."""
