@@ -89,6 +89,7 @@ def test_a_refused_channel_keeps_its_code_known_or_not() -> None:
     known = trio_ssh.ChannelException(2, "no route")
     assert (known.code, known.text) == (2, "no route")
     assert str(known) == "the peer refused the channel (connect failed): no route"
+    assert str(trio_ssh.ChannelException(2, "no route", "to x")).endswith("(connect failed): no route; to x")
     assert str(trio_ssh.ChannelException(99, "")) == "the peer refused the channel (reason 99): no message"
 
 

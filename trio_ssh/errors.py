@@ -322,14 +322,15 @@ class ChannelException(SSHException):
         text: the peer's words, escaped.
     """
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, hint: str = "") -> None:
         self.code = code
         self.text: str = printable(text)
         try:
             name = OpenFailureReason(code).name.lower().replace("_", " ")
         except ValueError:
             name = f"reason {code}"
-        super().__init__(f"the peer refused the channel ({name}): {self.text or 'no message'}")
+        said = f"the peer refused the channel ({name}): {self.text or 'no message'}"
+        super().__init__(f"{said}; {hint}" if hint else said)
 
 
 class ChannelClosed(SSHException, trio.BrokenResourceError):

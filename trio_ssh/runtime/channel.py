@@ -111,6 +111,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._receive_conflict = OneAtATime("another task is reading this channel")
         self._replies: deque[Reply[bool]] = deque()
         self._opened: Reply[None] = Reply()
+        #: What is said besides to whoever is refused it.
+        self.refusal_hint: str = ""
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
         self.request_pump: object = None
@@ -626,7 +628,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _on_open_answered(self, code: int, text: str) -> None:
         if code:
             self._is_closed = True
-            self._opened.fail(lambda: ChannelException(code, text))
+            self._opened.fail(lambda: ChannelException(code, text, self.refusal_hint))
         else:
             self._opened.bring(None)
 

@@ -13,7 +13,7 @@ import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Final, Self
 
 import trio
 
@@ -68,7 +68,14 @@ from trio_ssh.runtime.server_keys import ServerKeys
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply, check_port
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
+from trio_ssh.wire.text import printable
 from trio_ssh.wire.transport import Ignore
+
+#: Why a session is refused, mostly.
+_TOO_MANY_SESSIONS: Final = (
+    "there may be as many sessions as the server allows at once: ten by default, by MaxSessions of sshd or "
+    "`Limits.sessions`"
+)
 
 
 def _is_first_exchange(event: Event) -> bool:
@@ -423,7 +430,7 @@ class Transport(ClientAuthentication, Hints):
 
         Cancelled, a channel that the server opens nevertheless is closed at once.
         """
-        return await self._open("session", b"")
+        return await self._open("session", b"", _TOO_MANY_SESSIONS)
 
     @without_timeouts
     async def open_channel(
@@ -439,7 +446,7 @@ class Transport(ClientAuthentication, Hints):
         Raises:
             As `open_session`.
         """
-        details = Message()
+        details, hint = Message(), ""
         # A socket of IPv6 gives two numbers more.
         originator = src_addr[:2] if src_addr else ("127.0.0.1", 0)
         for _, port in (originator, *([dest_addr[:2]] if dest_addr is not None else ())):
@@ -448,16 +455,18 @@ class Transport(ClientAuthentication, Hints):
             if dest_addr is None:
                 raise ValueError(f"a {kind} channel needs dest_addr=(host, port)")
             details.add_bytes(TcpipChannel(*dest_addr[:2], *originator).encode())
+            hint = f"it was to connect to {printable(dest_addr[0], 255)} port {dest_addr[1]}"
         elif kind == "x11":
             details.add_string(originator[0]).add_int(originator[1])
-        return await self._open(kind, details.asbytes())
+        return await self._open(kind, details.asbytes(), hint if kind == "direct-tcpip" else "")
 
     @trio.lowlevel.enable_ki_protection
-    async def _open(self, kind: str, details: bytes) -> Channel:
+    async def _open(self, kind: str, details: bytes, hint: str = "") -> Channel:
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
         engine = self._engine
         channel = Channel(engine, engine.core.mux.open_channel(kind, details), self)
+        channel.refusal_hint = hint
         self._channels[channel.get_id()] = channel
         engine.hurry()
         engine.flush_now()
