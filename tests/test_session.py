@@ -16,6 +16,7 @@ import trio_ssh
 from tests.runtime.helpers import HOST_KEY, MIB, OpenDoor, echo
 from trio_ssh.session import decode_modes
 from trio_ssh.testing import open_memory_client
+from trio_ssh.wire.connection import ExecRequest, SignalRequest
 
 SIZES = (100, 40, 800, 600)
 MODES = {trio_ssh.TerminalMode.ECHO: 0, trio_ssh.TerminalMode.VINTR: 3}
@@ -133,11 +134,11 @@ async def test_a_size_without_a_terminal_is_no_size() -> None:
 
 async def test_signals_arrive_in_order_and_within_a_bound() -> None:
     async def collect(process: trio_ssh.ServerProcess) -> int:
+        signals, names = process.signals, list[str]()
         await process.stdin.read()
-        names = []
         while True:
             try:
-                names.append(process.signals.receive_nowait())
+                names.append(signals.receive_nowait())
             except trio.WouldBlock:
                 break
         await process.stdout.write(" ".join(names))
@@ -153,6 +154,81 @@ async def test_signals_arrive_in_order_and_within_a_bound() -> None:
         await process.stdin.aclose()
         names = (await process.stdout.read()).decode().split()
     assert names == ["USR1"] + ["HUP"] * 63
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "KILL", "HUP"])
+async def test_a_handler_that_asks_for_no_signals_is_ended_by_them(
+    name: str, autojump_clock: trio.testing.MockClock
+) -> None:
+    """As a process that catches none; else whoever cancels a command waits for one that can't hear him."""
+    is_cancelled = False
+
+    async def deaf(process: trio_ssh.ServerProcess) -> int:
+        nonlocal is_cancelled
+        try:
+            await trio.sleep(3600)
+        except trio.Cancelled:
+            is_cancelled = True
+            await process.stdout.write("tidied up")
+            raise
+        return 0
+
+    async with open_memory_client(OpenDoor(deaf), host_key=HOST_KEY) as client:
+        async with await client.open_process("x") as process:
+            process.send_signal("USR1")
+            await trio.testing.wait_all_tasks_blocked()
+            assert not is_cancelled
+            process.send_signal(name)
+            assert await process.wait() == -signal.Signals[f"SIG{name}"]
+            assert process.exit_signal == name
+        assert is_cancelled
+        with trio.move_on_after(10) as scope:
+            await client.run_process("x", capture_stdout=True)
+        assert scope.cancelled_caught
+        assert trio.current_time() == 10
+    assert trio.current_time() == 10
+
+
+async def test_a_handler_that_is_ended_may_have_the_last_word() -> None:
+    async def polite(process: trio_ssh.ServerProcess) -> int:
+        with trio.CancelScope() as scope:
+            await trio.sleep_forever()
+        assert not scope.cancelled_caught
+        return 0
+
+    async def stubborn(process: trio_ssh.ServerProcess) -> int:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            return 7
+        return 0
+
+    for handle, returned in ((polite, -signal.SIGTERM), (stubborn, 7)):
+        async with (
+            open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client,
+            await client.open_process("x") as process,
+        ):
+            process.terminate()
+            assert await process.wait() == returned
+
+
+async def test_a_signal_that_comes_before_the_first_step_counts() -> None:
+    started = False
+
+    async def late(process: trio_ssh.ServerProcess) -> int:
+        nonlocal started
+        started = True
+        await trio.sleep_forever()
+        return 0
+
+    async with open_memory_client(OpenDoor(late), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        mux = channel._engine.core.mux
+        mux.request(channel.core, "exec", ExecRequest("x").encode(), wants_reply=False)
+        mux.request(channel.core, "signal", SignalRequest("TERM").encode(), wants_reply=False)
+        channel._engine.flush_now()
+        assert (await channel.recv_exit_report()).signal == "TERM"
+    assert started
 
 
 async def test_a_handler_may_report_before_it_ends() -> None:

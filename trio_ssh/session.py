@@ -31,6 +31,9 @@ T = TypeVar("T")
 #: The exit status of a session whose handler failed, as ssh itself reports its own failures.
 FAILED_STATUS: Final = 255
 
+#: What ends a process that catches nothing, and is meant to.
+_ENDING: Final = frozenset(("HUP", "INT", "QUIT", "ABRT", "KILL", "TERM"))
+
 #: Signals that wait for a handler; more are refused.
 _WAITING: Final = 64
 
@@ -85,10 +88,14 @@ class Inbox(Generic[T]):
     Args:
         keeps_newest: of values that wait, only the newest counts; otherwise the first `_WAITING` are kept, and later
             ones refused.
+
+    Attributes:
+        is_wanted: the handler has asked for them.
     """
 
     def __init__(self, *, keeps_newest: bool) -> None:
         self._keeps_newest = keeps_newest
+        self.is_wanted: bool = False
         self._ends: tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]] | None = None
 
     def _open(self) -> tuple[trio.MemorySendChannel[T], trio.MemoryReceiveChannel[T]]:
@@ -99,6 +106,7 @@ class Inbox(Generic[T]):
     @property
     def receiver(self) -> trio.MemoryReceiveChannel[T]:
         """Where the handler takes them."""
+        self.is_wanted = True
         return self._open()[1]
 
     def put(self, value: T) -> bool:
@@ -126,10 +134,20 @@ class SessionState:
         self.original_command = ""
         self.signals: Inbox[str] = Inbox(keeps_newest=False)
         self.sizes: Inbox[Pty] = Inbox(keeps_newest=True)
+        #: What the handler runs in, once it does; and the signal that it was ended by.
+        self.scope: trio.CancelScope | None = None
+        self.ended_by = ""
 
     def deliver_signal(self, name: str) -> bool:
-        """Keep a signal for the handler."""
-        return self.is_started and name.isalnum() and len(name) <= 32 and self.signals.put(name)
+        """Keep a signal for the handler; one that has asked for none is ended by what ends a process."""
+        if not self.is_started or not name.isalnum() or len(name) > 32:
+            return False
+        if name not in _ENDING or self.signals.is_wanted:
+            return self.signals.put(name)
+        self.ended_by = self.ended_by or name
+        if self.scope is not None:
+            self.scope.cancel()
+        return True
 
     def resize(self, width: int, height: int, width_pixels: int, height_pixels: int) -> None:
         """Keep a terminal's new size for the handler; only the newest counts."""
@@ -176,7 +194,11 @@ class ServerProcess:
 
     @property
     def signals(self) -> trio.MemoryReceiveChannel[str]:
-        """The signals that the client sends: names without ``SIG``."""
+        """The signals that the client sends: names without ``SIG``.
+
+        Whoever never asks for them is cancelled by HUP, INT, QUIT, ABRT, KILL or TERM, as a process that catches
+        nothing is ended, and the client is told that it was the signal.
+        """
         return self._state.signals.receiver
 
     @property
@@ -219,6 +241,17 @@ class ServerProcess:
         if not self._is_exited and self._can_report:
             self.channel.send_exit_signal(name, core_dumped=core_dumped, message=message)
             self._is_exited = True
+
+    def _begin(self, scope: trio.CancelScope) -> None:
+        """The handler runs in this."""
+        self._state.scope = scope
+        if self._state.ended_by:
+            scope.cancel()
+
+    def _note_end(self) -> None:
+        """The handler was cancelled: report the signal, if it was one."""
+        if self._state.ended_by:
+            self.exit_signal(self._state.ended_by)
 
     def _finish(self, returncode: int) -> None:
         """End the session; report a return code (negative for a signal, as in `subprocess`) unless one was reported."""
@@ -266,8 +299,11 @@ async def run_session(
         # A client that closes the channel, or hangs up, has ended its session: the handler gets a cancellation.
         with trio.CancelScope() as scope:
             process.channel.end_with_channel(scope)
+            process._begin(scope)
             # One that never waits may be no coroutine function, as the checks may.
             status = _as_status(await resolved(handle(process)))
+        if scope.cancelled_caught:
+            process._note_end()
     except SystemExit as error:
         # As argparse does: it is the session that is to end, and not the server.
         _log.warning("the handler of %r called sys.exit", process)

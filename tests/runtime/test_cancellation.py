@@ -286,9 +286,13 @@ async def test_running_a_command_leaves_no_channel(autojump_clock: trio.testing.
                     nursery.cancel_scope.cancel()
                     return
 
-            nursery.start_soon(obey)
-            await echo(process)
-            ended.setdefault(number, "by itself")
+            try:
+                nursery.start_soon(obey)
+                await echo(process)
+                ended.setdefault(number, "by itself")
+            except trio.Cancelled:
+                ended.setdefault(number, "before it asked for signals")
+                raise
             nursery.cancel_scope.cancel()
         return 0
 
@@ -296,6 +300,7 @@ async def test_running_a_command_leaves_no_channel(autojump_clock: trio.testing.
 
         async def check() -> None:
             await check_client()
+            await trio.testing.wait_all_tasks_blocked()  # it may be on its way out
             assert len(begun) == len(ended), "a command was left to itself"
 
         async def scenario() -> None:
@@ -303,7 +308,7 @@ async def test_running_a_command_leaves_no_channel(autojump_clock: trio.testing.
             assert done.stdout == bytes(300 * KIB)
 
         assert await cancel_everywhere(scenario, check, at_steps_of_others=True) >= 6
-        assert set(ended.values()) == {"TERM", "by itself"}
+        assert set(ended.values()) >= {"TERM", "by itself"}
 
 
 async def test_sending_leaves_a_beginning_of_the_data_and_a_channel_that_works() -> None:
