@@ -72,9 +72,9 @@ class Scripted(OpenDoor):
         self._proofs = proofs
         self.asked = 0
 
-    def logged_in(self) -> None:
+    def announce(self) -> None:
         if self._announced is None:
-            super().logged_in()
+            super().announce()
         else:
             self.transport._notify(ANNOUNCE, self._announced)
 

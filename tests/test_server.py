@@ -412,6 +412,28 @@ async def test_some_are_turned_away_at_random_before_all_are() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_server_takes_note_of_who_is_logged_in(caplog: pytest.LogCaptureFixture) -> None:
+    names: list[str | None] = []
+
+    class Door(OpenDoor):
+        announced = False
+
+        def announce(self) -> None:
+            super().announce()
+            self.announced = True
+
+        def logged_in(self) -> None:
+            names.append(self.transport.get_username())
+            raise ValueError("a mistake of mine")
+
+    door = Door(echo)
+    async with open_memory_client(door, host_key=HOST_KEY) as client:
+        assert (await client.run_process("x", stdin=b"it goes on", capture_stdout=True)).stdout == b"it goes on"
+    assert names == ["user"]
+    assert door.announced, "whoever takes a note takes nothing away"
+    assert "a mistake of mine" in caplog.text
+
+
 async def test_who_logs_in_and_who_does_not_is_logged_as_sshd_does(caplog: pytest.LogCaptureFixture) -> None:
     """Administrators, and their tools, look for who tried what from where."""
     caplog.set_level(logging.INFO)

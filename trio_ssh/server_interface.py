@@ -519,7 +519,7 @@ class ServerInterface(ServerAuthentication):
             _granted,
         )
 
-    def logged_in(self) -> None:
+    def announce(self) -> None:
         """Announce the host keys, along with the news of the login."""
         if self.announces_host_keys:
             self.transport._notify(ANNOUNCE, announcement(self.transport.get_server_keys()))

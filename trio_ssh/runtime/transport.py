@@ -632,7 +632,11 @@ class Transport(ClientAuthentication, Hints):
                     self._handshake.put(event)
             case LoggedIn(username):
                 self._username = username
-                self._handler.logged_in()
+                self._handler.announce()
+                try:
+                    self._handler.logged_in()
+                except (Exception, SystemExit):
+                    self._log.exception("logged_in of %r failed", self._handler)
                 self._engine.room.unpark_all()
             case Asked(question) if self._engine.core.role is Role.SERVER:
                 self._peer.question(question)
