@@ -60,7 +60,7 @@ def fingerprints(known_hosts: Path) -> set[str]:
     """Return the fingerprints on record."""
     keys = trio_ssh.HostKeys()
     keys.load(known_hosts)
-    return {entry.key.fingerprint() for entry in keys.lookup("greeter")}
+    return {entry.key.fingerprint for entry in keys.lookup("greeter")}
 
 
 async def main() -> None:

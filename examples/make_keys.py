@@ -48,7 +48,7 @@ def make(directory: Path) -> list[Path]:
 def show(path: Path) -> None:
     """Print what ssh-keygen -lv prints."""
     key, comment = trio_ssh.load_public_key_file(path.with_suffix(".pub"))
-    print(key.bits, key.fingerprint(), comment)
+    print(key.bits, key.fingerprint, comment)
     print(key.randomart())
 
 

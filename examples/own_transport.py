@@ -50,7 +50,7 @@ async def chat(stream: trio.abc.Stream, expected: trio_ssh.PublicKey) -> None:
 
     def check_host_key(key: trio_ssh.PublicKey) -> None:
         if key != expected:
-            raise trio_ssh.BadHostKeyException("the chat", key.key_type, key.fingerprint())
+            raise trio_ssh.BadHostKeyException("the chat", key.key_type, key.fingerprint)
 
     async with trio_ssh.Transport(stream) as transport:
         options = transport.get_security_options()

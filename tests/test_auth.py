@@ -832,7 +832,7 @@ class TokenSigner:
         self.public_key: trio_ssh.PublicKey = self._token.public_key
         self.comment = "a token's"
         self.algorithms = self.public_key.algorithms[:1]
-        self.fingerprint = self.public_key.fingerprint()
+        self.fingerprint = self.public_key.fingerprint
 
     def asbytes(self) -> bytes:
         return self.public_key.blob

@@ -18,7 +18,7 @@ from trio_ssh.config.trust import load_known_hosts
 from trio_ssh.host_keys import KnowsHosts
 
 OTHER_KEY = trio_ssh.Ed25519Key(b"\3" * 32)
-FINGERPRINT = HOST_KEY.public_key.fingerprint()
+FINGERPRINT = HOST_KEY.public_key.fingerprint
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +78,7 @@ async def test_a_changed_key_is_another_exception_with_another_text(home: Path) 
     error = raised.value
     assert not isinstance(error, trio_ssh.UnknownHostKeyException)
     assert not error.is_revoked
-    known = f"{OTHER_KEY.public_key.fingerprint()} ({home / '.ssh' / 'known_hosts'}:2)"
+    known = f"{OTHER_KEY.public_key.fingerprint} ({home / '.ssh' / 'known_hosts'}:2)"
     assert error.expected == (known,)
     for word in ("HAS CHANGED", f"shows ssh-ed25519 {FINGERPRINT}", known, "ssh-keygen -R example.com"):
         assert word in str(error)
@@ -376,7 +376,7 @@ async def test_accept_new_into_the_null_device_accepts_and_leaves_it_one(monkeyp
         (FINGERPRINT,),
         (f" {FINGERPRINT}=",),
         (OTHER_KEY.fingerprint, FINGERPRINT),
-        (HOST_KEY.public_key.fingerprint("sha512"),),
+        (HOST_KEY.public_key.fingerprint_by("sha512"),),
     ],
 )
 async def test_a_pinned_key_is_good_and_nothing_is_remembered(fingerprints: tuple[str, ...]) -> None:

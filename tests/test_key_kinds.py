@@ -39,7 +39,7 @@ class TokenSigner:
         self.public_key: trio_ssh.PublicKey = made.public_key
         self.comment = ""
         self.algorithms = (algorithm,)
-        self.fingerprint = made.public_key.fingerprint()
+        self.fingerprint = made.public_key.fingerprint
         self._token = made
         self._flags = flags
 

@@ -251,7 +251,7 @@ async def test_neither_password_nor_key_for_a_host_goes_to_one_on_the_way(networ
             return trio_ssh.AUTH_FAILED
 
         def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
-            self.seen.append(key.fingerprint())
+            self.seen.append(key.fingerprint)
             return trio_ssh.AUTH_FAILED
 
     server = Curious()

@@ -120,7 +120,7 @@ class AgentKey:
     @property
     def fingerprint(self) -> str:
         """The fingerprint of the public half, ``SHA256:...``."""
-        return self.public_key.fingerprint()
+        return self.public_key.fingerprint
 
     def get_name(self) -> str:
         """Return the key's type on the wire, such as ``"ssh-ed25519"``."""
@@ -269,7 +269,7 @@ class Agent(trio.abc.AsyncResource):
 
     async def remove(self, key: Signer | PublicKey) -> None:
         """Have it forget a key."""
-        blob, shown = (key.blob, key.fingerprint()) if isinstance(key, PublicKey) else (key.asbytes(), key.fingerprint)
+        blob, shown = (key.blob, key.fingerprint) if isinstance(key, PublicKey) else (key.asbytes(), key.fingerprint)
         await self._ask(protocol.RemoveIdentity(blob), protocol.AgentSuccess, f"it has no key {shown}, or is locked.")
 
     async def remove_all(self) -> None:

@@ -107,7 +107,7 @@ class LockedKey:
     @property
     def fingerprint(self) -> str:
         """The fingerprint, ``SHA256:...``."""
-        return self.public_key.fingerprint()
+        return self.public_key.fingerprint
 
     def asbytes(self) -> bytes:
         """Return the blob of the public half."""

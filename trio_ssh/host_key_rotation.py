@@ -210,7 +210,7 @@ class HostKeyUpdates(PeerHandler):
         else:
             for verb, keys in (("added", change.added), ("removed", change.removed)):
                 for key in keys:
-                    _log.info("%s a host key of %s: %s %s", verb, shown, key.key_type, key.fingerprint())
+                    _log.info("%s a host key of %s: %s %s", verb, shown, key.key_type, key.fingerprint)
 
     def _check(self, keys: Sequence[PublicKey], proof: bytes) -> None:
         """Return if the server has signed with every one of these keys.

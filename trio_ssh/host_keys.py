@@ -76,7 +76,7 @@ class MissingHostKeyPolicy:
             hostname: as known_hosts spells it: ``host``, or ``[host]:port`` where the port is not 22.
             key: the key that the server has proven to own.
         """
-        raise UnknownHostKeyException(hostname, key.key_type, key.fingerprint())
+        raise UnknownHostKeyException(hostname, key.key_type, key.fingerprint)
 
     def confirm_change(self, client: KnowsHosts, change: HostKeyChange) -> MaybeAwaitable[bool]:
         """Decide whether the record of a known host is changed, where ``update_host_keys="ask"``.  It may be async.
@@ -125,7 +125,7 @@ class WarningPolicy(MissingHostKeyPolicy):
     def missing_host_key(self, client: KnowsHosts, hostname: str, key: PublicKey) -> None:
         """Accept."""
         warnings.warn(
-            f"the host key of {printable(hostname)} is unknown: {key.key_type} {key.fingerprint()}. It was accepted "
+            f"the host key of {printable(hostname)} is unknown: {key.key_type} {key.fingerprint}. It was accepted "
             "unseen.",
             stacklevel=2,
         )
@@ -151,7 +151,7 @@ async def _remember(
         if is_new:
             keys.remove(hostname, key)
         raise
-    _log.info("added the host key of %s: %s %s", printable(hostname), key.key_type, key.fingerprint())
+    _log.info("added the host key of %s: %s %s", printable(hostname), key.key_type, key.fingerprint)
 
 
 def _add_to_file(path: str | Path, hostname: str, key: PublicKey, is_hashed: bool) -> None:
@@ -193,7 +193,7 @@ class PinnedFingerprintPolicy(MissingHostKeyPolicy):
         """Accept the keys that were named."""
         if not any(_has_fingerprint(key, *pin) for pin in self._pins):
             raise HostKeyException(
-                f"the host key of {printable(hostname)} is {key.key_type} {key.fingerprint()}, and not "
+                f"the host key of {printable(hostname)} is {key.key_type} {key.fingerprint}, and not "
                 f"{' or '.join(self._shown)}, which was pinned. Someone may stand in between: ask the host's owner "
                 "for its fingerprint, and pin that."
             )
@@ -239,7 +239,7 @@ class HostKeyPrompt:
     @property
     def fingerprint(self) -> str:
         """The key's fingerprint, ``SHA256:...``: to be compared with the server's own."""
-        return self.key.fingerprint()
+        return self.key.fingerprint
 
     @property
     def randomart(self) -> str:
@@ -307,7 +307,7 @@ class PromptPolicy(MissingHostKeyPolicy):
                 return
             if not isinstance(answer, str) or answer.strip().lower() == "no":
                 break
-        raise UnknownHostKeyException(hostname, key.key_type, key.fingerprint())
+        raise UnknownHostKeyException(hostname, key.key_type, key.fingerprint)
 
     async def confirm_change(self, client: KnowsHosts, change: HostKeyChange) -> bool:
         """Ask, if there is somebody to ask."""
@@ -364,12 +364,12 @@ class SSHFPPolicy(MissingHostKeyPolicy):
         verdict = match(key, answer.records)
         if verdict is False:
             raise HostKeyException(
-                f"the host key of {printable(hostname)} is {key.key_type} {key.fingerprint()}, and the DNS has the "
+                f"the host key of {printable(hostname)} is {key.key_type} {key.fingerprint}, and the DNS has the "
                 f"fingerprint of another one. Someone may stand in between, or the SSHFP records are out of date: ask "
                 "the host's owner."
             )
         if verdict and answer.is_validated is True:
-            _log.info("the DNS vouches for the host key of %s: %s", printable(hostname), key.fingerprint())
+            _log.info("the DNS vouches for the host key of %s: %s", printable(hostname), key.fingerprint)
             return
         hint = "Matching host key fingerprint found in DNS, which nothing proves." if verdict else ""
         if isinstance(self._fallback, PromptPolicy):

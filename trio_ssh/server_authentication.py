@@ -265,7 +265,9 @@ class ServerAuthentication(PeerHandler):
         if result is not AuthResult.FAILED and key is not None and not cast("CheckPublicKey", question).is_proven:
             return result  # a mere probe
         peer = self.transport.getpeername() if hasattr(self, "transport") else None
-        where = f"{peer[0]} port {peer[1]}" if isinstance(peer, tuple) and len(peer) >= 2 else "an unknown address"
+        where = "an unknown address"
+        if isinstance(peer, tuple):
+            where = " port ".join(str(part) for part in cast("tuple[object, ...]", peer)[:2])
         _log.log(
             level,
             "%s %s for %s from %s%s",
@@ -273,7 +275,7 @@ class ServerAuthentication(PeerHandler):
             method,
             printable(cast("CheckNone", question).username, 64),
             where,
-            "" if key is None else f": {key.get_name()} {key.fingerprint()}",
+            "" if key is None else f": {key.get_name()} {key.fingerprint}",
         )
         return result
 

@@ -34,7 +34,7 @@ class Server(trio_ssh.ServerInterface):
         self.told: list[str] = []
 
     def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
-        self.told.append(f"key {key.fingerprint()}")
+        self.told.append(f"key {key.fingerprint}")
         return trio_ssh.AUTH_SUCCESSFUL if key == USER_KEY.public_key else trio_ssh.AUTH_FAILED
 
     def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:

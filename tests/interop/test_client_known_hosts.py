@@ -65,7 +65,7 @@ async def test_a_changed_key_is_refused_and_its_line_named(sshd: Sshd, tmp_path:
     path.write_text(f"# comment\n{name_of(sshd)} {old.to_openssh()}\n")
     with pytest.raises(trio_ssh.BadHostKeyException) as raised:
         await connects(sshd, path, policy=trio_ssh.AutoAddPolicy)
-    assert raised.value.expected == (f"{old.fingerprint()} ({path}:2)",)
+    assert raised.value.expected == (f"{old.fingerprint} ({path}:2)",)
     assert path.read_text().count("\n") == 2
 
 
@@ -101,7 +101,7 @@ async def test_a_warning_policy_warns_and_forgets(sshd: Sshd) -> None:
 async def test_a_policy_of_ones_own_is_asked_once_the_key_is_proven(sshd: Sshd) -> None:
     class Fingerprint(trio_ssh.MissingHostKeyPolicy):
         async def missing_host_key(self, client: object, hostname: str, key: trio_ssh.PublicKey) -> None:
-            if key.fingerprint() != sshd.host_keys.load("ed25519").fingerprint:
+            if key.fingerprint != sshd.host_keys.load("ed25519").fingerprint:
                 raise AssertionError("not the key")
 
     assert await connects(sshd, trio_ssh.HostKeys(), policy=Fingerprint)

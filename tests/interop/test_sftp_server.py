@@ -317,7 +317,7 @@ async def test_rclone_syncs_and_checks(site: Site) -> None:
 async def test_psftp_works_by_a_batch(site: Site) -> None:
     (site.local / "a").write_bytes(os.urandom(300_000))
     (site.local / "batch").write_text("put a b\nget b c\nmkdir d\nmv b d/b\nchmod 600 d/b\nls d\nquit\n")
-    key = site.ssh.host_keys.load("ed25519").public_key.fingerprint()
+    key = site.ssh.host_keys.load("ed25519").public_key.fingerprint
     await site.run(
         "psftp", "-batch", "-hostkey", key, "-P", str(site.port), "-pw", "secret", "-b", "batch", "alice@127.0.0.1"
     )

@@ -206,7 +206,7 @@ SPECIFICATIONS: Final = {
     "authority": f"key: {AUTHORITY.public_key.to_openssh()}\n",
     "sha1": f"sha1: {KEY.public_key.to_openssh()}\n",
     "sha256": f"sha256: {KEY.public_key.to_openssh()}\n",
-    "hash": f"hash: {KEY.public_key.fingerprint()}\n",
+    "hash": f"hash: {KEY.public_key.fingerprint}\n",
     "all of it": f"serial: 5-7\nid: lost id\nsha1: {AUTHORITY.public_key.to_openssh()}\n",
 }
 

@@ -109,7 +109,7 @@ def test_the_picture_is_that_of_ssh_keygen(hash_name: str, path: Path) -> None:
     shown = run("ssh-keygen", "-l", "-v", "-E", hash_name, "-f", path).rstrip("\n").split("\n")
     pictures = ["\n".join(shown[start + 1 : start + 12]) for start in range(0, len(shown), 12)]
     assert pictures == [key.randomart(hash_name) for key in keys]
-    assert [line.split()[1] for line in shown[::12]] == [key.fingerprint(hash_name) for key in keys]
+    assert [line.split()[1] for line in shown[::12]] == [key.fingerprint_by(hash_name) for key in keys]
 
 
 @pytest.mark.parametrize("kind", TOKENS)

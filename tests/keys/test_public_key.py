@@ -125,12 +125,12 @@ def test_keys_are_equal_by_their_blob() -> None:
 
 
 def test_the_repr_is_what_a_person_compares() -> None:
-    assert repr(ED25519) == f"<ssh-ed25519 {ED25519.fingerprint()}>"
+    assert repr(ED25519) == f"<ssh-ed25519 {ED25519.fingerprint}>"
 
 
 def test_an_unknown_hash_is_the_callers_mistake() -> None:
     with pytest.raises(ValueError, match="unsupported hash"):
-        ED25519.fingerprint("crc32")
+        ED25519.fingerprint_by("crc32")
 
 
 def test_a_line_survives_being_read() -> None:

@@ -111,7 +111,7 @@ async def test_what_was_agreed_is_told(realm: StandInRealm) -> None:
                 assert explanation.is_strict
             assert transport.explain().choices[1].name == ("ssh-ed25519" if keys else "null")
             transport._engine.core.keying.host_key = HOST_KEY.public_key  # as if the server had shown it
-            assert client.explain().host_key.endswith(f"{HOST_KEY.public_key.fingerprint()}, for which GSS-API vouches")
+            assert client.explain().host_key.endswith(f"{HOST_KEY.public_key.fingerprint}, for which GSS-API vouches")
 
 
 async def test_a_server_needs_no_host_key_and_then_turns_all_others_away(realm: StandInRealm) -> None:

@@ -164,7 +164,7 @@ class HostCheck:
         is_revoked = self.known.is_revoked(self.name, certificate)
         if is_revoked or (self.revoked is not None and self.revoked.is_revoked(certificate)):
             key = certificate.public_key
-            raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
+            raise BadHostKeyException(self.name, key.key_type, key.fingerprint, is_revoked=True)
         try:
             certificate.check_for_host(
                 name_without_port(self.name),
@@ -199,14 +199,14 @@ class HostCheck:
                 if self.policy.decides_known_keys:
                     await decide(self.policy, self.client, self.name, key)
             case HostKeyStatus.REVOKED:
-                raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), is_revoked=True)
+                raise BadHostKeyException(self.name, key.key_type, key.fingerprint, is_revoked=True)
             case HostKeyStatus.CHANGED:
                 expected = [
-                    f"{'a certificate of ' * (entry.marker is not None)}{entry.key.fingerprint()} ({entry.source})"
+                    f"{'a certificate of ' * (entry.marker is not None)}{entry.key.fingerprint} ({entry.source})"
                     for entry in self.known.lookup(self.name)
                     if entry.marker in (None, "certificate")
                 ]
-                raise BadHostKeyException(self.name, key.key_type, key.fingerprint(), expected)
+                raise BadHostKeyException(self.name, key.key_type, key.fingerprint, expected)
             case HostKeyStatus.UNKNOWN:
                 await decide(self.policy, self.client, self.name, key)
 

@@ -547,7 +547,7 @@ class Certificate:
         return hash(self.blob)
 
     def __repr__(self) -> str:
-        key = f"{self.public_key.key_type} {self.public_key.fingerprint()}"
+        key = f"{self.public_key.key_type} {self.public_key.fingerprint}"
         return f"<{self.kind} certificate '{printable(self.key_id, 64)}' serial {self.serial} of {key}>"
 
 

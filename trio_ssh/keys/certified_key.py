@@ -48,7 +48,7 @@ class CertifiedKey:
     @property
     def fingerprint(self) -> str:
         """The fingerprint of the key that is certified, ``SHA256:...``."""
-        return self.public_key.fingerprint()
+        return self.public_key.fingerprint
 
     def asbytes(self) -> bytes:
         """Return the blob of the certificate."""

@@ -96,7 +96,7 @@ class PKey(ABC):
     @property
     def fingerprint(self) -> str:
         """The fingerprint of the public half, ``SHA256:...``."""
-        return self.public_key.fingerprint()
+        return self.public_key.fingerprint
 
     def get_name(self) -> str:
         """Return the key's type on the wire, such as ``"ssh-ed25519"``."""

@@ -106,8 +106,13 @@ class PublicKey(ABC):
         """Whether it verifies signatures of this algorithm, be it a legacy one."""
         return algorithm in self._heads
 
-    def fingerprint(self, hash_name: str = "sha256") -> str:
-        """Return the fingerprint as `ssh-keygen -l` shows it: ``SHA256:...``, or ``MD5:aa:bb:...``.
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint as `ssh-keygen -l` shows it, ``SHA256:...``."""
+        return self.fingerprint_by("sha256")
+
+    def fingerprint_by(self, hash_name: str) -> str:
+        """Return the fingerprint by another hash, as ``ssh-keygen -l -E`` shows it: ``SHA512:...``, ``MD5:aa:bb:...``.
 
         Args:
             hash_name: a hash that hashlib knows.
@@ -164,7 +169,7 @@ class PublicKey(ABC):
         return hash(self.blob)
 
     def __repr__(self) -> str:
-        return f"<{self.key_type} {self.fingerprint()}>"
+        return f"<{self.key_type} {self.fingerprint}>"
 
 
 Kind = TypeVar("Kind", bound=type[PublicKey])

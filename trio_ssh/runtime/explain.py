@@ -123,7 +123,7 @@ def explain(core: Connection) -> Explanation:
 def _shown(host_key: PublicKey | None, *, is_by_gss: bool) -> str:
     if host_key is None:
         return "none was shown, GSS-API vouches for the server"
-    shown = f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint()}"
+    shown = f"{host_key.key_type} of {host_key.bits} bits, {host_key.fingerprint}"
     return f"{shown}, for which GSS-API vouches" if is_by_gss else shown
 
 
