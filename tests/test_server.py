@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -410,6 +411,23 @@ async def test_some_are_turned_away_at_random_before_all_are() -> None:
         # Of 60 each is refused with a probability of 50 to 60 percent: outside of this range in one run of 10**6.
         assert 5 <= admitted <= 55
         nursery.cancel_scope.cancel()
+
+
+async def test_a_port_that_is_taken_is_named() -> None:
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio_ssh.serve_tcp, OpenDoor, host="127.0.0.1", host_keys=[HOST_KEY])
+        [listener] = await nursery.start(partial(serve, 0))
+        port = listener.socket.getsockname()[1]
+        with pytest.raises(OSError, match=f"Address already in use: port {port} of 127.0.0.1") as raised:
+            await serve(port)
+        assert raised.value.errno == errno.EADDRINUSE
+        nursery.cancel_scope.cancel()
+
+
+def test_limits_show_what_was_changed() -> None:
+    assert repr(trio_ssh.Limits()) == "Limits()"
+    assert repr(trio_ssh.Limits(sessions=50)) == "Limits(sessions=50)"
+    assert repr(trio_ssh.SFTPLimits(file_bytes=1, depth=2)) == "SFTPLimits(file_bytes=1, depth=2)"
 
 
 async def test_a_server_takes_note_of_who_is_logged_in(caplog: pytest.LogCaptureFixture) -> None:

@@ -98,7 +98,7 @@ if TYPE_CHECKING:
     from trio_ssh.process import CompletedProcess, Process
     from trio_ssh.runtime.channel import Channel
     from trio_ssh.runtime.explain import AlgorithmChoice, Explanation
-    from trio_ssh.runtime.files import BufferedFile, ChannelFile
+    from trio_ssh.runtime.files import BufferedFile, ChannelFile, Reader, Writer
     from trio_ssh.runtime.gss import GssIdentity
     from trio_ssh.runtime.remote_listener import RemoteListener
     from trio_ssh.runtime.security_options import SecurityOptions
@@ -220,7 +220,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "process": ("CompletedProcess", "Process"),
     "runtime.channel": ("Channel",),
     "runtime.explain": ("AlgorithmChoice", "Explanation"),
-    "runtime.files": ("BufferedFile", "ChannelFile"),
+    "runtime.files": ("BufferedFile", "ChannelFile", "Reader", "Writer"),
     "runtime.gss": ("GssIdentity",),
     "runtime.remote_listener": ("RemoteListener",),
     "runtime.security_options": ("SecurityOptions",),
@@ -267,6 +267,8 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ExitReport",
     "BufferedFile",
     "ChannelFile",
+    "Reader",
+    "Writer",
     "RemoteListener",
     "Prompt",
     # The user's configuration

@@ -6,7 +6,9 @@ handler, and no bad connection harms another.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -372,7 +374,13 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
         login_timeout=login_timeout,
         limits=limits,
     )
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    try:
+        listeners = await trio.open_tcp_listeners(port, host=host, backlog=backlog)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL):
+            raise
+        where = f"port {port}" if host is None else f"port {port} of {os.fsdecode(host)}"
+        raise OSError(error.errno, f"{error.strerror}: {where}") from None
     await _serve_listeners(
         server_factory, listeners, settings, handler_nursery=handler_nursery, task_status=task_status
     )

@@ -519,6 +519,12 @@ class ServerInterface(ServerAuthentication):
             _granted,
         )
 
+    def logged_in(self) -> None:
+        """A user is logged in, `Transport.get_username`, and the client is about to hear it.
+
+        Plain code, for a note of who it is: it is run in the middle of a read.  What it raises is logged.
+        """
+
     def announce(self) -> None:
         """Announce the host keys, along with the news of the login."""
         if self.announces_host_keys:

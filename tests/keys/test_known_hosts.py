@@ -370,6 +370,14 @@ def test_what_is_not_one_hosts_name_is_not_added(hostname: str) -> None:
     assert keys.to_text() == ""
 
 
+def test_a_name_with_a_port_is_told_how_it_is_written() -> None:
+    hosts = HostKeys()
+    with pytest.raises(ValueError, match=r"with a port its name is '\[192\.0\.2\.7\]:2222'"):
+        hosts.add("192.0.2.7:2222", None, ED25519)
+    for name in ("[192.0.2.7]:2222", "fe80::1", "2001:db8::22"):
+        hosts.add(name, None, ED25519)
+
+
 def test_a_key_is_added_under_its_own_type() -> None:
     with pytest.raises(ValueError, match="of the type ssh-ed25519, not ssh-rsa"):
         HostKeys().add("host", "ssh-rsa", ED25519)

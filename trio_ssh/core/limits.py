@@ -14,6 +14,16 @@ KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
 
+def repr_of_changes(limits: attrs.AttrsInstance) -> str:
+    """Write what is not as by default: of some forty numbers, the rest says nothing."""
+    kind = type(limits)
+    defaults: dict[str, object] = {field.name: field.default for field in attrs.fields(kind)}
+    changes = [
+        f"{name}={getattr(limits, name)!r}" for name, default in defaults.items() if getattr(limits, name) != default
+    ]
+    return f"{kind.__name__}({', '.join(changes)})"
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """What a peer may make us hold, count or wait for.  All sizes are bytes, all times seconds."""
@@ -112,6 +122,9 @@ class Limits:
     #: A session's environment, as a client may set it.
     environment_names: int = 128
     environment_bytes: int = 32 * KIB
+
+    def __repr__(self) -> str:
+        return repr_of_changes(self)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what is no such number, where it is given.

@@ -202,7 +202,7 @@ class HostKeys:
         """Put a key on record for a host, beside those that are; nothing changes if it is.
 
         Args:
-            hostname: a name as `known_hosts_name` returns it, or one that `hash_host` has hashed.
+            hostname: a name, with any port but 22 as ``"[name]:port"``; or one that `hash_host` has hashed.
             key_type: None, or the type of `key`.
             key: the host's key, or a private key for its public half.
             is_hashed: hide the name in the line that is added.
@@ -213,6 +213,9 @@ class HostKeys:
         key = public_half(key)
         if key_type is not None and key_type != key.key_type:
             raise ValueError(f"the key is of the type {key.key_type}, not {key_type}")
+        host, colon, port = hostname.partition(":")
+        if colon and port.isdigit() and not host.startswith(("[", "|")):
+            raise ValueError(f"no host is called {hostname!r}: with a port its name is '[{host}]:{port}'")
         try:
             hostname = checked_name(hostname)
             spelled = hash_name(hostname) if is_hashed and not hostname.startswith("|") else hostname

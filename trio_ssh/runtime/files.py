@@ -124,12 +124,15 @@ class Reader(trio.abc.ReceiveStream):
         return await self._lines.read(size)
 
     async def read_line(self) -> str:
-        """Read a line with its end, as text; empty at EOF."""
+        """Read a line with its end, as text; empty at EOF.  One of more than 16 MiB comes in pieces."""
         self._check_open()
         return (await self._lines.read_line()).decode("utf-8", "surrogateescape")
 
     def lines(self) -> AsyncIterator[str]:
-        """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates)."""
+        """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates).
+
+        A line of more than 16 MiB comes in pieces.
+        """
         return _Lines(self)
 
     def _check_open(self) -> None:

@@ -10,6 +10,8 @@ from typing import Final
 
 import attrs
 
+from trio_ssh.core.limits import repr_of_changes
+
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
@@ -128,6 +130,9 @@ class SFTPLimits:
     handles: int = 1024
     requests: int = 64
     reply_bytes: int = 4 * MIB
+
+    def __repr__(self) -> str:
+        return repr_of_changes(self)
 
 
 DEFAULT_SFTP_LIMITS: Final = SFTPLimits()
