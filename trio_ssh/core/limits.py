@@ -65,7 +65,7 @@ class Limits:
     #: Bytes of all that a connection's peer asks and nobody has answered yet: requests, openings, global requests.
     unanswered_bytes: int = 1 * MIB
     #: Received bytes that wait for a reader: of a new channel, of one that has long kept up, and of all channels.
-    initial_window_bytes: int = 2 * MIB
+    initial_window_bytes: int = 3 * MIB
     largest_window_bytes: int = 16 * MIB
     all_windows_bytes: int = 64 * MIB
     #: Data of one packet that we let the peer send; less where `packet_bytes` is too small for it.

@@ -39,7 +39,7 @@ class WindowBudget:
 
     def open_window(self) -> InboundWindow:
         """Share out a new channel's window: generous to a few, small to hundreds."""
-        size = max(self._least, min(self._initial, self._remaining // 16))
+        size = max(self._least, min(self._initial, self._remaining // 12))
         self._remaining -= size - self._least
         return InboundWindow(self, size)
 
