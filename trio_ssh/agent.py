@@ -269,8 +269,9 @@ class Agent(trio.abc.AsyncResource):
 
     async def remove(self, key: Signer | PublicKey) -> None:
         """Have it forget a key."""
-        blob, shown = (key.blob, key.fingerprint) if isinstance(key, PublicKey) else (key.asbytes(), key.fingerprint)
-        await self._ask(protocol.RemoveIdentity(blob), protocol.AgentSuccess, f"it has no key {shown}, or is locked.")
+        blob = key.blob if isinstance(key, PublicKey) else key.asbytes()
+        refusal = f"it has no key {key.fingerprint}, or is locked."
+        await self._ask(protocol.RemoveIdentity(blob), protocol.AgentSuccess, refusal)
 
     async def remove_all(self) -> None:
         """Have it forget all keys."""

@@ -380,6 +380,8 @@ class WritePipeline:
         self._room = trio.lowlevel.ParkingLot()
         #: Where WRITEs begin that the server has not acknowledged, or has refused.
         self._unwritten: set[int] = set()
+        #: The same in the order in which they were sent, from the first of them on.
+        self._sent: deque[int] = deque()
         self.is_begun: bool = False
         self.under_way: int = 0
         self.failure: Status | None = None
@@ -401,6 +403,8 @@ class WritePipeline:
         if status is not None:
             if status.code == StatusCode.OK:
                 self._unwritten.discard(offset)
+                while self._sent and self._sent[0] not in self._unwritten:
+                    self._sent.popleft()
             elif self.failure is None:
                 self.failure = status
                 self._link.look_around()
@@ -427,8 +431,7 @@ class WritePipeline:
                 byte is written that lies farther than `SFTPLimits.file_bytes` from one that may be missing, whatever
                 order the server has.
         """
-        first = self.first_unwritten
-        if offset is not None and first is not None and offset + size > first + self._link.limits.file_bytes:
+        if offset is not None and self._sent and offset + size > self._sent[0] + self._link.limits.file_bytes:
             return False
         if not self._share.take(size):
             return False
@@ -465,6 +468,7 @@ class WritePipeline:
         size = len(packet) - self.head_size
         self.is_begun = True
         self._unwritten.add(offset)
+        self._sent.append(offset)
         self._link.session.write_in_place(packet, self._handle, offset, Ack(self, offset, size))
         self._link.flush()
 
