@@ -56,6 +56,8 @@ def environment() -> dict[str, str]:
         "OpenSSH": _openssh_version(),
         "system": f"{platform.system()} {platform.release()}",
         "processor": f"{os.cpu_count()} x {_processor()}",
+        # Some send by a clock, on loopback as well, and then every timer counts.
+        "TCP": _congestion_control(),
         "load": f"{os.getloadavg()[0]:.2f}",
     }
 
@@ -156,6 +158,13 @@ def _openssh_version() -> str:
         )
     except (OSError, subprocess.CalledProcessError):
         return "none"
+
+
+def _congestion_control() -> str:
+    try:
+        return Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text(encoding="ascii").strip()
+    except OSError:
+        return "unknown"
 
 
 def _processor() -> str:

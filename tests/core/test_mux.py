@@ -513,6 +513,16 @@ def test_no_credit_is_given_where_no_more_can_come(end: type[ChannelEof | Channe
     assert alone.sent() == []
 
 
+def test_a_peer_that_takes_a_byte_in_a_packet_gets_so_many_at_once() -> None:
+    alone = Alone()
+    channel = alone.opened(window=2**20, packet=1)
+    for number in range(1, 4):
+        assert alone.mux.send_data(channel, memoryview(bytes(2**20)), Source.DATA) == 1024
+        assert channel.outbound_window.left == 2**20 - number * 1024
+        assert len(alone.sent()) == 1024
+    assert channel.wants_room
+
+
 def test_data_is_cut_to_packets_that_the_peer_takes() -> None:
     alone = Alone()
     channel = alone.opened(window=1000, packet=300)

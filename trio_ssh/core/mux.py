@@ -58,6 +58,9 @@ _THREE: Final = struct.Struct(">III")
 #: in cache.
 HIGH_WATER: Final = 256 * 1024
 
+#: Packets of data that are sealed in one step: a peer that takes a byte in each must not hold everything up.
+_MOST_PACKETS: Final = 1024
+
 #: Data of one packet that we send at the most, whatever the peer would take.
 _LARGEST_CHUNK: Final = 128 * 1024
 
@@ -364,7 +367,7 @@ class Mux:
             channel.wants_room = True
             return 0
         taken = 0
-        total = min(len(data), window.left)
+        total = min(len(data), window.left, largest * _MOST_PACKETS)
         while taken < total and outbound.ready_bytes < HIGH_WATER:
             size = min(total - taken, largest)
             if source is Source.DATA:
