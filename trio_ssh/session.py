@@ -136,7 +136,7 @@ class SessionState:
         self.sizes: Inbox[Pty] = Inbox(keeps_newest=True)
         #: What the handler runs in, once it does; and the signal that it was ended by.
         self.scope: trio.CancelScope | None = None
-        self.ended_by = ""
+        self.ended_by: str = ""
 
     def deliver_signal(self, name: str) -> bool:
         """Keep a signal for the handler; one that has asked for none is ended by what ends a process."""
