@@ -13,7 +13,6 @@ from typing import Final, cast
 
 import trio
 
-from trio_ssh.core.channel import Half
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
 from trio_ssh.runtime.channel import Channel
@@ -29,7 +28,15 @@ from trio_ssh.server_restrictions import (
     permits_global_request,
     permits_session_request,
 )
-from trio_ssh.session import Pty, ServerProcess, SessionState, SubsystemHandler, is_left_by_client, run_session
+from trio_ssh.session import (
+    Pty,
+    ServerProcess,
+    SessionPlaces,
+    SessionState,
+    SubsystemHandler,
+    is_left_by_client,
+    run_session,
+)
 from trio_ssh.wire.connection import (
     LARGEST_PORT,
     EnvironmentRequest,
@@ -48,9 +55,6 @@ from trio_ssh.wire.numbers import OpenFailureReason, TerminalMode
 from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
-
-#: How long a session waits for the place of one whose client has left it.
-LEAVING_SECONDS: Final = 0.5
 
 
 class OpenResult(Enum):
@@ -101,10 +105,8 @@ class ServerInterface(ServerAuthentication):
     _client_forwards: ClientForwards | None = None
     _proofs_given = 0
     _channels_at_work = 0
-    #: Of the sessions whose handlers are at work, the channels.
-    _sessions_at_work: frozenset[Channel] = frozenset()
-    #: Who waits for one of them to end; made when somebody does.
-    _session_ends: trio.lowlevel.ParkingLot | None = None
+    #: Made for the first session.
+    _places: SessionPlaces | None = None
 
     # -- channels
 
@@ -300,10 +302,11 @@ class ServerInterface(ServerAuthentication):
             return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
         if result is not OpenResult.SUCCEEDED:
             return OpenFailureReason(result.value)
-        # Closing a channel cancels its handler, but that may take its time: the core's count of channels is not enough.
         limits = self.transport.limits
         if channel.kind == "session":
-            if self._has_all_sessions and not self._has_leaving_session:
+            if self._places is None:
+                self._places = SessionPlaces(limits.sessions)
+            if self._places.are_all_taken and not self._places.is_one_being_left:
                 return OpenFailureReason.RESOURCE_SHORTAGE
             channel.session = SessionState()
             # A class without a handler is paramiko's way of serving: its channels come from `Transport.accept`.
@@ -403,41 +406,22 @@ class ServerInterface(ServerAuthentication):
     ) -> MaybeAwaitable[Answer]:
         if state.is_started:
             return REFUSED  # RFC 4254 s6.5: one per channel
+        places = self._places
+        assert places is not None, "a session that was opened has seen them"
 
         def start(decision: bool) -> Answer:
-            if not _is_true(decision) or self._has_all_sessions:
+            if not _is_true(decision) or places.are_all_taken:
                 return REFUSED
             state.is_started = True
             self._impose_environment(state)
             if not self._serves_sessions:
                 return GRANTED
             process = ServerProcess(channel, state, command, subsystem, self.transport.get_username() or "")
-            self._sessions_at_work |= {channel}
-            return Answer(True, then=lambda: self._run_session(process))
+            places.take(channel)
+            return Answer(True, then=lambda: self._run_session(process, places))
 
         decision = check()
-        if self._has_all_sessions:
-            return self._start_behind_another(decision, start)
-        return after(decision, start)
-
-    @property
-    def _has_all_sessions(self) -> bool:
-        return len(self._sessions_at_work) >= self.transport.limits.sessions
-
-    @property
-    def _has_leaving_session(self) -> bool:
-        """Whether the client has closed one, and its handler hasn't got so far yet."""
-        return any(channel.core.inbound is Half.CLOSED for channel in self._sessions_at_work)
-
-    async def _start_behind_another(self, decision: MaybeAwaitable[bool], start: Callable[[bool], Answer]) -> Answer:
-        """Start a session in the place of one that is about to end: whoever closes a channel may open the next."""
-        is_granted = await resolved(decision)
-        if self._session_ends is None:
-            self._session_ends = trio.lowlevel.ParkingLot()
-        with trio.move_on_after(LEAVING_SECONDS):
-            while self._has_all_sessions and self._has_leaving_session:
-                await self._session_ends.park()
-        return start(is_granted)
+        return _behind_another(places, decision, start) if places.are_all_taken else after(decision, start)
 
     def _impose_environment(self, state: SessionState) -> None:
         """Set what the key's line and a forced command want; a client's own variables of these names don't count."""
@@ -450,14 +434,12 @@ class ServerInterface(ServerAuthentication):
             if state.original_command:
                 state.environment[ORIGINAL_COMMAND] = state.original_command
 
-    async def _run_session(self, process: ServerProcess) -> None:
+    async def _run_session(self, process: ServerProcess, places: SessionPlaces) -> None:
         try:
             handle = self.handle_session if process.subsystem is None else self.handle_subsystem
             await run_session(process, handle, self.handler_failed)
         finally:
-            self._sessions_at_work -= {process.channel}
-            if self._session_ends is not None:
-                self._session_ends.unpark_all()
+            places.free(process.channel)
 
     def _check_pty(self, channel: Channel, state: SessionState, request: PtyRequest) -> MaybeAwaitable[Answer]:
         if state.is_started or state.pty is not None:
@@ -566,6 +548,15 @@ class ServerInterface(ServerAuthentication):
                 return GRANTED
             case _:
                 return after(self.check_global_request(name, Message(details)), _answered)
+
+
+async def _behind_another(
+    places: SessionPlaces, decision: MaybeAwaitable[bool], start: Callable[[bool], Answer]
+) -> Answer:
+    """Start a session in the place of one that is about to end."""
+    is_granted = await resolved(decision)
+    await places.wait()
+    return start(is_granted)
 
 
 def _listening(asked: TcpipForward, port: int | bool) -> Answer:

@@ -37,6 +37,9 @@ _ENDING: Final = frozenset(("HUP", "INT", "QUIT", "ABRT", "KILL", "TERM"))
 #: Signals that wait for a handler; more are refused.
 _WAITING: Final = 64
 
+#: How long a session waits for the place of one whose client has left it.
+LEAVING_SECONDS: Final = 0.5
+
 _OPCODES: Final = {mode.value: mode for mode in TerminalMode}
 
 
@@ -157,6 +160,46 @@ class SessionState:
             self.pty, width=width, height=height, width_pixels=width_pixels, height_pixels=height_pixels
         )
         self.sizes.put(self.pty)
+
+
+class SessionPlaces:
+    """Which sessions of a connection have their handlers at work.
+
+    Closing a channel cancels its handler, but that may take its time: the core's count of channels is not enough.
+
+    Args:
+        count: how many may be at work at once.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._taken: set[Channel] = set()
+        self._freed = trio.lowlevel.ParkingLot()
+
+    @property
+    def are_all_taken(self) -> bool:
+        """Whether no other session can start now."""
+        return len(self._taken) >= self._count
+
+    @property
+    def is_one_being_left(self) -> bool:
+        """Whether a client has closed a session whose handler hasn't got so far yet."""
+        return any(channel.core.inbound is Half.CLOSED for channel in self._taken)
+
+    async def wait(self) -> None:
+        """Wait for a place that is being left, though not for long: whoever closes a session may start the next."""
+        with trio.move_on_after(LEAVING_SECONDS):
+            while self.are_all_taken and self.is_one_being_left:
+                await self._freed.park()
+
+    def take(self, channel: Channel) -> None:
+        """A session's handler starts."""
+        self._taken.add(channel)
+
+    def free(self, channel: Channel) -> None:
+        """It has ended."""
+        self._taken.remove(channel)
+        self._freed.unpark_all()
 
 
 class ServerProcess:
