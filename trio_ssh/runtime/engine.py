@@ -21,7 +21,7 @@ from it.
 A cancellation from outside doesn't reach the reader and the writer: whatever it interrupts may still have something to
 say, and wait for the answer.  They end with the connection, which `aclose` ends at the latest.
 
-What runs in a user's task, seals and writes is protected from Ctrl-C, as here, so in `Transport`; `interrupts` says why.
+What runs in a user's task, seals and writes is protected from Ctrl-C, here and in `Transport`: `interrupts` says why.
 """
 
 from __future__ import annotations
