@@ -7,6 +7,7 @@ import stat
 import struct
 import tracemalloc
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -33,6 +34,7 @@ from trio_ssh.sftp.messages import (
     Data,
     Handle,
     Lstat,
+    Mkdir,
     Name,
     NamedFile,
     Packet,
@@ -100,6 +102,37 @@ async def test_a_reply_that_is_none_ends_the_session_and_nothing_else(what: str)
         assert sftp._link.used_bytes == 0
         async with await client.open_sftp() as other:
             assert (await other.lstat("f")).st_size == MIB
+
+
+class LongHandles(ScriptedServer):
+    """Its handles are as long as it is told."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__({})
+        self.size = size
+
+    def _opened(self, path: bytes) -> Handle:
+        short = super()._opened(path).handle
+        long = short.zfill(self.size)
+        self.handles[long] = self.handles.pop(short)
+        return Handle(long)
+
+    def answer(self, request: AnyRequest) -> Reply:
+        return OK if isinstance(request, Mkdir) else super().answer(request)
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+@pytest.mark.parametrize("size", [256, 257])
+async def test_a_handle_is_as_long_as_handles_are_and_no_longer(size: int, is_small: bool, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(bytes(10 if is_small else MIB))
+    server = LongHandles(size)
+    async with open_memory_client(door(server), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        if size == 256:
+            await sftp.put(tmp_path, "d", recurse=True, atomic=False)
+            assert server.files == {b"d/f": (tmp_path / "f").read_bytes()}
+        else:
+            with pytest.raises(RemoteProtocolError, match="a handle of 257 bytes; it has 256 at the most"):
+                await sftp.put(tmp_path, "d", recurse=True, atomic=False)
 
 
 async def test_everyone_who_waits_hears_of_the_end() -> None:

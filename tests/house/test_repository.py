@@ -76,6 +76,27 @@ def test_what_is_left_to_do_comes_with_its_reason() -> None:
     assert marks == []
 
 
+def test_every_limit_limits_something() -> None:
+    sources = [ast.parse(text(path)) for path in MODULES]
+    classes = [node for source in sources for node in source.body if isinstance(node, ast.ClassDef)]
+    fields = {
+        field.target.id
+        for node in classes
+        if node.name in ("Limits", "SFTPLimits")
+        for field in node.body
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+    }
+    read: set[object] = set()
+    for source in sources:
+        for node in ast.walk(source):
+            if isinstance(node, ast.Attribute):
+                read.add(node.attr)
+            elif isinstance(node, ast.Constant):
+                read.add(node.value)  # those of penalties are got by their names
+    assert len(fields) > 50
+    assert fields - read == set()
+
+
 def test_no_file_knows_where_it_was_written() -> None:
     knowing = [name(path) for path in written_files() if PRIVATE_TEXT.search(path.read_text("latin-1"))]
     assert knowing == []

@@ -135,6 +135,41 @@ def test_ctrl_c_while_something_is_written_leaves_no_half_of_it(writer: str, mon
     assert isinstance(door.transport.get_exception(), trio_ssh.PeerDisconnected)
 
 
+# -- writing
+
+
+async def test_a_command_s_first_output_leaves_with_the_word_that_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of a connection's first command, for which the writer is started."""
+
+    async def answer(process: trio_ssh.ServerProcess) -> int:
+        await process.stdout.send_all(b"done")
+        return 0
+
+    write, writes = os.write, 0
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair())
+    server_socket = theirs.socket.fileno()
+
+    def counted(descriptor: int, data: memoryview) -> int:
+        nonlocal writes
+        writes += descriptor == server_socket
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", counted)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio_ssh.serve_stream, theirs, OpenDoor(answer), host_keys=[HOST_KEY]))
+        async with trio_ssh.SSHClient() as client:
+            await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=ours, config=None)
+            pieces: list[int] = []
+            for _ in range(3):
+                channel = await client.open_session()
+                before = writes
+                await channel.exec_command("answer")
+                await channel.read()
+                await channel.recv_exit_status()
+                pieces.append(writes - before)
+    assert pieces == [2, 2, 2]  # the other one is the end
+
+
 # -- keepalive
 
 

@@ -24,6 +24,7 @@ from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
 from trio_ssh.sftp.session import ClientSession, Waiter
 from trio_ssh.sftp.tree import Selection
 from trio_ssh.testing import CutStream, MemorySFTPServer, memory_pair
+from trio_ssh.testing.sftp import _MemoryFiles
 
 FILES = {
     "/tree/empty": b"",
@@ -326,8 +327,16 @@ async def test_a_tree_that_was_cancelled_claims_no_names(
 # -- links
 
 
-async def test_links_stay_links(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tells_modes", [True, False])
+async def test_links_stay_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tells_modes: bool) -> None:
     server = MemorySFTPServer({"/tree/file": b"data"})
+    if not tells_modes:
+        list_folder = _MemoryFiles.list_folder
+
+        async def list_names(files: _MemoryFiles, path: str) -> list[trio_ssh.SFTPAttributes]:
+            return [trio_ssh.SFTPAttributes(filename=entry.filename) for entry in await list_folder(files, path)]
+
+        monkeypatch.setattr(_MemoryFiles, "list_folder", list_names)
     async with connected(server) as sftp:
         await sftp.symlink("file", "/tree/link")
         await sftp.symlink("nowhere", "/tree/broken")

@@ -92,6 +92,22 @@ async def test_a_handler_s_exception_is_not_overlooked() -> None:
         await main()
 
 
+async def test_a_server_s_own_note_of_its_failures_is_taken_as_well() -> None:
+    noted: list[Exception] = []
+
+    class Careful(OpenDoor):
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            raise ValueError("a mistake in the handler")
+
+        def handler_failed(self, error: Exception) -> None:
+            noted.append(error)
+
+    with pytest.raises(ValueError, match="a mistake") as raised:
+        async with open_memory_client(Careful()) as client:
+            await client.run_process("work", check=False)
+    assert noted == [raised.value]
+
+
 async def test_the_body_s_exception_comes_before_the_handler_s() -> None:
     async def fail(process: trio_ssh.ServerProcess) -> int:
         await trio.lowlevel.checkpoint()

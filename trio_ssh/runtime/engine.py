@@ -523,7 +523,8 @@ class Engine:
         while True:
             # A socket that takes everything, and callers who always have more: the others must have their turn.
             rounds += 1
-            if rounds % _ROUNDS == 0:
+            if rounds % _ROUNDS == 0 or self._holds_back:
+                self._holds_back = False
                 await trio.lowlevel.cancel_shielded_checkpoint()
             data = self._rest or core.data_to_send()
             self._rest = None
@@ -551,9 +552,6 @@ class Engine:
                 self._drained.unpark_all()
                 self._is_resting = True
                 await self._writer.park()
-                if self._holds_back:
-                    self._holds_back = False
-                    await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _break(self, error: Exception) -> None:
         self.handle(self.core.receive_eof(error))

@@ -22,10 +22,8 @@ from trio_ssh.sftp.messages import (
     Extended,
     Fstat,
     Handle,
-    Name,
     Opendir,
     Readlink,
-    Realpath,
     Stat,
     Status,
 )
@@ -34,8 +32,8 @@ from trio_ssh.sftp.protocol import MIB
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
 from trio_ssh.sftp.transfer import GATHERED_BYTES, Options, Progress, mode_of, open_source, receive, times_of
-from trio_ssh.sftp.tree import TreeOptions, TreeTransfer, loop, not_a_file, one_name, remote_memory, too_deep
-from trio_ssh.sftp.tree_put import make_directories, make_symlink, set_directories
+from trio_ssh.sftp.tree import TreeOptions, TreeTransfer, loop, not_a_file, real_path, remote_memory, too_deep
+from trio_ssh.sftp.tree_put import make_directory, make_symlink, set_directories
 
 #: What one request copies on the server: progress is told after each, and a cancelled copy goes on for no more.
 _COPIED_BYTES: Final = 64 * MIB
@@ -194,10 +192,10 @@ class CopyTree(TreeTransfer[_Directory, _File]):
 
     async def run(self, source: bytes, target: bytes, attributes: SFTPAttributes) -> None:
         """Copy all of it."""
-        real = await self._real_path(self.link, source)
-        await make_directories(self._target_link, target, 0o777 if attributes.st_mode is None else attributes.st_mode)
+        real = await real_path(self.link, source)
+        await make_directory(self._target_link, target, 0o777 if attributes.st_mode is None else attributes.st_mode)
         if self.link is self._target_link:
-            real_target = await self._real_path(self.link, target)
+            real_target = await real_path(self.link, target)
             if (real_target + b"/").startswith(real.rstrip(b"/") + b"/"):
                 raise ValueError(f"a tree can't be copied into itself: {decoded(source)!r} to {decoded(target)!r}")
         await self.transfer(_Directory(source, target, b"", 0, attributes, (real,)), None, _AT_ONCE)
@@ -211,7 +209,7 @@ class CopyTree(TreeTransfer[_Directory, _File]):
         attributes = directory.attributes
         mode = attributes.st_mode
         if directory.below:
-            await make_directories(self._target_link, directory.target, 0o777 if mode is None else mode)
+            await make_directory(self._target_link, directory.target, 0o777 if mode is None else mode)
         if self.options.file.preserve:
             self.gathered.add(remote_memory(directory.target), directory.path)
             atime, mtime = attributes.st_atime, attributes.st_mtime
@@ -229,11 +227,9 @@ class CopyTree(TreeTransfer[_Directory, _File]):
         finally:
             reader.close()
 
-    async def _add(self, directory: _Directory, name: bytes, attributes: SFTPAttributes) -> None:
+    async def _add(self, directory: _Directory, name: bytes, listed: SFTPAttributes) -> None:
         path, target = joined(directory.path, name), joined(directory.target, name)
-        is_link = attributes.is_symlink()
-        if attributes.st_mode is None or (is_link and self.options.follow_symlinks):
-            attributes = (await self.link.ask(Stat(path), Attrs, decoded(path))).attributes
+        attributes, is_link = await self.look(path, listed)
         below = joined(directory.below, name)
         if not self.selection.is_wanted(below, is_directory=attributes.is_dir()):
             return
@@ -250,21 +246,17 @@ class CopyTree(TreeTransfer[_Directory, _File]):
             raise too_deep(self.link, path)
         real = joined(directory.real_paths[-1], name)
         if is_link:
-            real = await self._real_path(self.link, path)
+            real = await real_path(self.link, path)
             if real in directory.real_paths:
                 raise loop(path)
         real_paths = (*directory.real_paths, real)
         memory = remote_memory(path, target, below, real)
         self.add_directory(_Directory(path, target, below, depth, attributes, real_paths), memory, path)
 
-    @staticmethod
-    async def _real_path(link: Link, path: bytes) -> bytes:
-        return one_name(await link.ask(Realpath(path), Name, decoded(path)))
-
     async def do_job(self, job: _File) -> None:
         """Copy a file, or make a link."""
         if job.attributes.is_symlink():
-            target = one_name(await self.link.ask(Readlink(job.path), Name, decoded(job.path)))
+            target = await self.link.ask_path(Readlink(job.path), decoded(job.path))
             await make_symlink(self._target_link, target, job.target)
         elif job.attributes.is_file():
             options = self.options.file

@@ -11,7 +11,6 @@ from trio_ssh.errors import RemoteProtocolError, SFTPUnsupported
 from trio_ssh.sftp.link import Answer, as_error
 from trio_ssh.sftp.messages import (
     ExtendedReply,
-    Name,
     OnePath,
     ServerLimits,
     Status,
@@ -70,8 +69,8 @@ class Extensions(Operations):
         if not username:
             # OpenSSH's server looks for a user whose name is empty, and finds none.
             return await self.expand_path("~")
-        reply = await self._extended("home-directory", OnePath(encoded(username)).encode(), Name)
-        return decoded(self._one_name(reply))
+        request = self._extension("home-directory", OnePath(encoded(username)).encode())
+        return decoded(await self._link.ask_path(request))
 
     async def expand_path(self, path: RemotePath) -> str:
         """Return the absolute path, where ``~`` and ``~user`` stand for home directories.
@@ -83,7 +82,8 @@ class Extensions(Operations):
         if not is_of_home:
             name = self._wire(path)
         try:
-            reply = await self._extended("expand-path@openssh.com", OnePath(name).encode(), Name, shown(path))
+            request = self._extension("expand-path@openssh.com", OnePath(name).encode())
+            return decoded(await self._link.ask_path(request, shown(path)))
         except SFTPUnsupported:
             if not is_of_home:
                 return decoded(await self._real_path(path))
@@ -91,7 +91,6 @@ class Extensions(Operations):
             user = decoded(first[1:])
             home = encoded(await self.home_directory(user)) if user else await self._real_bytes(b".")
             return decoded(await self._real_bytes(home + slash + rest)) if rest else decoded(home)
-        return decoded(self._one_name(reply))
 
     async def users_groups_by_id(self, users: Sequence[int], groups: Sequence[int]) -> tuple[list[str], list[str]]:
         """Return the names of users and groups: ``users-groups-by-id@openssh.com``.  Unknown ones are empty."""

@@ -27,7 +27,7 @@ from trio_ssh.errors import (
 )
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.interrupts import uninterrupted
-from trio_ssh.sftp.messages import Close, Handle, Packet, Status
+from trio_ssh.sftp.messages import Close, Handle, Name, Packet, Status
 from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
 from trio_ssh.sftp.session import ClientSession, Waiter
 from trio_ssh.wire.text import printable
@@ -216,6 +216,22 @@ class Link:
         if isinstance(reply, Status) and (expects is not Status or reply.code != StatusCode.OK):
             raise as_error(reply, filename, filename2)
         return cast("P", reply)
+
+    async def ask_path(self, packet: Packet, filename: object = None) -> bytes:
+        """Make a request whose reply is a path, and return that.
+
+        Raises:
+            RemoteProtocolError: it is more than one, or none.
+
+        Beyond that as `ask`.
+        """
+        reply = await self.ask(packet, Name, filename)
+        if len(reply.names) != 1:
+            raise RemoteProtocolError(f"{len(reply.names)} names where one was due")
+        path = reply.names[0].filename
+        if b"\0" in path or len(path) > self.limits.path_bytes:
+            raise RemoteProtocolError("a path with a NUL in it, or too long to be one")
+        return path
 
     def submit(self, packet: Packet, waiter: Waiter) -> None:
         """Make a request whose reply goes to `waiter`, and don't wait.

@@ -14,7 +14,7 @@ from typing import Final, TypeVar, overload
 
 import trio
 
-from trio_ssh.errors import RemoteProtocolError, SFTPError, SFTPFileExists, SFTPNoSuchFile
+from trio_ssh.errors import SFTPError, SFTPFileExists, SFTPNoSuchFile
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Answer, Link
 from trio_ssh.sftp.listing import (
@@ -35,7 +35,6 @@ from trio_ssh.sftp.messages import (
     Lsetstat,
     Lstat,
     Mkdir,
-    Name,
     NamedFile,
     Open,
     Opendir,
@@ -190,15 +189,6 @@ class Operations:
             raise ValueError(f"{len(details)} bytes are too many for one request (SFTPLimits.packet_bytes)")
         return Extended(name, details)
 
-    def _one_name(self, reply: Name) -> bytes:
-        """Return the only name of a NAME."""
-        if len(reply.names) != 1:
-            raise RemoteProtocolError(f"{len(reply.names)} names where one was due")
-        name = reply.names[0].filename
-        if b"\0" in name or len(name) > self._link.limits.path_bytes:
-            raise RemoteProtocolError("a path with a NUL in it, or too long to be one")
-        return name
-
     async def _ask_all(self, packets: Iterable[Packet], expects: type[Packet]) -> list[Packet]:
         """Make many requests, and return their replies in the same order; statuses are replies too.
 
@@ -322,8 +312,7 @@ class Operations:
     async def readlink(self, path: bytes) -> bytes: ...
     async def readlink(self, path: RemotePath) -> str | bytes:
         """Return what a symbolic link leads to, as it stands there; as bytes if `path` is."""
-        reply = await self._link.ask(Readlink(self._wire(path)), Name, shown(path))
-        target = self._one_name(reply)
+        target = await self._link.ask_path(Readlink(self._wire(path)), shown(path))
         return target if isinstance(path, bytes) else decoded(target)
 
     @overload
@@ -339,7 +328,7 @@ class Operations:
         return await self._real_bytes(self._wire(path) or b".", shown(path))
 
     async def _real_bytes(self, path: bytes, name: str | bytes | None = None) -> bytes:
-        return self._one_name(await self._link.ask(Realpath(path), Name, name))
+        return await self._link.ask_path(Realpath(path), name)
 
     # -- where relative paths begin
 

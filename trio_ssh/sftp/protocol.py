@@ -18,6 +18,9 @@ MIB: Final = 1024 * KIB
 #: The only version that is spoken.
 VERSION: Final = 3
 
+#: The longest handle: filexfer-02 s3.
+HANDLE_BYTES: Final = 256
+
 
 class PacketType(IntEnum):
     """The first byte of a packet: filexfer-02 s3."""
@@ -113,7 +116,6 @@ class SFTPLimits:
     plain_block_bytes: int = 32 * KIB
 
     path_bytes: int = 4 * KIB
-    handle_bytes: int = 256
     #: Extensions in a VERSION, and entries in one NAME.
     extension_count: int = 256
     name_count: int = 16 * KIB

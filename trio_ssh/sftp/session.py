@@ -51,7 +51,7 @@ from trio_ssh.sftp.messages import (
     read_pairs,
     write_pairs,
 )
-from trio_ssh.sftp.protocol import EXTENSIONS, VERSION, PacketType, SFTPLimits
+from trio_ssh.sftp.protocol import EXTENSIONS, HANDLE_BYTES, VERSION, PacketType, SFTPLimits
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.text import printable
 
@@ -374,6 +374,8 @@ class ClientSession(_PacketWalk):
         if reply_class is not Status and reply_class is not waiter.expects:
             raise RemoteProtocolError(f"{reply_class.__name__} where {waiter.expects.__name__} was due")
         reply = reply_class.from_payload(payload)
+        if isinstance(reply, Handle) and len(reply.handle) > HANDLE_BYTES:
+            raise RemoteProtocolError(f"a handle of {len(reply.handle)} bytes; it has {HANDLE_BYTES} at the most")
         del self._pending[number]
         waiter.on_reply(reply)
 

@@ -19,10 +19,11 @@ from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.messages import Attrs, Close, Data, Fsetstat, Handle, Lstat, Open, Packet, Remove, Status
-from trio_ssh.sftp.protocol import KIB, MIB, OpenFlags, StatusCode
+from trio_ssh.sftp.protocol import HANDLE_BYTES, KIB, MIB, OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import rename_over
 from trio_ssh.sftp.round import FORGOTTEN, request_later
+from trio_ssh.sftp.session import ClientSession
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ _GATHERED: Final = 48
 _GATHERED_BYTES: Final = 2 * MIB
 
 #: Room for the head of a WRITE whose handle is as long as handles may be.
-HEAD_ROOM: Final = 13 + 256 + 12
+HEAD_ROOM: Final = ClientSession.write_head_size(bytes(HANDLE_BYTES))
 
 _NO_ATTRIBUTES: Final = SFTPAttributes()
 

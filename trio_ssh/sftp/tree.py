@@ -28,7 +28,7 @@ from trio_ssh.sftp.link import Link
 from trio_ssh.sftp.listing import DirectoryReader, Gathered, name_memory
 from trio_ssh.sftp.local import Finish, LocalWriter, part_level
 from trio_ssh.sftp.local_tree import LocalTree, NewFile, joined
-from trio_ssh.sftp.messages import Attrs, Handle, Lstat, Name, NamedFile, Opendir, Readlink, Realpath, Stat
+from trio_ssh.sftp.messages import Attrs, Handle, Lstat, NamedFile, Opendir, Readlink, Realpath, Stat
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.small_files import SmallFile, SmallFiles, SmallGet, small_bytes
 from trio_ssh.sftp.transfer import DEFAULT_OPTIONS, Options, Progress, get_file, mode_of, times_of
@@ -79,15 +79,9 @@ def remote_memory(*paths: bytes) -> int:
     return _DIRECTORY_BYTES + sum(map(len, paths))
 
 
-def one_name(reply: Name) -> bytes:
-    """Return the only name of a NAME.
-
-    Raises:
-        RemoteProtocolError: there are more, or none.
-    """
-    if len(reply.names) != 1:
-        raise RemoteProtocolError(f"{len(reply.names)} names where one was due")
-    return reply.names[0].filename
+async def real_path(link: Link, path: bytes) -> bytes:
+    """Ask where a path leads, through all links."""
+    return await link.ask_path(Realpath(path), decoded(path))
 
 
 def too_deep(link: Link, path: bytes) -> OSError:
@@ -221,6 +215,20 @@ class TreeTransfer(ABC, Generic[D, J]):
     async def list_directory(self, directory: D) -> None:
         """Make a directory, and find out what is in it."""
 
+    async def look(self, path: bytes, listed: SFTPAttributes) -> tuple[SFTPAttributes, bool]:
+        """Return what a file of the server's is to this transfer, and whether it is a symbolic link.
+
+        Args:
+            listed: what the listing told of it.
+        """
+        attributes = listed
+        if attributes.st_mode is None:
+            attributes = (await self.link.ask(Lstat(path), Attrs, decoded(path))).attributes
+        is_link = attributes.is_symlink()
+        if is_link and self.options.follow_symlinks:
+            attributes = (await self.link.ask(Stat(path), Attrs, decoded(path))).attributes
+        return attributes, is_link
+
     # -- files with tasks
 
     async def add_job(self, job: J) -> None:
@@ -337,7 +345,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         mode = attributes.st_mode
         await trio.to_thread.run_sync(local.make_root, 0o777 if mode is None else mode)
         try:
-            real_paths = (await self._real_path(path),) if self.options.follow_symlinks else ()
+            real_paths = (await real_path(self.link, path),) if self.options.follow_symlinks else ()
             first = _RemoteDirectory(path, b"", 0, attributes, real_paths)
             await self.transfer(first, self._small, min(LARGE_AT_ONCE, self.options.at_once))
             if self.options.file.preserve:
@@ -394,12 +402,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         if not await self._is_first(directory, name, seen):
             return
         path, below = joined(directory.path, name), joined(directory.below, name)
-        attributes = entry.attributes
-        if attributes.st_mode is None:
-            attributes = (await self.link.ask(Lstat(path), Attrs, decoded(path))).attributes
-        is_link = attributes.is_symlink()
-        if is_link and self.options.follow_symlinks:
-            attributes = (await self.link.ask(Stat(path), Attrs, decoded(path))).attributes
+        attributes, is_link = await self.look(path, entry.attributes)
         if not self.selection.is_wanted(below, is_directory=attributes.is_dir()):
             return
         if attributes.is_dir():
@@ -455,15 +458,12 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
             raise too_deep(self.link, path)
         real_paths = directory.real_paths
         if self.options.follow_symlinks:
-            real = await self._real_path(path) if is_link else joined(real_paths[-1], path.rpartition(b"/")[2])
+            real = await real_path(self.link, path) if is_link else joined(real_paths[-1], path.rpartition(b"/")[2])
             if real in real_paths:
                 raise loop(path)
             real_paths += (real,)
         memory = remote_memory(path, below, *real_paths[-1:])
         self.add_directory(_RemoteDirectory(path, below, depth, attributes, real_paths), memory, path)
-
-    async def _real_path(self, path: bytes) -> bytes:
-        return one_name(await self.link.ask(Realpath(path), Name, decoded(path)))
 
     def _finish(self, attributes: SFTPAttributes) -> Finish:
         file = self.options.file
@@ -504,7 +504,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         """Get a large file, or make a link."""
         local = self._local
         if job.attributes.is_symlink():
-            target = one_name(await self.link.ask(Readlink(job.path), Name, decoded(job.path)))
+            target = await self.link.ask_path(Readlink(job.path), decoded(job.path))
             await trio.to_thread.run_sync(local.make_symlink, job.folder, job.name, target)
             return
         options = self.options.file

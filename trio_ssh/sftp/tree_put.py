@@ -40,7 +40,7 @@ def _attributes(status: os.stat_result) -> SFTPAttributes:
     return SFTPAttributes(st_mode=status.st_mode & 0o777, st_atime=atime, st_mtime=mtime)
 
 
-async def make_directories(link: Link, path: bytes, mode: int) -> bool:
+async def make_directory(link: Link, path: bytes, mode: int) -> bool:
     """Make a directory on the server unless it is there, and tell which it was: one round trip.
 
     Returns:
@@ -156,8 +156,9 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
 
     async def list_directory(self, directory: _LocalDirectory) -> None:
         """Make a directory, and find out what is in it."""
-        is_new = await make_directories(self.link, directory.remote, directory.status.st_mode)
-        self._made.append((directory.remote, _attributes(directory.status)))
+        is_new = await make_directory(self.link, directory.remote, directory.status.st_mode)
+        if self.options.file.preserve:
+            self._made.append((directory.remote, _attributes(directory.status)))
         is_resuming = self.options.file.resume
         states, memory = await self._states(directory.remote) if is_resuming else ({}, 0)
 

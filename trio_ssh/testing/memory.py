@@ -104,9 +104,15 @@ class open_memory_client:  # noqa: N801 -- called like a function, as `trio.open
                 limits=client_limits,
             )
 
+        own = server.handler_failed
+
+        def handler_failed(error: Exception) -> None:
+            self._failures.append(error)
+            own(error)
+
+        server.handler_failed = handler_failed  # type: ignore[method-assign] # of this server alone
         self._serve = serve
         self._connect = connect
-        server.handler_failed = self._failures.append  # type: ignore[method-assign, assignment]
 
     def __await__(self) -> Generator[Any, Any, NoReturn]:
         raise TypeError(
