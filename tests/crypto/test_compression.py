@@ -123,11 +123,9 @@ def test_none_leaves_payloads_alone() -> None:
     none = COMPRESSIONS["none"]
     assert none.new_compressor() is None
     assert none.new_decompressor() is None
-    assert not none.is_delayed
 
 
-def test_zlib_waits_for_authentication() -> None:
-    assert COMPRESSIONS["zlib@openssh.com"].is_delayed
+def test_nothing_is_offered_that_inflates_before_authentication() -> None:
     assert "zlib" not in COMPRESSIONS
 
 

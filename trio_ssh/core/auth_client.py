@@ -16,7 +16,6 @@ from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import NewPasswordWanted, Prompt, PromptsArrived, SignatureRefused, SignatureWanted
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.signer import Signer
-from trio_ssh.wire import userauth
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.transport import ServiceAccept, ServiceRequest
@@ -246,6 +245,6 @@ def read_prompts(request: UserauthInfoRequest, limits: Limits) -> tuple[Prompt, 
 
 
 def _as_answer(reply: DeclaredMessage) -> AuthAnswer:
-    if isinstance(reply, userauth.UserauthFailure):
+    if isinstance(reply, UserauthFailure):
         return AuthAnswer(False, reply.methods, reply.partial_success)
     return AuthAnswer(True)

@@ -122,7 +122,7 @@ class Connection:
             on_started=self._exchange_started,
             on_finished=self._exchange_finished,
         )
-        self.mux: Mux = Mux(self._outbound, options.limits, self._events_append)
+        self.mux: Mux = Mux(self._outbound, options.limits, self._emit)
         self._auth: Conversation[Any] | None = None
         self._service_requested = False
         self._asking: Conversation[Any] | None = None
@@ -136,7 +136,7 @@ class Connection:
         self.is_unfinished: bool = False
         self._greet()
 
-    def _events_append(self, event: Event) -> None:
+    def _emit(self, event: Event) -> None:
         self._events.append(event)
 
     # -- the verbs
@@ -366,9 +366,7 @@ class Connection:
     def _take_events(self) -> list[Event]:
         if self.keying.is_due and self.phase is Phase.OPEN and not self.keying.is_running:
             self.keying.start()
-        # The list is emptied in place, because the mux appends to it.
-        events = self._events.copy()
-        self._events.clear()
+        events, self._events = self._events, []
         return events
 
     def _send(self, message: DeclaredMessage) -> None:
@@ -378,8 +376,6 @@ class Connection:
 
     def _fail(self, error: Exception) -> None:
         match error:
-            case PeerDisconnected():
-                self._end(error)
             case ConnectionLost():
                 self._end(error)
             case ProtocolError():

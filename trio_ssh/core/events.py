@@ -123,7 +123,7 @@ class OpenAnswered(Event):
 
 @value
 class RequestArrived(Event):
-    """The peer asks something of a channel; if it wants a reply: `Connection.reply`, in order."""
+    """The peer asks something of a channel; if it wants a reply: `Mux.reply`, in order."""
 
     channel: CoreChannel
     name: str
@@ -141,7 +141,7 @@ class RequestAnswered(Event):
 
 @value
 class GlobalRequestArrived(Event):
-    """The peer asks something of the connection; if it wants a reply: `Connection.reply_global`, in order."""
+    """The peer asks something of the connection; if it wants a reply: `Mux.reply_global`, in order."""
 
     name: str
     wants_reply: bool

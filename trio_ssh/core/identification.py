@@ -104,4 +104,4 @@ class Identification:
 
     def _refusal(self, why: str, line: bytes = b"") -> RemoteProtocolError:
         said = printable(line, 200) if line else self.what_was_said()
-        return RemoteProtocolError(f"{why}; it said: {said!s}", DisconnectReason.PROTOCOL_VERSION_NOT_SUPPORTED)
+        return RemoteProtocolError(f"{why}; it said: {said}", DisconnectReason.PROTOCOL_VERSION_NOT_SUPPORTED)

@@ -49,10 +49,8 @@ from trio_ssh.wire.connection import (
 from trio_ssh.wire.numbers import ExtendedDataType, OpenFailureReason
 from trio_ssh.wire.text import printable
 
-_DATA_HEAD: Final = struct.Struct(">BII")
 _STDERR_HEAD: Final = struct.Struct(">BIII")
 _TWO: Final = struct.Struct(">II")
-_THREE: Final = struct.Struct(">III")
 
 #: Sealed bytes beyond which no more channel data is taken: enough for one large write, little enough to stay fair and
 #: in cache.

@@ -116,7 +116,7 @@ class Outbound:
     # -- keys
 
     def use(self, sealer: Sealer, compressor: Compressor | None, *, reset_sequence: bool) -> None:
-        """Seal with new keys from here on, and let pass what the exchange held back.
+        """Seal with new keys from here on.
 
         Args:
             reset_sequence: strict key exchange numbers packets from 0 behind each NEWKEYS.

@@ -73,7 +73,6 @@ _FROM_SERVER: Final = {
 _FROM_CLIENT: Final = _FROM_SERVER | {
     # No KEXINIT: no client needs new keys before it has logged in, and each costs a signature of the host's.
     Phase.AUTHENTICATE: _GENERIC | _PING | _numbers(5, 7, 50, range(60, 67)),
-    Phase.OPEN: _GENERIC | _PING | _numbers(20, 80, 81, 82, range(90, 101)),
 }
 _TOLERATED: Final = {Phase.AUTHENTICATE: _UNASSIGNED - _AFTER_AUTHENTICATION, Phase.OPEN: _UNASSIGNED}
 

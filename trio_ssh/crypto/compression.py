@@ -43,17 +43,15 @@ class Decompressor(Protocol):
 
 @attrs.frozen
 class CompressionAlgorithm:
-    """A compression by name.
+    """A compression by name.  Each begins when the user has been authenticated, and not with the keys.
 
     Attributes:
         name: on the wire.
-        is_delayed: it begins when the user has been authenticated, not with the keys.
         new_compressor: makes a `Compressor`; None where payloads stay as they are.
         new_decompressor: makes a `Decompressor`; None where payloads stay as they are.
     """
 
     name: str
-    is_delayed: bool
     new_compressor: Callable[[], Compressor | None]
     new_decompressor: Callable[[], Decompressor | None]
 
@@ -110,7 +108,7 @@ def _nothing() -> None:
 COMPRESSIONS: Final[Registry[CompressionAlgorithm]] = Registry("compression")
 
 for _algorithm in (
-    CompressionAlgorithm("none", False, _nothing, _nothing),
-    CompressionAlgorithm("zlib@openssh.com", True, ZlibCompressor, ZlibDecompressor),
+    CompressionAlgorithm("none", _nothing, _nothing),
+    CompressionAlgorithm("zlib@openssh.com", ZlibCompressor, ZlibDecompressor),
 ):
     COMPRESSIONS.register(_algorithm.name, _algorithm)

@@ -106,12 +106,10 @@ class Profile:
 
     Attributes:
         name: what users call it.
-        summary: whom it is for.
         client, server: what is enabled.
     """
 
     name: str
-    summary: str
     client: Offer
     server: Offer
 
@@ -167,21 +165,20 @@ _FIPS: Final = Offer(
     ciphers=("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr"),
 )
 
-MODERN: Final = Profile(
-    "modern",
-    "what no known attack touches; a server takes clients of the last ten years",
-    Offer(),
-    Offer(kex=SERVER_KEX, macs=SERVER_MACS),
-)
+#: What no known attack touches; a server takes clients of the last ten years.
+MODERN: Final = Profile("modern", Offer(), Offer(kex=SERVER_KEX, macs=SERVER_MACS))
 
 #: By name, the default first.
 PROFILES: Final[Mapping[str, Profile]] = {
     profile.name: profile
     for profile in (
         MODERN,
-        Profile("compatible", "all that is not broken, rare and slow things too", _COMPATIBLE, _COMPATIBLE),
-        Profile("legacy", "all that there is, broken things too: for devices that can do no better", _LEGACY, _LEGACY),
-        Profile("fips", "what NIST approves; whether the library was validated is not ours to say", _FIPS, _FIPS),
+        # All that is not broken, rare and slow things too.
+        Profile("compatible", _COMPATIBLE, _COMPATIBLE),
+        # All that there is, broken things too: for devices that can do no better.
+        Profile("legacy", _LEGACY, _LEGACY),
+        # What NIST approves; whether the library was validated is not ours to say.
+        Profile("fips", _FIPS, _FIPS),
     )
 }
 

@@ -14,6 +14,7 @@ Theory of operation.  A connection has these kinds of task, of which only the re
   started when there is first something for it to do.
 * the rekey scheduler is started by the first traffic that meets keys which are too old.  An idle connection has no
   timer; counts of bytes and packets are noticed where they are counted.
+* a watcher sees each later key exchange through, in time, and the keepalive asks for a sign of life, where it is on.
 
 Background tasks never raise into the nursery: a failure is recorded, every waiter wakes and raises `ConnectionLost`
 from it.

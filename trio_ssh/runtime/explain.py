@@ -58,7 +58,6 @@ class Explanation:
         choices: the key exchange, the host key, and of each direction the cipher, the MAC and the compression.
         host_key: the type, size and fingerprint of the key that the server showed; or that it showed none.
         is_post_quantum: what is recorded today will not be read by a quantum computer.
-        openssh_would_warn: ssh of OpenSSH 10.1 and later would warn of this connection, unless it is told not to.
         is_strict: both sides do strict key exchange, which nobody in the middle can shorten (Terrapin).
     """
 
@@ -66,8 +65,12 @@ class Explanation:
     choices: tuple[AlgorithmChoice, ...]
     host_key: str
     is_post_quantum: bool
-    openssh_would_warn: bool
     is_strict: bool
+
+    @property
+    def openssh_would_warn(self) -> bool:
+        """Whether ssh of OpenSSH 10.1 and later would warn of this connection, unless it is told not to."""
+        return not self.is_post_quantum
 
     @property
     def insecure(self) -> tuple[AlgorithmChoice, ...]:
@@ -109,13 +112,11 @@ def explain(core: Connection) -> Explanation:
         choices.append(_choice(role, negotiated, "cipher", sender, direction.cipher))
         choices.append(_choice(role, negotiated, "MAC", sender, direction.mac))
         choices.append(_choice(role, negotiated, "compression", sender, direction.compression))
-    is_post_quantum = negotiated.kex in POST_QUANTUM
     return Explanation(
         role.value,
         tuple(choices),
         _shown(host_key, is_by_gss=keying.gss_context is not None),
-        is_post_quantum,
-        not is_post_quantum,
+        negotiated.kex in POST_QUANTUM,
         keying.is_strict,
     )
 

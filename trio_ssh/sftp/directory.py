@@ -47,7 +47,6 @@ class LocalFiles(SFTPServerInterface):
     Args:
         root: served, and nothing outside of it.
         umask: permissions that nothing gets that is made; None for the process' own.
-        is_over: whether the session has ended: what takes long looks from time to time.
 
     The other arguments are `LocalSFTPServer`'s.
     """
@@ -62,7 +61,6 @@ class LocalFiles(SFTPServerInterface):
         follow_symlinks: bool,
         atomic_uploads: bool,
         by_kernel: bool | None = None,
-        is_over: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(process)
         self._beneath: Beneath | None = None
@@ -70,7 +68,8 @@ class LocalFiles(SFTPServerInterface):
         self._is_read_only = read_only
         self._umask = umask
         self._is_atomic = atomic_uploads
-        self.is_over: Callable[[], bool] = is_over
+        #: Whether the session has ended: what takes long looks from time to time.
+        self.is_over: Callable[[], bool] = lambda: False
         self._uploads: set[LocalFile] = set()
         self._descriptors = DESCRIPTORS.part()
 

@@ -277,7 +277,6 @@ class Found:
         name: a single name.
         path: of it.
         status: its own, or that of what a link leads to where links are followed.
-        is_link: it is a symbolic link.
         target: of a link that isn't followed.
         data: `HEAD_ROOM` bytes and all that is in it, if it is a small regular file.
         error: why it can't be read.
@@ -286,7 +285,6 @@ class Found:
     name: bytes
     path: bytes
     status: os.stat_result | None = None
-    is_link: bool = False
     target: bytes = b""
     data: memoryview | None = None
     error: OSError | None = None
@@ -336,8 +334,7 @@ class LocalScan:
         found = Found(entry.name, entry.path)
         try:
             with located(entry.path):
-                found.is_link = entry.is_symlink()
-                if found.is_link and not self._follow:
+                if not self._follow and entry.is_symlink():
                     found.target = os.readlink(entry.path)
                 found.status = entry.stat(follow_symlinks=self._follow)
                 if stat.S_ISREG(found.status.st_mode) and found.status.st_size <= self._small_bytes:

@@ -293,10 +293,6 @@ class RemoteWriter:
         self._link.parts.difference_update(self._claimed)
         self._claimed = ()
 
-    async def restart(self) -> None:
-        """Drop what an earlier transfer left."""
-        await self.shorten(0)
-
     async def shorten(self, size: int) -> None:
         """Keep only so much of what an earlier transfer left."""
         await self._link.ask(Fsetstat(self.handle, SFTPAttributes(st_size=size)), Status, decoded(self.written))

@@ -15,9 +15,6 @@ class WriteBehind:
     Args:
         gather_bytes: writes shorter than this are gathered until they are as long together; 0 sends each as it is.
         has_lines: what ends in a line's end is sent at once.
-
-    Attributes:
-        is_used: something was written.
     """
 
     def __init__(self, link: Link, handle: bytes, gather_bytes: int, *, has_lines: bool = False) -> None:
@@ -29,7 +26,6 @@ class WriteBehind:
         #: Room for the head, then what was gathered; and where that begins in the file.
         self._gathered = bytearray(self._room)
         self._start = 0
-        self.is_used: bool = False
 
     @property
     def gathered_bytes(self) -> int:
@@ -40,11 +36,6 @@ class WriteBehind:
     def unsettled_bytes(self) -> int:
         """Bytes that were not sent, or not acknowledged."""
         return self.gathered_bytes + self._pipeline.under_way
-
-    @property
-    def has_failed(self) -> bool:
-        """Tell whether the server could not write something."""
-        return self._pipeline.failure is not None
 
     async def write_some(self, data: memoryview, offset: int) -> int:
         """Take the beginning of `data`, which is the user's again on return.
@@ -73,13 +64,11 @@ class WriteBehind:
             self._start = offset
         size = min(len(data), self._gather_bytes - gathered)
         self._gathered += data[:size]
-        self.is_used = True
         if self.gathered_bytes >= self._gather_bytes or (self._has_lines and 10 in data[:size]):
             self.send_nowait()
         return size
 
     def _send(self, packet: bytearray, offset: int) -> None:
-        self.is_used = True
         self._pipeline.write(memoryview(packet), offset)
 
     def send_nowait(self) -> bool:
