@@ -12,6 +12,7 @@ import pytest
 
 import trio_ssh
 import trio_ssh.testing
+import trio_ssh.types
 
 ROOT = Path(trio_ssh.__file__).parent
 
@@ -54,6 +55,11 @@ def test_the_import_itself_loads_nothing() -> None:
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="module 'trio_ssh' has no attribute 'conect'"):
         trio_ssh.conect  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_every_type_has_its_line_in_the_reference() -> None:
+    page = (ROOT.parent / "docs" / "reference" / "types.rst").read_text()
+    assert [name for name in trio_ssh.types.__all__ if f"``{name}``" not in page] == []
 
 
 @pytest.mark.parametrize("name", sorted(trio_ssh.__all__))

@@ -30,7 +30,7 @@ from trio_ssh.core.events import AuthAnswered, Ended
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import CheckPassword, CheckPasswordChange, CheckPublicKey, Question
 from trio_ssh.core.role import Role
-from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
+from trio_ssh.testing import FaultyStream, StalledStream, memory_pair, open_memory_client
 from trio_ssh.wire.connection import TcpipChannel, TcpipForward
 
 # -- who is let in
@@ -494,6 +494,89 @@ async def test_who_logs_in_and_who_does_not_is_logged_as_sshd_does(caplog: pytes
     assert "wrong" not in caplog.text
 
 
+async def test_a_server_knows_what_has_let_its_user_in_and_when_it_is_gone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "trio_ssh")
+    authority, key = trio_ssh.Ed25519Key.generate(), trio_ssh.Ed25519Key.generate()
+    certificate = trio_ssh.Certificate.issue_for_user(
+        authority, key.public_key, key_id="alice's laptop", principals=["alice"], valid_before=2**40, serial=7
+    )
+    told: list[object] = []
+
+    class Door(OpenDoor):
+        def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_FAILED
+
+        def check_auth_certificate(self, username: str, certificate: trio_ssh.Certificate) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_PARTIALLY_SUCCESSFUL
+
+        def check_auth_password(self, username: str, password: str) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_SUCCESSFUL
+
+        def logged_in(self) -> None:
+            told.append(("in", self.transport.get_username(), *self.auth_proofs))
+
+        def logged_out(self) -> None:
+            told.append(("out", self.transport.get_exception()))
+            raise ValueError("a mistake in logged_out")
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio_ssh.serve_tcp, Door, 0, host="127.0.0.1", host_keys=[HOST_KEY])
+        [listener] = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        policy = trio_ssh.PinnedFingerprintPolicy(HOST_KEY.fingerprint)
+        signer = trio_ssh.CertifiedKey(key, certificate)
+        async with trio_ssh.connect(
+            "127.0.0.1", port, "alice", "right", signer, policy=policy, config=None, look_for_keys=False
+        ):
+            assert told == [
+                (
+                    "in",
+                    "alice",
+                    trio_ssh.AuthProof("publickey", key.public_key, certificate),
+                    trio_ssh.AuthProof("password"),
+                )
+            ]
+        with trio.fail_after(5):
+            while "Disconnected" not in caplog.text:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+    [_, (what, why)] = told
+    assert what == "out"
+    assert isinstance(why, trio_ssh.PeerDisconnected)
+    lines = [re.sub(r"port \d+", "port N", record.getMessage()) for record in caplog.records]
+    shown = (
+        f"{certificate.key_type} {key.fingerprint} ID alice's laptop (serial 7) CA ssh-ed25519 {authority.fingerprint}"
+    )
+    assert f"Partially accepted publickey for alice from 127.0.0.1 port N: {shown}" in lines
+    [last] = [line for line in lines if line.startswith("Disconnected")]
+    assert re.fullmatch(r"Disconnected from user alice 127\.0\.0\.1 port N after \d+\.\d seconds: .*closed by.*", last)
+    assert "a mistake in logged_out" in caplog.text
+
+
+async def test_a_client_that_falls_silent_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    ended = trio.Event()
+
+    class Door(OpenDoor):
+        def logged_out(self) -> None:
+            ended.set()
+
+    ours, theirs = memory_pair()
+    stalled = StalledStream(theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(trio_ssh.serve_stream, stalled, Door(), host_keys=[HOST_KEY], keepalive=30))
+        async with trio_ssh.SSHClient() as client:
+            await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=ours, config=None)
+            stalled.stop_sending()
+            await ended.wait()
+            assert trio.current_time() == pytest.approx(120)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+async def test_a_keepalive_that_is_none(seconds: float) -> None:
+    with pytest.raises(ValueError, match="keepalive is a number of seconds"):
+        await trio_ssh.serve_tcp(OpenDoor, 0, host_keys=[HOST_KEY], keepalive=seconds)
+
+
 async def test_a_factory_that_fails_costs_one_client_its_connection(caplog: pytest.LogCaptureFixture) -> None:
     made = 0
 
@@ -926,7 +1009,7 @@ async def test_the_log_says_where_a_client_was_that_did_not_log_in(
                 await trio.sleep(0.01)
         await stream.aclose()
         nursery.cancel_scope.cancel()
-    assert f"a client at ('127.0.0.1', {our_port}) did not log in" in caplog.text
+    assert f"a client at 127.0.0.1 port {our_port} did not log in" in caplog.text
     assert "listening there" not in caplog.text
 
 

@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from trio_ssh.runtime.session_requests import ExitReport
     from trio_ssh.runtime.transport import Transport
     from trio_ssh.server import serve_listeners, serve_stream, serve_tcp
+    from trio_ssh.server_authentication import AuthProof
     from trio_ssh.server_interface import (
         AUTH_FAILED,
         AUTH_PARTIALLY_SUCCESSFUL,
@@ -227,6 +228,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "runtime.session_requests": ("ExitReport",),
     "runtime.transport": ("Transport",),
     "server": ("serve_listeners", "serve_stream", "serve_tcp"),
+    "server_authentication": ("AuthProof",),
     "server_interface": (
         "AUTH_FAILED",
         "AUTH_PARTIALLY_SUCCESSFUL",
@@ -350,6 +352,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "OpenResult",
     "ServerInterface",
     "AuthResult",
+    "AuthProof",
     "GssIdentity",
     "InteractiveQuery",
     "Pty",

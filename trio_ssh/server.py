@@ -30,6 +30,7 @@ from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.arguments import checked_stream
 from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
+from trio_ssh.runtime.link import shown_address
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
 from trio_ssh.runtime.server_keys import ServerKeys
@@ -37,6 +38,7 @@ from trio_ssh.runtime.transport import Transport
 from trio_ssh.server_authentication import ONE_EACH
 from trio_ssh.server_interface import ServerInterface
 from trio_ssh.wire.connection import check_port
+from trio_ssh.wire.text import printable
 
 _log = logging.getLogger("trio_ssh.server")
 
@@ -99,6 +101,7 @@ async def serve_stream(
     moduli: Moduli | str | Path | None = None,
     gss_kex: bool = False,
     login_timeout: float | None = None,
+    keepalive: float = 0,
     limits: Limits = DEFAULT_LIMITS,
 ) -> None:
     """Serve one client on `stream`, until it is gone.
@@ -115,6 +118,8 @@ async def serve_stream(
         gss_kex: exchange keys by GSS-API with clients that can; needs the extra ``gssapi``, and a keytab with the
             host's key.  Then `host_keys` may be empty, which turns all other clients away.
         login_timeout: seconds from now to the end of authentication; None for ``limits.login_seconds``.
+        keepalive: seconds of silence after which a client that is logged in is asked for a sign of life; it is given up
+            after four times as long.  0 for never: then a client that is cut off is noticed by TCP, in hours.
         limits: bounds on what the client may choose.
 
     Raises:
@@ -139,6 +144,7 @@ async def serve_stream(
             moduli=moduli,
             gss_kex=gss_kex,
             login_timeout=login_timeout,
+            keepalive=keepalive,
             limits=limits,
         )
     except BaseException:
@@ -156,6 +162,7 @@ class _Settings:
     groups: Moduli
     gss_kex: bool
     login_seconds: float
+    keepalive: float
     limits: Limits
 
 
@@ -171,6 +178,7 @@ async def _checked(
     moduli: Moduli | str | Path | None,
     gss_kex: bool,
     login_timeout: float | None,
+    keepalive: float,
     limits: Limits,
 ) -> _Settings:
     """Find the mistakes in a server's arguments before its first client does."""
@@ -179,6 +187,8 @@ async def _checked(
         raise TypeError(f"limits is a Limits(...), not {given!r}")
     if login_timeout is not None and not login_timeout > 0:
         raise ValueError(f"login_timeout is a number of seconds, not {login_timeout!r}")
+    if not keepalive >= 0:
+        raise ValueError(f"keepalive is a number of seconds, or 0 for none, not {keepalive!r}")
     algorithms = checked_algorithms(
         Role.SERVER,
         security,
@@ -198,6 +208,7 @@ async def _checked(
         groups=groups,
         gss_kex=gss_kex,
         login_seconds=limits.login_seconds if login_timeout is None else login_timeout,
+        keepalive=keepalive,
         limits=limits,
     )
 
@@ -225,16 +236,34 @@ async def _serve(
                 await transport.start_server(server)
                 await transport.wait_authenticated()
         except SSHException as error:
-            _log.info("a client at %s did not log in: %s", transport.getpeername(), error)
+            _log.info("a client at %s did not log in: %s", shown_address(transport.getpeername()), error)
             blame(Offence.FAILED if server._asked_auths or server._failed_auths else Offence.SILENT)
             return
         finally:
             on_login()
         if login.cancelled_caught:
-            _log.info("a client at %s did not log in within %g seconds", transport.getpeername(), seconds)
+            where = shown_address(transport.getpeername())
+            _log.info("a client at %s did not log in within %g seconds", where, seconds)
             blame(Offence.LATE)
             return
+        await _see_out(transport, settings.keepalive)
+
+
+async def _see_out(transport: Transport, keepalive: float) -> None:
+    """Wait for the end of a connection whose user is logged in, and log it in the words of sshd."""
+    began = trio.current_time()
+    if keepalive:
+        transport.set_keepalive(keepalive)
+    try:
         await transport.wait_closed()
+    finally:
+        _log.info(
+            "Disconnected from user %s %s after %.1f seconds: %s",
+            printable(transport.get_username() or "", 64),
+            shown_address(transport.getpeername()),
+            trio.current_time() - began,
+            transport.get_exception() or "closed here",
+        )
 
 
 async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
@@ -251,6 +280,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     moduli: Moduli | str | Path | None = None,
     gss_kex: bool = False,
     login_timeout: float | None = None,
+    keepalive: float = 0,
     limits: Limits = DEFAULT_LIMITS,
     handler_nursery: trio.Nursery | None = None,
     task_status: trio.TaskStatus[list[L]] = trio.TASK_STATUS_IGNORED,
@@ -278,6 +308,7 @@ async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
             moduli=moduli,
             gss_kex=gss_kex,
             login_timeout=login_timeout,
+            keepalive=keepalive,
             limits=limits,
         )
     except BaseException:
@@ -345,6 +376,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     moduli: Moduli | str | Path | None = None,
     gss_kex: bool = False,
     login_timeout: float | None = None,
+    keepalive: float = 0,
     limits: Limits = DEFAULT_LIMITS,
     backlog: int | None = None,
     handler_nursery: trio.Nursery | None = None,
@@ -372,6 +404,7 @@ async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
         moduli=moduli,
         gss_kex=gss_kex,
         login_timeout=login_timeout,
+        keepalive=keepalive,
         limits=limits,
     )
     try:

@@ -46,6 +46,7 @@ from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.security_key import SecurityPublicKey
 from trio_ssh.runtime.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.runtime.handler import PeerHandler
+from trio_ssh.runtime.link import shown_address
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
 from trio_ssh.wire.text import printable
@@ -79,11 +80,56 @@ _WORDS: Final = {
 }
 
 
+@attrs.frozen
+class AuthProof:
+    """What has let a user in, or is one of several that have.
+
+    Attributes:
+        method: its name on the wire, such as ``"publickey"``.
+        key: whose signature was checked, for ``publickey`` and ``hostbased``; of a certificate the key that it is for.
+        certificate: by which it was believed, or None.
+        identity: who it is to GSS-API, or None.
+    """
+
+    method: str
+    key: PublicKey | None = None
+    certificate: Certificate | None = None
+    identity: GssIdentity | None = None
+
+    def __str__(self) -> str:
+        if self.certificate is not None:
+            return _shown_certificate(self.certificate)
+        if self.key is not None:
+            return f"{self.key.get_name()} {self.key.fingerprint}"
+        return self.identity.principal if self.identity is not None else ""
+
+
+def _shown_certificate(certificate: Certificate) -> str:
+    """Describe it as sshd's log does."""
+    return (
+        f"{certificate.key_type} {certificate.public_key.fingerprint} ID {printable(certificate.key_id, 64)} "
+        f"(serial {certificate.serial}) CA {certificate.authority.get_name()} {certificate.authority.fingerprint}"
+    )
+
+
+def _proof_of(question: Question, method: str) -> AuthProof:
+    match question:
+        case CheckPublicKey(_, key, _) | CheckHostbased(_, key, _, _):
+            return AuthProof(method, key)
+        case CheckCertificate(_, certificate, _):
+            return AuthProof(method, certificate.public_key, certificate)
+        case CheckGssapi(_, context, _, _) | CheckGssapiKeyex(_, context, _, _):
+            return AuthProof(method, identity=_identity(context))
+        case _:
+            return AuthProof(method)
+
+
 class ServerAuthentication(PeerHandler):
     """A server's decisions about users; see `ServerInterface`."""
 
     transport: Transport
     completed_auths: Sequence[str] = ()
+    auth_proofs: Sequence[AuthProof] = ()
     restrictions: KeyRestrictions | None = None
     #: Failed attempts on this connection, and requests of any outcome.
     _failed_auths = 0
@@ -219,9 +265,7 @@ class ServerAuthentication(PeerHandler):
         """Return where the client comes from, as numbers, or None where that isn't known; `restrict` goes by it."""
         # Who runs a Transport of his own need not have told us of it.
         peer = self.transport.getpeername() if hasattr(self, "transport") else None
-        if isinstance(peer, tuple) and peer and isinstance(peer[0], str):
-            return peer[0]
-        return None
+        return peer[0] if isinstance(peer, tuple) else None
 
     def check_auth_interactive(self, username: str, submethods: str) -> MaybeAwaitable[AuthResult | InteractiveQuery]:
         """Begin keyboard-interactive: return an `InteractiveQuery`, or decide at once."""
@@ -265,17 +309,15 @@ class ServerAuthentication(PeerHandler):
         if result is not AuthResult.FAILED and key is not None and not cast("CheckPublicKey", question).is_proven:
             return result  # a mere probe
         peer = self.transport.getpeername() if hasattr(self, "transport") else None
-        where = "an unknown address"
-        if isinstance(peer, tuple):
-            where = " port ".join(str(part) for part in cast("tuple[object, ...]", peer)[:2])
+        shown = "" if key is None else str(_proof_of(question, method))
         _log.log(
             level,
             "%s %s for %s from %s%s",
             _WORDS[result],
             method,
             printable(cast("CheckNone", question).username, 64),
-            where,
-            "" if key is None else f": {key.get_name()} {key.fingerprint}",
+            shown_address(peer),
+            shown and f": {shown}",
         )
         return result
 
@@ -339,6 +381,7 @@ class ServerAuthentication(PeerHandler):
                 return AuthResult.FAILED
         if result is AuthResult.PARTIALLY_SUCCESSFUL:
             self.completed_auths = (*self.completed_auths, method)
+        self.auth_proofs = (*self.auth_proofs, _proof_of(question, method))
         return result
 
     def _check(self, question: Question) -> MaybeAwaitable[object]:

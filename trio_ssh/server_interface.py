@@ -92,6 +92,8 @@ class ServerInterface(ServerAuthentication):
             the others when one of them is gone.
         completed_auths: the methods by which the user has partly succeeded on this connection, in order: what a second
             factor's check looks at.  A key is among them once its signature was checked, never for a mere probe.
+        auth_proofs: what has let the user in, in order, with its key or certificate; all of it once `logged_in` is
+            called.
         restrictions: what the line or the certificate that let the user in forbids; None where there was none.  It is
             obeyed before any check below is asked.
         permit_user_environment: take ``environment=`` of authorized_keys.  Off, as for sshd: whoever may write there
@@ -504,7 +506,14 @@ class ServerInterface(ServerAuthentication):
     def logged_in(self) -> None:
         """A user is logged in, `Transport.get_username`, and the client is about to hear it.
 
-        Plain code, for a note of who it is: it is run in the middle of a read.  What it raises is logged.
+        Plain code, for a note of who it is and how it was shown, `auth_proofs`: it is run in the middle of a read.
+        What it raises is logged.
+        """
+
+    def logged_out(self) -> None:
+        """The connection of a user who was logged in is over; `Transport.get_exception` tells why.
+
+        Plain code too, and called once; sessions may still be at work, and are cancelled.  What it raises is logged.
         """
 
     def announce(self) -> None:

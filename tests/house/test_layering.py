@@ -33,6 +33,7 @@ LAYERS: Final = {
     "trio_ssh.runtime": 3,
     # 4: client, process, server, sftp, and whatever else is not named here
     "trio_ssh.testing": 5,
+    "trio_ssh.types": 5,
     "trio_ssh.cli": 5,
     "trio_ssh.__main__": 5,
 }

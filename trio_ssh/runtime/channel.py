@@ -21,7 +21,7 @@ from trio_ssh.runtime.files import ChannelFile, EndingStream
 from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints, HintTable
 from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
-from trio_ssh.runtime.link import Link
+from trio_ssh.runtime.link import Link, PeerAddress
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
 from trio_ssh.runtime.waiting import OneAtATime, Reply
 from trio_ssh.wire.text import printable
@@ -148,7 +148,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         """Return the `Transport` that it belongs to."""
         return self._transport
 
-    def getpeername(self) -> object:
+    def getpeername(self) -> PeerAddress | None:
         """Return the connection's peer address."""
         return self._transport.getpeername()
 

@@ -108,10 +108,10 @@ class PeerHandler:
         raise LocalProtocolError("only a server that is a ServerInterface serves subsystems")
 
     def logged_in(self) -> None:
-        """Server: a user is logged in, and the client is about to hear it.
+        """Server: a user is logged in, and the client is about to hear it.  What it raises is logged."""
 
-        Plain code, for a note of who it is: it is run in the middle of a read.  What it raises is logged.
-        """
+    def logged_out(self) -> None:
+        """Server: the connection of a user who was logged in is over, as `logged_in` says that it began."""
 
     def announce(self) -> None:
         """Server: say what a client that has just logged in is to know before anything else.  Mustn't raise."""

@@ -55,12 +55,13 @@ from trio_ssh.runtime.arguments import checked_stream
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
-from trio_ssh.runtime.engine import KEEPALIVE, Engine
+from trio_ssh.runtime.engine import KEEPALIVE, KEEPALIVE_COUNT, Engine
 from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss_keying import GssKeying
 from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, without_timeouts
+from trio_ssh.runtime.link import PeerAddress
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
@@ -148,7 +149,7 @@ class Transport(ClientAuthentication, Hints):
         self._banner = ""
         self._username: str | None = None
         #: Where the peer is: a socket that is closed can't tell any more.
-        self._peer_name: object = None
+        self._peer_name: PeerAddress | None = None
         if disabled_algorithms:
             self.get_security_options().disable(disabled_algorithms)
 
@@ -224,7 +225,7 @@ class Transport(ClientAuthentication, Hints):
         """Return the server's banner, escaped, or None."""
         return self._banner or None
 
-    def getpeername(self) -> object:
+    def getpeername(self) -> PeerAddress | None:
         """Return the peer's address as its socket tells it, or None where the stream has none."""
         if self._peer_name is None and isinstance(self._stream, trio.SocketStream):
             with contextlib.suppress(OSError):
@@ -582,7 +583,7 @@ class Transport(ClientAuthentication, Hints):
         self._check_open()
         await self._engine.exchange_keys()
 
-    def set_keepalive(self, interval: float, count: int = 3) -> None:
+    def set_keepalive(self, interval: float, count: int = KEEPALIVE_COUNT) -> None:
         """Ask the peer for a sign of life every `interval` seconds in which nothing came; 0 turns it off.
 
         `count` of them that nothing follows end the connection with `ConnectionLost`.
@@ -633,10 +634,7 @@ class Transport(ClientAuthentication, Hints):
             case LoggedIn(username):
                 self._username = username
                 self._handler.announce()
-                try:
-                    self._handler.logged_in()
-                except (Exception, SystemExit):
-                    self._log.exception("logged_in of %r failed", self._handler)
+                self._tell_handler(self._handler.logged_in)
                 self._engine.room.unpark_all()
             case Asked(question) if self._engine.core.role is Role.SERVER:
                 self._peer.question(question)
@@ -685,6 +683,14 @@ class Transport(ClientAuthentication, Hints):
         self._gss_keying.end()
         self._handshake.put(event)
         self._engine.ended()
+        if self._engine.core.role is Role.SERVER and self._username is not None:
+            self._tell_handler(self._handler.logged_out)
+
+    def _tell_handler(self, hook: Callable[[], None]) -> None:
+        try:
+            hook()
+        except (Exception, SystemExit):
+            self._log.exception("%s of %r failed", hook.__name__, self._handler)
 
     def _forget(self, channel: Channel) -> None:
         del self._channels[channel.get_id()]
