@@ -160,6 +160,8 @@ async def test_a_command_that_ends_without_a_status_raises() -> None:
         assert raised.value.returncode is None
         done = await client.run_process("x", check=False, capture_stdout=True, capture_stderr=True)
         assert done.returncode is None
+        with pytest.raises(trio_ssh.ProcessError, match="'x' ended without an exit status"):
+            done.check_returncode()
 
 
 async def test_a_refused_command_says_so() -> None:
@@ -295,7 +297,9 @@ async def test_closing_stderr_drops_what_comes_there() -> None:
 # -- cancelling
 
 
-async def test_a_cancelled_command_is_terminated(autojump_clock: trio.testing.MockClock) -> None:
+async def test_a_cancelled_command_is_terminated(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
     stubborn = Stubborn("TERM")
     async with client_of(stubborn) as client:
         with trio.move_on_after(10) as scope:
@@ -305,6 +309,7 @@ async def test_a_cancelled_command_is_terminated(autojump_clock: trio.testing.Mo
         await trio.testing.wait_all_tasks_blocked()
         assert repr(client).endswith(", 0 channels>")
     assert stubborn.signals == [("TERM", pytest.approx(10))]
+    assert "may still run" not in caplog.text
 
 
 async def test_a_cancelled_command_that_does_not_listen_is_killed(autojump_clock: trio.testing.MockClock) -> None:
@@ -317,7 +322,7 @@ async def test_a_cancelled_command_that_does_not_listen_is_killed(autojump_clock
 
 
 async def test_a_cancelled_command_that_can_not_be_killed_is_left_after_six_seconds(
-    autojump_clock: trio.testing.MockClock,
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stubborn = Stubborn()
     async with client_of(stubborn) as client:
@@ -325,6 +330,7 @@ async def test_a_cancelled_command_that_can_not_be_killed_is_left_after_six_seco
             await client.run_process("sleep", capture_stdout=True)
         assert trio.current_time() == pytest.approx(16)
     assert [name for name, _ in stubborn.signals] == ["TERM", "KILL"]
+    assert "'sleep' may still run: the server said nothing of its end after TERM and KILL" in caplog.text
 
 
 async def test_a_command_is_terminated_when_its_whole_connection_is_cancelled(

@@ -10,7 +10,7 @@ import trio
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.forwarding import PortForwarding
 from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, command_line, run
-from trio_ssh.runtime.arguments import checked_bytes
+from trio_ssh.redirect import Input, Output, checked_input, checked_output
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
 from trio_ssh.runtime.hints import without_timeouts
@@ -165,7 +165,9 @@ class ClientSessions(PortForwarding):
         self,
         command: Command,
         *,
-        stdin: bytes | bytearray | memoryview = b"",
+        stdin: Input = b"",
+        stdout: Output | None = None,
+        stderr: Output | None = None,
         capture_stdout: bool = False,
         capture_stderr: bool = False,
         check: bool = True,
@@ -178,8 +180,10 @@ class ClientSessions(PortForwarding):
 
         Args:
             command, env, term: as in `open_process`.
-            stdin: what the command reads; then EOF.
-            capture_stdout, capture_stderr: return the output; what is not captured goes to our own stdout and stderr.
+            stdin: what the command reads, and then EOF: bytes, a binary file, or a stream, neither of which is closed.
+            stdout, stderr: where its output goes: a binary file, or a stream; None for our own stdout and stderr,
+                `subprocess.DEVNULL` for nowhere.  ``stderr=subprocess.STDOUT`` lets it come with stdout.
+            capture_stdout, capture_stderr: return the output.
             check: raise unless the command succeeds.
             deliver_cancel: an async function of the `Process` that ends it when the call is cancelled.  It runs to its
                 end, shielded; then the command has five seconds to end, before the channel is closed.  The default
@@ -189,18 +193,23 @@ class ClientSessions(PortForwarding):
         Raises:
             ProcessError: the status is not 0, or a signal ended the command, or the server never said.
             RequestRefused, ConnectionLost: it was not started, or the connection ended.
+            OSError, trio.BrokenResourceError: a file or a stream fails.
 
-        Cancelled, or left by Ctrl-C, the command was ended.  What nobody reads of our own stdout may still be written
-        by a thread.
+        Cancelled, or left by Ctrl-C, the command was ended.  What is being read from a file, or written to one, may
+        still be, by a thread.
         """
         line = command_line(command)
-        stdin = checked_bytes(stdin, "stdin")
+        checked_input(stdin)
+        checked_output(stdout, "stdout", is_captured=capture_stdout)
+        checked_output(stderr, "stderr", is_captured=capture_stderr, may_join=True)
         pty = Pty(term) if isinstance(term, str) else term
         process = Process(await self._prepare(pty, env), line)
         return await run(
             process,
             command,
             stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
             capture_stdout=capture_stdout,
             capture_stderr=capture_stderr,
             check=check,

@@ -7,6 +7,7 @@ What a caller can rely on: stdout and stderr are drained together, so neither ho
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import shlex
 import signal
@@ -14,15 +15,19 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import Final, Self
 
 import trio
 
 from trio_ssh.errors import ConnectionLost, ProcessError, RequestRefused
+from trio_ssh.redirect import Input, Output, drain, feed, sink
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.session_requests import ExitReport
+from trio_ssh.wire.text import printable
+
+_log = logging.getLogger("trio_ssh.process")
 
 Command = str | Sequence[str]
 DeliverCancel = Callable[["Process"], Awaitable[object]]
@@ -73,12 +78,28 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
         exit_signal: that signal's name without ``SIG``, or None.
     """
 
+    # None says that the server never reported how the command ended.
+    returncode: int | None  # type: ignore[assignment]
+
     def __init__(
-        self, args: Command, returncode: int | None, stdout: bytes | None, stderr: bytes | None, exit_signal: str | None
+        self,
+        args: Command,
+        returncode: int | None,
+        stdout: bytes | None,
+        stderr: bytes | None,
+        report: ExitReport,
+        command: str,
     ) -> None:
-        # typeshed wants an int; None says that the server never reported how the command ended.
-        super().__init__(args, returncode, stdout, stderr)  # type: ignore[arg-type]
-        self.exit_signal = exit_signal
+        super().__init__(args, returncode, stdout, stderr)  # type: ignore[arg-type] # as above
+        self.exit_signal = report.signal
+        self._report = report
+        self._command = command
+
+    def check_returncode(self) -> None:
+        """Raise `ProcessError` unless the command succeeded; one whose end the server never told has not."""
+        if self.returncode != 0:
+            report = self._report
+            raise ProcessError(self.returncode, self._command, self.stdout, self.stderr, report.signal, report.message)
 
 
 class Process(trio.abc.AsyncResource):
@@ -162,7 +183,10 @@ class Process(trio.abc.AsyncResource):
         await self.channel.aclose()
 
     async def end(self) -> None:
-        """Terminate, wait, kill, wait, close: at most six seconds in all, even where the caller is cancelled."""
+        """Terminate, wait, kill, wait, close: at most six seconds in all, even where the caller is cancelled.
+
+        A server need not pass a signal on: where it says nothing of the command's end, a warning is logged.
+        """
         with trio.CancelScope(shield=True):
             for name, seconds in (("TERM", TERMINATE_SECONDS), ("KILL", KILL_SECONDS)):
                 if self.channel.exit_status_ready():
@@ -173,6 +197,13 @@ class Process(trio.abc.AsyncResource):
                         await self.channel.recv_exit_report()
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     break
+            else:
+                if not self.channel.exit_status_ready():
+                    _log.warning(
+                        "%r may still run: the server said nothing of its end after TERM and KILL, as sshd does where "
+                        "it runs commands as root",
+                        printable(self.command, 80),
+                    )
             await self.aclose()
 
 
@@ -189,7 +220,9 @@ async def run(
     process: Process,
     args: Command,
     *,
-    stdin: bytes | bytearray | memoryview,
+    stdin: Input,
+    stdout: Output | None,
+    stderr: Output | None,
     capture_stdout: bool,
     capture_stderr: bool,
     check: bool,
@@ -197,39 +230,44 @@ async def run(
     started: Callable[[Process], None],
 ) -> CompletedProcess:
     """Start a process, feed it, drain it and wait for it; see `SSHClient.run_process`."""
-    stdout, stderr = bytearray(), bytearray()
-
+    channel = process.channel
+    out = bytearray() if capture_stdout else sink(stdout, sys.stdout)
+    err = bytearray() if capture_stderr else sink(stderr, sys.stderr)
+    has_input = not isinstance(stdin, bytes | bytearray | memoryview) or len(stdin) > 0
     feeding = trio.CancelScope()
 
-    async def feed() -> None:
+    async def feed_stdin() -> None:
         # It may end without reading everything, as with any pipe; a lost connection is told by the others.
         with feeding, contextlib.suppress(trio.BrokenResourceError):
-            await process.stdin.send_all(stdin)
-            await process.stdin.aclose()
-
-    async def pass_on_stderr() -> None:
-        await _drain(process.stderr, stderr, sys.stderr)
+            await feed(stdin, process.stdin)
 
     async def follow() -> None:
-        if capture_stderr:
-            # What is captured needs no task of its own: it is kept as it comes.
-            process.channel.keep_stderr(math.inf)
-        await _drain(process.stdout, stdout, None if capture_stdout else sys.stdout)
-        if capture_stderr:
-            await _drain(process.stderr, stderr, None)
+        if out is not None:
+            await drain(process.stdout, out)
+        if isinstance(err, bytearray):
+            await drain(process.stderr, err)
         if process.returncode is None:
             await process.wait()
         feeding.cancel()
 
     beside: list[Callable[[], Awaitable[None]]] = []
-    if stdin:
-        beside.append(feed)
-    if not capture_stderr:
-        beside.append(pass_on_stderr)
+    if has_input:
+        beside.append(feed_stdin)
+    if out is None:
+        channel.drop_stdout()
+    if isinstance(err, bytearray):
+        # What is captured needs no task of its own: it is kept as it comes.
+        channel.keep_stderr(math.inf)
+    elif err is not None:
+        beside.append(lambda: drain(process.stderr, err))
+    elif stderr == subprocess.STDOUT:
+        channel.set_combine_stderr(True)
+    else:
+        channel.drop_stderr()
 
     async def see_through() -> None:
         # A command without input gets its EOF along with the request.
-        await process.channel._exec(process.command, then_eof=not len(stdin))
+        await channel._exec(process.command, then_eof=not has_input)
         started(process)
         await (_together(*beside, follow) if beside else follow())
 
@@ -241,13 +279,13 @@ async def run(
     done = CompletedProcess(
         args,
         process.returncode,
-        bytes(stdout) if capture_stdout else None,
-        bytes(stderr) if capture_stderr else None,
-        process.exit_signal,
+        bytes(out) if isinstance(out, bytearray) else None,
+        bytes(err) if isinstance(err, bytearray) else None,
+        process._report or ExitReport(),
+        process.command,
     )
-    if check and done.returncode != 0:
-        report = process._report or ExitReport()
-        raise ProcessError(done.returncode, process.command, done.stdout, done.stderr, report.signal, report.message)
+    if check:
+        done.check_returncode()
     return done
 
 
@@ -277,23 +315,3 @@ async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
         for function in functions[:-1]:
             nursery.start_soon(function)
         await functions[-1]()
-
-
-async def _drain(source: Reader, chunks: bytearray, target: IO[str] | None) -> None:
-    """Read to EOF: into `chunks`, or through to one of our own streams."""
-    while not source.at_eof and (data := await source.receive_some()):
-        if target is None:
-            chunks += data
-        else:
-            # Whoever doesn't read what we show must not keep the call from being cancelled.
-            await trio.to_thread.run_sync(_pass_on, target, data, abandon_on_cancel=True)
-
-
-def _pass_on(target: IO[str], data: bytes) -> None:
-    """Write to our own stdout or stderr, whatever stands in their place."""
-    buffer = getattr(target, "buffer", None)
-    if buffer is not None:
-        buffer.write(data)
-    else:
-        target.write(data.decode("utf-8", "replace"))
-    target.flush()

@@ -6,6 +6,7 @@ import functools
 import hashlib
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 import trio
@@ -60,6 +61,18 @@ async def test_stdin_arrives_with_its_end(sshd: Sshd) -> None:
         done = await client.run_process("sha256sum", stdin=data, capture_stdout=True)
     assert done.stdout is not None
     assert done.stdout.split()[0].decode() == hashlib.sha256(data).hexdigest()
+
+
+async def test_files_stand_for_stdin_and_stdout(sshd: Sshd, tmp_path: Path) -> None:
+    data = bytes(range(256)) * (LARGE // 256)
+    (tmp_path / "in").write_bytes(data)
+    async with sshd.connect() as client:
+        with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
+            await client.run_process("cat; echo err >&2", stdin=source, stdout=target, stderr=subprocess.STDOUT)
+        assert (tmp_path / "out").read_bytes() == data + b"err\n"
+        with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("wb", buffering=0) as full:
+            await client.run_process("cat /dev/zero", stdout=full)
+        await client.run_process("cat /dev/zero | head -c 99999999", stdout=subprocess.DEVNULL)
 
 
 async def test_a_command_that_reads_nothing_ends_although_much_is_sent_to_it(sshd: Sshd) -> None:
