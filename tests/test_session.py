@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import pwd
 import signal
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 import trio
@@ -15,6 +17,7 @@ import trio.testing
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, MIB, OpenDoor, echo
 from trio_ssh.session import decode_modes
+from trio_ssh.terminal import modes_of, set_modes, set_size
 from trio_ssh.testing import open_memory_client
 from trio_ssh.wire.connection import ExecRequest, SignalRequest
 
@@ -42,6 +45,39 @@ class Terminals(OpenDoor):
 
     def check_channel_env_request(self, channel: trio_ssh.Channel, name: str, value: str) -> bool:
         return name != "LD_PRELOAD"
+
+
+# -- terminals of this machine
+
+
+def test_a_terminal_of_this_machine_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-color")
+    ours, theirs = os.openpty()
+    try:
+        set_size(theirs, *SIZES)
+        set_modes(theirs, MODES)
+        pty = trio_ssh.Pty.from_terminal(theirs)
+        assert (pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels) == ("xterm-color", *SIZES)
+        assert {mode: pty.modes[mode] for mode in MODES} == MODES
+        assert pty.modes[trio_ssh.TerminalMode.ICANON] == 1
+        assert pty.modes[trio_ssh.TerminalMode.TTY_OP_OSPEED] > 0
+        # As it is, another one can be made of it.
+        other, another = os.openpty()
+        try:
+            set_modes(another, pty.modes)
+            assert modes_of(another) == pty.modes
+        finally:
+            os.close(other)
+            os.close(another)
+        assert trio_ssh.Pty.from_terminal(theirs, "dumb").term == "dumb"
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def test_what_is_no_terminal_is_told(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match=r"descriptor \d+ is no terminal"):
+        trio_ssh.Pty.from_terminal(file.fileno())
 
 
 # -- what a handler knows
@@ -419,6 +455,44 @@ async def test_control_c_interrupts_what_runs_in_a_terminal() -> None:
                 assert await process.stdout.read_line() == "ready\r\n"
                 await process.stdin.write("\x03")
                 assert await process.wait() == -signal.SIGINT
+
+
+@pytest.mark.parametrize("term", [None, "vt100"])
+async def test_a_program_may_run_in_place_of_what_the_client_wants(term: str | None) -> None:
+    class Fixed(Terminals):
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            words = ["printf", "%s.", "$HOME", "it's; exit 1", process.command or ""]
+            return await trio_ssh.run_local_session(process, command=words)
+
+    async with open_memory_client(Fixed(), host_key=HOST_KEY) as client:
+        done = await client.run_process("anything; exit 3", term=term, capture_stdout=True)
+    assert done.stdout == b"$HOME.it's; exit 1.anything; exit 3."
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["no-such-program"], "no-such-program: "),
+        ([], "the command has no words"),
+        ("ls -l", "a sequence of words"),
+        (["ls", 1], "and 1 is none"),
+    ],
+)
+async def test_a_program_that_can_not_run_is_told(
+    command: list[str], text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def handle(process: trio_ssh.ServerProcess) -> int:
+        return await trio_ssh.run_local_session(process, command=command)
+
+    failed: list[Exception] = []
+    server = OpenDoor(handle)
+    server.failures = failed
+    with contextlib.suppress(TypeError, ValueError):
+        async with open_memory_client(server, host_key=HOST_KEY) as client:
+            done = await client.run_process("x", capture_stderr=True, check=False)
+            assert done.returncode == (126 if not failed else 255)
+            assert text in (done.stderr.decode() if not failed else str(failed[0]))
+    assert bool(failed) == (command != ["no-such-program"])
 
 
 async def test_a_terminal_that_is_not_to_be_had_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

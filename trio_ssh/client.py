@@ -395,6 +395,23 @@ class SSHClient(HostTrust, ClientSessions, Hints):
         """Return the connection, or None."""
         return self._transport
 
+    @property
+    def transport(self) -> Transport:
+        """The connection.
+
+        Raises:
+            LocalProtocolError: the client is not connected.
+        """
+        return self._connected()
+
+    async def wait_closed(self) -> None:
+        """Wait until the connection is over, for whatever reason: ``transport.get_exception()`` tells which.
+
+        Raises:
+            LocalProtocolError: the client is not connected.
+        """
+        await self._connected().wait_closed()
+
     def explain(self) -> Explanation:
         """Say which algorithms were agreed on, and why; ``str`` of it is for people.
 

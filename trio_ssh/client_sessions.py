@@ -63,7 +63,7 @@ class ClientSessions(PortForwarding):
         *,
         get_pty: bool = False,
         environment: Mapping[str, str] | None = None,
-    ) -> tuple[ChannelFile[Channel], ChannelFile[Channel], ChannelFile[Channel]]:
+    ) -> tuple[ChannelFile[Channel, str], ChannelFile[Channel, str], ChannelFile[Channel, str]]:
         """Start a command; return files for its stdin, stdout and stderr, as paramiko does.
 
         Reading one of them to its end never waits for the other.  `run_process` and `open_process` are trio's way.

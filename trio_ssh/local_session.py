@@ -16,18 +16,19 @@ import fcntl
 import os
 import pwd
 import signal
-import struct
 import subprocess
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+import attrs
 import trio
 
 from trio_ssh.agent_forwarding import agent_socket
+from trio_ssh.process import command_line
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.session import Pty, ServerProcess
-from trio_ssh.wire.numbers import TerminalMode
+from trio_ssh.terminal import set_modes, set_size
 
 #: What a shell says of a command that it can't execute.
 CANNOT_START_STATUS: Final = 126
@@ -48,9 +49,18 @@ class _CannotStart(Exception):
     """The process could not be started; the text says why."""
 
 
+@attrs.frozen
+class _Program:
+    """What is run: its arguments, and its path where the first of them isn't it."""
+
+    arguments: list[str]
+    path: str | None
+
+
 async def run_local_session(
     process: ServerProcess,
     *,
+    command: Sequence[str] | None = None,
     shell: str | None = None,
     env: Mapping[str, str] | None = None,
     cwd: str | None = None,
@@ -59,19 +69,30 @@ async def run_local_session(
 
     Args:
         process: the session; what is typed, shown, signalled and resized passes through.
+        command: a program and its arguments to run instead of what the client wants, by no shell.
         shell: runs the command; None for the local user's own.
         env: the environment below what the client set; None for a small one of a login.
         cwd: where to start; None for the home directory.
 
     A client that forwards its agent, and may, finds it at ``$SSH_AUTH_SOCK``.
 
+    Raises:
+        TypeError, ValueError: `command` is no sequence of str, or has no words.
+
     A process that can't be started is told of on stderr, with status 126.  The process is gone when this returns,
     however it returns: cancelled, or left by its client, it gets HUP, and KILL a second later.
     """
+    if isinstance(command, str):
+        raise TypeError(f"command is a sequence of words, not {command!r}: shlex.split makes one of a str")
+    if command is not None:
+        command_line(command)  # it is looked at, and quoted for nobody
     account = _account()
     shell = shell or account.pw_shell or "/bin/sh"
     name = os.path.basename(shell)
-    arguments = [f"-{name}"] if process.command is None else [name, "-c", process.command]
+    program = _Program([f"-{name}"] if process.command is None else [name, "-c", process.command], shell)
+    if command is not None:
+        program = _Program(list(command), None)
+        name = program.arguments[0]
     environment = {
         "HOME": account.pw_dir,
         "LOGNAME": account.pw_name,
@@ -87,8 +108,8 @@ async def run_local_session(
             if process.forwards_agent:
                 environment["SSH_AUTH_SOCK"] = await stack.enter_async_context(agent_socket(process))
             if process.pty is None:
-                return await _run_with_pipes(process, arguments, shell, environment, directory)
-            return await _run_with_terminal(process, process.pty, arguments, shell, environment, directory)
+                return await _run_with_pipes(process, program, environment, directory)
+            return await _run_with_terminal(process, process.pty, program, environment, directory)
     except _CannotStart as error:
         # A command that is too long is its client's affair, and no failure of the server's.
         await process.stderr.write(f"{name}: {error}\n")
@@ -108,12 +129,12 @@ def _account() -> pwd.struct_passwd:
 
 
 async def _run_with_pipes(
-    session: ServerProcess, arguments: list[str], shell: str, environment: Mapping[str, str], directory: str
+    session: ServerProcess, program: _Program, environment: Mapping[str, str], directory: str
 ) -> int:
     try:
         child = await trio.lowlevel.open_process(
-            arguments,
-            executable=shell,
+            program.arguments,
+            executable=program.path,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -199,8 +220,7 @@ class _Ending:
 async def _run_with_terminal(
     session: ServerProcess,
     pty: Pty,
-    arguments: list[str],
-    shell: str,
+    program: _Program,
     environment: Mapping[str, str],
     directory: str,
 ) -> int:
@@ -209,12 +229,12 @@ async def _run_with_terminal(
     except OSError as error:
         raise _CannotStart(f"no terminal: {error.strerror}") from error
     try:
-        _set_size(theirs, pty)
-        _set_modes(theirs, pty.modes)
+        set_size(theirs, pty.width, pty.height, pty.width_pixels, pty.height_pixels)
+        set_modes(theirs, pty.modes)
         terminal_name = os.ttyname(theirs)
         child = await trio.lowlevel.open_process(
-            arguments,
-            executable=shell,
+            program.arguments,
+            executable=program.path,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -295,81 +315,4 @@ async def _show(terminal: trio.abc.ReceiveStream, session: ServerProcess, child:
 
 async def _resize(session: ServerProcess, descriptor: int) -> None:
     async for pty in session.window_changes:
-        _set_size(descriptor, pty)
-
-
-def _set_size(descriptor: int, pty: Pty) -> None:
-    size = (pty.height, pty.width, pty.width_pixels, pty.height_pixels)
-    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", *(min(value, 0xFFFF) for value in size)))
-
-
-#: RFC 4254 s8 names and those of termios, where they differ in nothing but the place where they are kept.
-_CHARACTERS: Final = (
-    "VINTR",
-    "VQUIT",
-    "VERASE",
-    "VKILL",
-    "VEOF",
-    "VEOL",
-    "VEOL2",
-    "VSTART",
-    "VSTOP",
-    "VSUSP",
-    "VREPRINT",
-    "VWERASE",
-    "VLNEXT",
-    "VDISCARD",
-)
-_FLAGS: Final = {
-    0: (
-        "IGNPAR",
-        "PARMRK",
-        "INPCK",
-        "ISTRIP",
-        "INLCR",
-        "IGNCR",
-        "ICRNL",
-        "IUCLC",
-        "IXON",
-        "IXANY",
-        "IXOFF",
-        "IMAXBEL",
-        "IUTF8",
-    ),
-    1: ("OPOST", "OLCUC", "ONLCR", "OCRNL", "ONOCR", "ONLRET"),
-    3: (
-        "ISIG",
-        "ICANON",
-        "XCASE",
-        "ECHO",
-        "ECHOE",
-        "ECHOK",
-        "ECHONL",
-        "NOFLSH",
-        "TOSTOP",
-        "IEXTEN",
-        "ECHOCTL",
-        "ECHOKE",
-        "PENDIN",
-    ),
-}
-
-
-def _set_modes(descriptor: int, modes: Mapping[TerminalMode, int]) -> None:
-    """Set what the client's own terminal is set to, as far as this system knows it."""
-    if not modes:
-        return
-    attributes = termios.tcgetattr(descriptor)
-    for index, names in _FLAGS.items():
-        for name in names:
-            bit: int | None = getattr(termios, name, 0x4000 if name == "IUTF8" else None)
-            value = modes.get(TerminalMode[name])
-            if bit is not None and value is not None:
-                attributes[index] = attributes[index] | bit if value else attributes[index] & ~bit
-    characters = attributes[6]
-    for name in _CHARACTERS:
-        place: int | None = getattr(termios, name, None)
-        value = modes.get(TerminalMode[name])
-        if place is not None and value is not None:
-            characters[place] = bytes((value & 0xFF,)) if value < 255 else b"\0"
-    termios.tcsetattr(descriptor, termios.TCSANOW, attributes)
+        set_size(descriptor, pty.width, pty.height, pty.width_pixels, pty.height_pixels)

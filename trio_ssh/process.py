@@ -178,6 +178,10 @@ class Process(trio.abc.AsyncResource):
         """Send KILL."""
         self.send_signal("KILL")
 
+    def resize_pty(self, width: int = 80, height: int = 24, width_pixels: int = 0, height_pixels: int = 0) -> None:
+        """Tell the command that its terminal has another size, in characters and pixels."""
+        self.channel.resize_pty(width, height, width_pixels, height_pixels)
+
     async def aclose(self) -> None:
         """Close the channel.  The command sees EOF and broken pipes; what it makes of them is its own affair."""
         await self.channel.aclose()

@@ -274,7 +274,7 @@ class ServerInterface(ServerAuthentication):
                 # A resolver would cut it to another one than was checked.
                 return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
             destination = (asked.host, asked.port)
-            origin = (asked.originator_host, asked.originator_port)
+            origin = channel.origin = (asked.originator_host, asked.originator_port)
             decision = self.check_channel_direct_tcpip_request(channel.get_id(), origin, destination)
             if isinstance(decision, Awaitable):
                 return self._open_connected(channel, destination, decision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
@@ -20,6 +21,7 @@ from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.session_requests import LARGEST_STATUS, ExitReport
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import resolved
+from trio_ssh.terminal import modes_of, size_of
 from trio_ssh.wire.connection import PtyRequest
 from trio_ssh.wire.numbers import TerminalMode
 from trio_ssh.wire.text import printable
@@ -59,6 +61,26 @@ class Pty:
     width_pixels: int = 0
     height_pixels: int = 0
     modes: Mapping[TerminalMode, int] = attrs.field(factory=dict[TerminalMode, int])
+
+    @classmethod
+    def from_terminal(cls, descriptor: int = 0, term: str | None = None) -> Self:
+        """Describe a terminal of this machine, for one like it on the other side.
+
+        Args:
+            descriptor: of the terminal; 0 is stdin.
+            term: its type; None for what ``$TERM`` says.
+
+        Raises:
+            OSError: it is no terminal.
+        """
+        try:
+            width, height, width_pixels, height_pixels = size_of(descriptor)
+        except OSError as error:
+            raise OSError(error.errno, f"descriptor {descriptor} is no terminal") from None
+        modes = modes_of(descriptor)
+        return cls(
+            term or os.environ.get("TERM") or "vt100", width or 80, height or 24, width_pixels, height_pixels, modes
+        )
 
     @classmethod
     def from_request(cls, request: PtyRequest) -> Self:

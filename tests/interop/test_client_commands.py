@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import signal
 import subprocess
 from pathlib import Path
@@ -70,7 +71,7 @@ async def test_files_stand_for_stdin_and_stdout(sshd: Sshd, tmp_path: Path) -> N
         with (tmp_path / "in").open("rb") as source, (tmp_path / "out").open("wb") as target:
             await client.run_process("cat; echo err >&2", stdin=source, stdout=target, stderr=subprocess.STDOUT)
         assert (tmp_path / "out").read_bytes() == data + b"err\n"
-        with pytest.raises(OSError, match="No space left"), Path("/dev/full").open("wb", buffering=0) as full:
+        with pytest.raises(OSError, match="No space left"), io.FileIO("/dev/full", "wb") as full:
             await client.run_process("cat /dev/zero", stdout=full)
         await client.run_process("cat /dev/zero | head -c 99999999", stdout=subprocess.DEVNULL)
 

@@ -271,6 +271,30 @@ async def test_a_binary_file_gives_lines_of_bytes() -> None:
         assert await file.readlines() == [b"\xff\n"]
 
 
+async def test_a_mode_that_there_is_not_is_told() -> None:
+    async with open_memory_client(OpenDoor(echo), host_key=HOST_KEY) as client:
+        channel = await client.open_session()
+        for mode in ("", "b", "a", "x", "rt"):
+            with pytest.raises(ValueError, match=f"a channel's file has no mode {mode!r}: there are "):
+                channel.makefile(mode)  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match="what ends a line is left as it is"):
+            channel.makefile("rU")  # type: ignore[call-overload]
+        with pytest.raises(ValueError, match='has no mode \'w\': there are "r" or "rb"'):
+            channel.makefile_stderr("w")  # type: ignore[call-overload]
+
+
+async def test_a_process_s_lines_may_stay_as_they_came() -> None:
+    async with (
+        open_memory_client(OpenDoor(echo), host_key=HOST_KEY) as client,
+        await client.open_process("cat") as process,
+    ):
+        await process.stdin.send_all(b"\xff\r\nrest")
+        await process.stdin.aclose()
+        assert await process.stdout.read_line_bytes() == b"\xff\r\n"
+        assert await process.stdout.read_line() == "rest"
+        assert await process.stdout.read_line_bytes() == b""
+
+
 # -- requests
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 import pytest
@@ -68,7 +68,7 @@ class Stage:
     process: trio_ssh.Process
     directory: Path
 
-    def file(self, mode: str = "r") -> trio_ssh.ChannelFile[trio_ssh.Channel]:
+    def file(self, mode: Literal["r", "w"] = "r") -> trio_ssh.ChannelFile[trio_ssh.Channel, str]:
         return self.process.channel.makefile(mode)
 
 
@@ -89,6 +89,13 @@ async def close_and_wait(stage: Stage) -> None:
         await stage.transport.aclose()
     with trio.testing.assert_checkpoints():
         await stage.transport.wait_closed()
+
+
+async def close_and_wait_for_the_client(stage: Stage) -> None:
+    with trio.CancelScope(shield=True):
+        await stage.transport.aclose()
+    with trio.testing.assert_checkpoints():
+        await stage.client.wait_closed()
 
 
 async def close_twice(channel: trio_ssh.Channel) -> None:
@@ -172,6 +179,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "open_unix_listeners": [lambda s: s.client.open_unix_listeners("path")],
         "open_unix_stream": [lambda s: s.client.open_unix_stream("path")],
         "invoke_shell": [lambda s: s.client.invoke_shell()],
+        "wait_closed": [close_and_wait_for_the_client],
         "load_host_keys": [lambda s: s.client.load_host_keys(s.directory / "known_hosts")],
         "load_system_host_keys": [lambda s: s.client.load_system_host_keys(s.directory / "known_hosts")],
         "save_host_keys": [lambda s: s.client.save_host_keys(s.directory / "saved")],
@@ -247,6 +255,7 @@ CALLS: Final[dict[type, dict[str, list[Call]]]] = {
         "aclose": [lambda s: s.process.stderr.aclose()],
         "read": [lambda s: s.process.stdout.read(0), lambda s: s.process.stdout.read(3)],
         "read_line": [lambda s: s.process.stdout.read_line()],
+        "read_line_bytes": [lambda s: s.process.stdout.read_line_bytes()],
         "receive_some": [lambda s: s.process.stdout.receive_some(), receive_left],
     },
     Writer: {

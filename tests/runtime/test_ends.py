@@ -380,16 +380,67 @@ async def _ignoring_loss(call: Callable[[], Awaitable[object]]) -> None:
         await call()
 
 
-async def test_a_port_whose_connections_nobody_takes_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    class Listens(OpenDoor):
-        def check_port_forward_request(self, address: str, port: int) -> int:
-            return 4022
+class Listening(OpenDoor):
+    """Says that it listens, and opens channels as it is told."""
 
-    async with open_memory_client(Listens(), host_key=HOST_KEY) as client:
-        transport = client.get_transport()
-        assert transport is not None
+    port = 4022
+
+    def check_port_forward_request(self, address: str, port: int) -> int:
+        return port or self.port
+
+    async def come(self, port: int) -> trio_ssh.Channel:
+        return await self.transport.open_channel("forwarded-tcpip", ("localhost", port), ("192.0.2.7", 999))
+
+
+async def test_the_connections_of_a_port_that_was_asked_for_are_accepted() -> None:
+    server = Listening()
+    async with open_memory_client(server, host_key=HOST_KEY) as client:
+        transport = client.transport
         assert await transport.request_port_forward("localhost", 0) == 4022
-    assert "open_tcp_listeners" in caplog.text
+        there = await server.come(4022)
+        here = await transport.accept()
+        assert here.origin == ("192.0.2.7", 999)
+        await there.send_all(b"hello")
+        assert await here.receive_some() == b"hello"
+        with pytest.raises(trio_ssh.ChannelException, match="prohibited"):
+            await server.come(4023)
+        await transport.cancel_port_forward("localhost", 4022)
+        with pytest.raises(trio_ssh.ChannelException, match="prohibited"):
+            await server.come(4022)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+async def test_both_ways_to_ask_for_a_port_get_along(is_first: bool) -> None:
+    server = Listening()
+    async with open_memory_client(server, host_key=HOST_KEY) as client:
+        transport = client.transport
+        if is_first:
+            await transport.request_port_forward("localhost", 4022)
+        [listener] = await client.open_tcp_listeners(4023)
+        await transport.request_port_forward("localhost", 4024)
+        if not is_first:
+            await transport.request_port_forward("localhost", 4022)
+        [second] = await client.open_tcp_listeners(4025)
+        for port in (4022, 4024):
+            await server.come(port)
+            assert (await transport.accept()).origin == ("192.0.2.7", 999)
+        await server.come(4023)
+        assert (await listener.accept()).origin == ("192.0.2.7", 999)
+        await server.come(4025)
+        await second.accept()
+        with pytest.raises(trio_ssh.ChannelException, match="prohibited"):
+            await server.come(4026)
+
+
+async def test_no_more_connections_wait_than_there_may_be_channels() -> None:
+    server = Listening()
+    limits = trio_ssh.Limits(channels=3)
+    async with open_memory_client(server, host_key=HOST_KEY, client_limits=limits) as client:
+        await client.transport.request_port_forward("localhost", 4022)
+        for _ in range(3):
+            await server.come(4022)
+        with pytest.raises(trio_ssh.ChannelException, match="resource shortage"):
+            await server.come(4022)
 
 
 async def test_an_agent_s_channels_are_not_served_where_the_server_said_no() -> None:

@@ -18,6 +18,7 @@
 ``handler``                what a peer may ask of us, as an interface
 ``handshake``              answering what a handshake asks, in its caller's task
 ``requests``               what the peer asks, carried out
+``asked_ports``            ports that were asked for as paramiko does it
 ``security_options``       which algorithms are enabled
 ``explain``                what was agreed on, and why
 ``moduli``                 a server's groups, read in a thread

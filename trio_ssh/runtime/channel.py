@@ -9,7 +9,7 @@ from __future__ import annotations
 import operator
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, Literal, Protocol, overload
 
 import trio
 
@@ -17,7 +17,7 @@ from trio_ssh.core.channel import Batch, CoreChannel, Half, Source
 from trio_ssh.errors import ChannelClosed, ChannelException, RequestRefused
 from trio_ssh.runtime.arguments import Data
 from trio_ssh.runtime.engine import Engine
-from trio_ssh.runtime.files import ChannelFile, EndingStream
+from trio_ssh.runtime.files import BinaryMode, ChannelFile, EndingStream, TextMode, check_mode
 from trio_ssh.runtime.hints import CHANNEL_HINTS, Hints, HintTable
 from trio_ssh.runtime.interrupts import uninterrupted
 from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
@@ -96,6 +96,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         #: What the mux knows of it.
         self.core = core
         self._name = ""
+        #: Of a forwarded connection: who has opened it, as the peer says.
+        self.origin: tuple[str, int] | None = None
         self._is_closed = False
         self._lanes: list[Lane | None] = [Lane(), None]
         #: Of streams that are not read now and must not hold up their sibling: how much of them is kept; 0 drops them.
@@ -462,20 +464,32 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
                 lane.clear()
         self._wake(lambda: trio.ClosedResourceError("this channel was closed"))
 
-    def makefile(self, mode: str = "r", bufsize: int = -1) -> ChannelFile[Channel]:
+    @overload
+    def makefile(self, mode: TextMode = "r", bufsize: int = -1) -> ChannelFile[Channel, str]: ...
+    @overload
+    def makefile(self, mode: BinaryMode, bufsize: int = -1) -> ChannelFile[Channel, bytes]: ...
+    def makefile(
+        self, mode: TextMode | BinaryMode = "r", bufsize: int = -1
+    ) -> ChannelFile[Channel, str] | ChannelFile[Channel, bytes]:
         """Return a file over this channel: "r" reads stdout, "w" writes stdin, "rw" both; with "b", lines are bytes.
 
         `bufsize` is paramiko's, and nothing is done about it.
         """
+        check_mode(mode)
+        is_read, is_written = ("r" in mode or "+" in mode), ("w" in mode or "+" in mode)
         return ChannelFile(
-            self,
-            ReadToEnd(self, Source.DATA) if "r" in mode or "+" in mode else None,
-            self if "w" in mode or "+" in mode else None,
-            text="b" not in mode,
+            self, ReadToEnd(self, Source.DATA) if is_read else None, self if is_written else None, text="b" not in mode
         )
 
-    def makefile_stderr(self, mode: str = "r", bufsize: int = -1) -> ChannelFile[Channel]:
+    @overload
+    def makefile_stderr(self, mode: Literal["r"] = "r", bufsize: int = -1) -> ChannelFile[Channel, str]: ...
+    @overload
+    def makefile_stderr(self, mode: Literal["rb"], bufsize: int = -1) -> ChannelFile[Channel, bytes]: ...
+    def makefile_stderr(
+        self, mode: Literal["r", "rb"] = "r", bufsize: int = -1
+    ) -> ChannelFile[Channel, str] | ChannelFile[Channel, bytes]:
         """Return a file that reads stderr."""
+        check_mode(mode, is_read_only=True)
         return ChannelFile(self, ReadToEnd(self, Source.STDERR), None, text="b" not in mode)
 
     # -- requests to the peer

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import ClassVar, Final, Generic, TypeVar
+from typing import ClassVar, Final, Generic, Literal, TypeVar, cast
 
 import trio
 
 from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, Hints, HintTable
 
 C = TypeVar("C")
+L = TypeVar("L", str, bytes)
 
 #: The longest line that is collected; a peer that never ends a line can't fill the memory with it.
 LINE_BYTES: Final = 16 * 1024 * 1024
@@ -125,8 +126,12 @@ class Reader(trio.abc.ReceiveStream):
 
     async def read_line(self) -> str:
         """Read a line with its end, as text; empty at EOF.  One of more than 16 MiB comes in pieces."""
+        return (await self.read_line_bytes()).decode("utf-8", "surrogateescape")
+
+    async def read_line_bytes(self) -> bytes:
+        """Read a line with its end, as it came; empty at EOF.  One of more than 16 MiB comes in pieces."""
         self._check_open()
-        return (await self._lines.read_line()).decode("utf-8", "surrogateescape")
+        return await self._lines.read_line()
 
     def lines(self) -> AsyncIterator[str]:
         """Iterate over lines, each with its end, as text (what is not UTF-8 becomes lone surrogates).
@@ -239,7 +244,25 @@ class BufferedFile(trio.abc.AsyncResource, Hints):
         """Wait until what was written is sent."""
 
 
-class ChannelFile(BufferedFile, Generic[C]):
+#: How a file may be opened: with "b" its lines are bytes.
+TextMode = Literal["r", "w", "rw", "r+", "w+"]
+BinaryMode = Literal["rb", "wb", "rwb", "r+b", "rb+", "w+b", "wb+"]
+
+
+def check_mode(mode: str, *, is_read_only: bool = False) -> None:
+    """Look at a mode.
+
+    Raises:
+        ValueError: it is none of `TextMode` and `BinaryMode`; of `is_read_only` one that writes.
+    """
+    letters = set(mode)
+    if not letters <= (set("rb") if is_read_only else set("rwb+")) or not letters & set("rw"):
+        known = '"r" or "rb"' if is_read_only else '"r", "w" or "rw", and "b" besides for lines as bytes'
+        remedy = "; what ends a line is left as it is" if "U" in letters else ""
+        raise ValueError(f"a channel's file has no mode {mode!r}: there are {known}{remedy}")
+
+
+class ChannelFile(BufferedFile, Generic[C, L]):
     """A channel's stream as a file.
 
     Args:
@@ -281,19 +304,19 @@ class ChannelFile(BufferedFile, Generic[C]):
         """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative."""
         return await self._reading().read(size)
 
-    async def readline(self) -> str | bytes:
+    async def readline(self) -> L:
         """Read one line with its end; empty at EOF."""
         line = await self._reading().read_line()
-        return line.decode("utf-8", "surrogateescape") if self._text else line
+        return cast("L", line.decode("utf-8", "surrogateescape") if self._text else line)
 
-    async def readlines(self) -> list[str | bytes]:
+    async def readlines(self) -> list[L]:
         """Read all lines up to EOF."""
         return [line async for line in self]
 
-    def __aiter__(self) -> AsyncIterator[str | bytes]:
+    def __aiter__(self) -> AsyncIterator[L]:
         return self
 
-    async def __anext__(self) -> str | bytes:
+    async def __anext__(self) -> L:
         line = await self.readline()
         if not line:
             raise StopAsyncIteration

@@ -19,7 +19,7 @@ from trio_ssh.runtime.arguments import checked_place
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import Answer, PeerHandler
 from trio_ssh.runtime.transport import Transport
-from trio_ssh.runtime.waiting import Reply
+from trio_ssh.runtime.waiting import MaybeAwaitable, Reply
 from trio_ssh.wire.connection import (
     ForwardedStreamlocalChannel,
     StreamlocalForward,
@@ -93,10 +93,14 @@ class RemoteForwards(PeerHandler):
     """What a server listens at for one connection, and who may open channels because of it.
 
     Get it from `remote_forwards`.
+
+    Args:
+        before: is asked about the channels of other ports.
     """
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, transport: Transport, before: PeerHandler | None) -> None:
         self._transport = transport
+        self._before = before or PeerHandler()
         self._listeners: list[RemoteListener] = []
 
     async def listen(self, host: str, port: int) -> RemoteListener:
@@ -189,7 +193,7 @@ class RemoteForwards(PeerHandler):
         for listener in self._listeners:
             listener._sender.close()
 
-    def open_requested(self, channel: Channel, details: bytes) -> OpenFailureReason | Answer:
+    def open_requested(self, channel: Channel, details: bytes) -> MaybeAwaitable[OpenFailureReason | Answer]:
         """Take a channel for something that the server was asked to listen at, and no other."""
         if channel.kind == _UNIX:
             path = ForwardedStreamlocalChannel.decode(details).path
@@ -197,11 +201,12 @@ class RemoteForwards(PeerHandler):
         else:
             asked = TcpipChannel.decode(details)
             found = self._find(asked.host, asked.port)
+            channel.origin = asked.originator_host, asked.originator_port
             channel.set_name(f"from {printable(asked.originator_host, 64)}:{asked.originator_port}")
         # No more than a debug line: how often it happens is the peer's choice.
         if found is None:
             _log.debug("the server opened a channel for a port that it was not asked to listen at: refused")
-            return OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+            return self._before.open_requested(channel, details)
         try:
             found._sender.send_nowait(channel)
         except trio.WouldBlock:
@@ -247,8 +252,8 @@ def remote_forwards(transport: Transport) -> RemoteForwards:
     """
     transport._check_open()
     deciding = transport._peer.deciding
-    found = deciding.get(_TCP)
+    found = deciding.get(_UNIX)
     if not isinstance(found, RemoteForwards):
-        found = deciding[_TCP] = deciding[_UNIX] = RemoteForwards(transport)
+        found = deciding[_TCP] = deciding[_UNIX] = RemoteForwards(transport, deciding.get(_TCP))
         transport._engine.spawn(found.watch, name="trio_ssh forwarded ports")
     return found

@@ -52,6 +52,7 @@ from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.runtime.arguments import checked_stream
+from trio_ssh.runtime.asked_ports import AskedPorts
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.client_authentication import ClientAuthentication
@@ -66,7 +67,7 @@ from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
 from trio_ssh.runtime.security_options import DisabledAlgorithms, Security, SecurityOptions, options_of
 from trio_ssh.runtime.server_keys import ServerKeys
-from trio_ssh.wire.connection import TcpipChannel, TcpipForward, TcpipForwardReply, check_port
+from trio_ssh.wire.connection import TcpipChannel, check_port
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.numbers import DisconnectReason
 from trio_ssh.wire.text import printable
@@ -150,6 +151,7 @@ class Transport(ClientAuthentication, Hints):
         self._username: str | None = None
         #: Where the peer is: a socket that is closed can't tell any more.
         self._peer_name: PeerAddress | None = None
+        self._asked_ports: AskedPorts | None = None
         if disabled_algorithms:
             self.get_security_options().disable(disabled_algorithms)
 
@@ -539,25 +541,25 @@ class Transport(ClientAuthentication, Hints):
     async def request_port_forward(self, address: str, port: int) -> int:
         """Ask the server to listen; return the port, chosen by it if `port` is 0.
 
-        The connections it takes come from `accept`, if the handler grants ``forwarded-tcpip`` channels.
+        The connections it takes come from `accept`, unless a handler decides about channels itself.
 
         Raises:
             RequestRefused: the server doesn't.
 
         Cancelled, the server may listen all the same.
         """
-        if type(self._handler) is PeerHandler:
-            self._log.warning(
-                "nobody takes the connections of port %d: use the client's open_tcp_listeners or "
-                "forward_remote_port, or pass start_client a handler= that grants them",
-                port,
-            )
-        answer = await self.global_request("tcpip-forward", TcpipForward(address, check_port(port)).encode())
-        return TcpipForwardReply.decode(answer).port if port == 0 and answer is not None else port
+        return await self._ports.listen(address, port)
 
     async def cancel_port_forward(self, address: str, port: int) -> None:
         """Ask the server to listen no more."""
-        await self.global_request("cancel-tcpip-forward", TcpipForward(address, check_port(port)).encode())
+        await self._ports.cancel(address, port)
+
+    @property
+    def _ports(self) -> AskedPorts:
+        self._check_open()
+        if self._asked_ports is None:
+            self._asked_ports = AskedPorts(self.global_request, self._handler, self._peer.deciding)
+        return self._asked_ports
 
     @trio.lowlevel.enable_ki_protection
     async def send_ignore(self, size: int = 0) -> None:
