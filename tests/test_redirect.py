@@ -70,7 +70,7 @@ async def test_what_is_like_a_file_will_do() -> None:
     raw, silent = Raw(), Silent()
     async with client_of(echo) as client:
         await client.run_process("cat", stdin=io.BytesIO(data), stdout=raw)
-        await client.run_process("cat", stdin=data, stdout=silent)  # type: ignore[arg-type]
+        await client.run_process("cat", stdin=data, stdout=silent)
     assert raw.getvalue() == silent.data == data
 
 
@@ -198,14 +198,14 @@ async def test_a_command_that_reads_no_more_ends_the_reading() -> None:
 @pytest.mark.parametrize(
     ("arguments", "kind", "text"),
     [
-        ({"stdin": sys.stdin}, TypeError, "stdin is a text file: open it in binary mode, or pass its `buffer`"),
+        ({"stdin": sys.stdin}, TypeError, "stdin is a text file: open it as binary, by 'rb', or pass its `buffer`"),
         ({"stdin": io.StringIO("x")}, TypeError, "stdin is a text file"),
         ({"stdin": 7}, TypeError, "stdin is bytes, a binary file or a stream, not 7"),
-        ({"stdin": object()}, TypeError, "stdin is a binary file or a stream, not object"),
+        ({"stdin": object()}, TypeError, "stdin has a `read` for bytes, and object has none"),
         ({"stdout": io.StringIO()}, TypeError, "stdout is a text file"),
         ({"stdout": subprocess.PIPE}, TypeError, "stdout is not -1: pass capture_stdout=True"),
         ({"stdout": subprocess.STDOUT}, TypeError, "stdout is not -2: pass a binary file or a stream"),
-        ({"stderr": object()}, TypeError, "stderr is a binary file or a stream, not object"),
+        ({"stderr": object()}, TypeError, "stderr has a `write` for bytes, and object has none"),
         ({"stdout": io.BytesIO(), "capture_stdout": True}, ValueError, "either capture_stdout=True returns it, or"),
         ({"stderr": subprocess.STDOUT, "capture_stderr": True}, ValueError, "either capture_stderr=True"),
     ],
@@ -225,9 +225,16 @@ async def test_what_is_neither_a_file_nor_a_stream_is_told(
     assert seen == []
 
 
-async def test_an_asynchronous_file_says_what_to_pass(tmp_path: Path) -> None:
-    async with client_of(echo) as client, await trio.open_file(tmp_path / "f", "wb") as file:
-        with pytest.raises(TypeError, match=r"stdout is an asynchronous file: pass what it wraps, `file.wrapped`"):
-            await client.run_process("x", stdout=file)  # type: ignore[arg-type]
-        await client.run_process("x", stdin=b"data", stdout=file.wrapped)
-    assert (tmp_path / "f").read_bytes() == b"data"
+async def test_asynchronous_files_are_read_and_written(tmp_path: Path) -> None:
+    data = os.urandom(MIB)
+    (tmp_path / "in").write_bytes(data)
+    async with (
+        client_of(echo) as client,
+        await trio.open_file(tmp_path / "in", "rb") as source,
+        await trio.open_file(tmp_path / "out", "wb") as target,
+        await trio.open_file(tmp_path / "in") as text,
+    ):
+        await client.run_process("x", stdin=source, stdout=target)
+        assert (tmp_path / "out").read_bytes() == data
+        with pytest.raises(TypeError, match="stdin is a text file"):
+            await client.run_process("x", stdin=text)  # type: ignore[arg-type]

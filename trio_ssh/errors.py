@@ -329,7 +329,8 @@ class ChannelException(SSHException):
             name = OpenFailureReason(code).name.lower().replace("_", " ")
         except ValueError:
             name = f"reason {code}"
-        said = f"the peer refused the channel ({name}): {self.text or 'no message'}"
+        words = "" if self.text.lower() == name else f": {self.text or 'no message'}"
+        said = f"the peer refused the channel ({name}){words}"
         super().__init__(f"{said}; {hint}" if hint else said)
 
 
@@ -412,6 +413,9 @@ class SFTPError(SSHException, OSError):
         said = "" if self.text.lower() in ("", name) else f" (the server said: {self.text})"
         # OSError shows a filename by its repr, which escapes; without one its text would be an error number alone.
         OSError.__init__(self, number, name + said, filename, None, filename2)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self)!r})"
 
 
 class SFTPNoSuchFile(SFTPError, FileNotFoundError):

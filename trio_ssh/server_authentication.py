@@ -67,8 +67,8 @@ def _key_of(question: Question) -> PublicKey | None:
 
 #: What one client has proved would be believed of the next.
 ONE_EACH: Final = (
-    "each connection needs a server of its own, which remembers what its client has proved: pass its class, or a "
-    "function that makes another each time"
+    "each connection needs a server of its own, which remembers what its client has proved: make another one, or pass "
+    "its class to what serves many"
 )
 
 

@@ -1173,9 +1173,21 @@ async def test_a_target_is_not_removed_for_a_part_that_is_gone(tmp_path: Path) -
 
 
 async def test_a_text_file_is_not_taken_for_bytes() -> None:
-    async with connected(MemorySFTPServer()) as sftp:
+    class Texts:
+        def read(self, size: int) -> str:
+            return "text"
+
+    server = MemorySFTPServer({"/there": b"bytes"})
+    async with connected(server) as sftp:
+        with pytest.raises(TypeError, match="is a text file: open it as binary, by 'rb'"):
+            await sftp.putfo(io.StringIO("text"), "/file")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="gives str: open it as binary"):
-            await sftp.putfo(io.StringIO("text"), "/file")
+            await sftp.putfo(Texts(), "/file")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="is a text file: open it as binary, by 'wb'"):
+            await sftp.getfo("/there", io.StringIO())  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="has a `write` for bytes, and object has none"):
+            await sftp.getfo("/there", object())  # type: ignore[arg-type]
+    assert server.files == {"/there": b"bytes"}
 
 
 # -- what may block for ever

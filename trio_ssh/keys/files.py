@@ -82,6 +82,6 @@ def load_public_key(data: str | bytes, *, name: str = "the key") -> tuple[Public
 
 
 def load_public_key_file(path: FilePath) -> tuple[PublicKey, str]:
-    """As `load_public_key`, from a file."""
+    """Read a file as `load_public_key` does its bytes: return the key and its comment."""
     data, _ = read_key_file(path)
     return load_public_key(data, name=shown_path(path))

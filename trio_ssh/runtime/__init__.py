@@ -11,6 +11,7 @@
 ``coalescing``             how much is worth waking up for in a large transfer
 ``engine``                 the tasks that move bytes between a stream and the core
 ``hints``                  what is said to whoever looks for a name of paramiko's
+``file_objects``           file objects of the user's, read and written without holding up anything
 ``files``                  file-like reading and writing over a channel
 ``session_requests``       what is asked of a session's channel
 ``channel``                the public `Channel`

@@ -24,6 +24,7 @@ from trio_ssh.runtime.lane import RECEIVE_BYTES, Lane
 from trio_ssh.runtime.link import Link, PeerAddress
 from trio_ssh.runtime.session_requests import ExitReport, SessionRequests
 from trio_ssh.runtime.waiting import OneAtATime, Reply
+from trio_ssh.wire.numbers import OpenFailureReason
 from trio_ssh.wire.text import printable
 
 #: Bytes of an unread stream that are kept in memory while its sibling is read to the end.
@@ -642,7 +643,10 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _on_open_answered(self, code: int, text: str) -> None:
         if code:
             self._is_closed = True
-            self._opened.fail(lambda: ChannelException(code, text, self.refusal_hint))
+            # A session that is prohibited isn't one too many.
+            is_prohibited = self.kind == "session" and code == OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
+            hint = "" if is_prohibited else self.refusal_hint
+            self._opened.fail(lambda: ChannelException(code, text, hint))
         else:
             self._opened.bring(None)
 

@@ -343,6 +343,8 @@ class Link:
                 self.fail(lost)
                 return
             text = "the SFTP session ended"
+            if engine.is_over:
+                text += f", because {engine.lost()}"
             if not self.session.has_begun:
                 said = printable(self.channel.stderr_kept(), 400)
                 text = "the server ended the SFTP session before it began" + (f": {said}" if said else "")

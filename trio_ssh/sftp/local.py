@@ -30,6 +30,9 @@ from trio_ssh.sftp.protocol import MIB
 if sys.platform != "win32":
     import fcntl
 
+#: What is said of a target that is one.
+IS_DIRECTORY: Final = "Is a directory, and the path of the file itself is wanted"
+
 #: What one readv or writev takes: POSIX promises 16, Linux and macOS have 1024.
 _VECTORS: Final = 1024
 
@@ -247,11 +250,11 @@ class LocalWriter:
             path = os.path.realpath(self._name) if os.path.islink(self._name) else self._name
             parent, self._name = os.path.split(path)
             if not self._name:
-                raise OSError(errno.EISDIR, "")
+                raise OSError(errno.EISDIR, IS_DIRECTORY)
             self._directory = os.open(parent or b".", DIRECTORY)
         status = self._status(self._name)
         if status is not None and stat.S_ISDIR(status.st_mode):
-            raise OSError(errno.EISDIR, "")
+            raise OSError(errno.EISDIR, IS_DIRECTORY)
         is_special = status is not None and not stat.S_ISREG(status.st_mode)
         if is_special and is_users_path:
             self._is_seekable = False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import stat
 from typing import Final
 
@@ -13,7 +12,7 @@ import trio
 from trio_ssh.errors import ConnectionLost, SFTPError, SFTPNoSuchFile, SFTPPermissionDenied, SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share
-from trio_ssh.sftp.local import aside_name, part_name
+from trio_ssh.sftp.local import IS_DIRECTORY, aside_name, part_name
 from trio_ssh.sftp.messages import (
     Attrs,
     Close,
@@ -176,7 +175,7 @@ class RemoteWriter:
             if new is not None:
                 request_later(self._link, Remove(self.written))
             if attributes.is_dir():
-                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), decoded(self.path))
+                raise IsADirectoryError(errno.EISDIR, IS_DIRECTORY, decoded(self.path))
             if not attributes.is_symlink():
                 # What has no parts, such as a device, is written as it is; and more than one may write to it.
                 self._release()
@@ -224,7 +223,7 @@ class RemoteWriter:
             self._opened_part(new, self._mode)
         elif old is not None and (found.st_mode is None or found.is_file()):
             self.handle = old.handle
-            stated = (await link.ask(Fstat(self.handle), Attrs, decoded(self.written))).attributes
+            stated = (await link.ask(Fstat(self.handle), Attrs, decoded(self.path))).attributes
             self.kept_bytes = stated.st_size or 0
             self._opened_part(old, self._mode if stated.st_mode is None else stated.st_mode & 0o777)
         else:
@@ -295,7 +294,7 @@ class RemoteWriter:
 
     async def shorten(self, size: int) -> None:
         """Keep only so much of what an earlier transfer left."""
-        await self._link.ask(Fsetstat(self.handle, SFTPAttributes(st_size=size)), Status, decoded(self.written))
+        await self._link.ask(Fsetstat(self.handle, SFTPAttributes(st_size=size)), Status, decoded(self.path))
         self.kept_bytes = size
 
     # -- the end
@@ -340,13 +339,13 @@ class RemoteWriter:
         await round_.wait()
         if setting is not None and not setting.is_ok:
             await self._set_one_by_one(attributes)
-        closing.status(decoded(self.written))
+        closing.status(decoded(self.path))
         result = SFTPAttributes()
         if stated is not None and (confirm or stated.get_or_none(Attrs) is not None):
-            result = stated.get(Attrs, decoded(self.written)).attributes
+            result = stated.get(Attrs, decoded(self.path)).attributes
             if size is not None and result.st_size is not None and result.st_size != size:
                 text = f"{size} bytes were written, and the server says that it has {result.st_size}"
-                raise OSError(errno.EIO, text, decoded(self.written))
+                raise OSError(errno.EIO, text, decoded(self.path))
         if self.part:
             await self._rename()
             self._has_part = False
@@ -358,12 +357,12 @@ class RemoteWriter:
             must = SFTPAttributes(
                 st_size=attributes.st_size, st_atime=attributes.st_atime, st_mtime=attributes.st_mtime
             )
-            await self._link.ask(Setstat(self.written, must), Status, decoded(self.written))
+            await self._link.ask(Setstat(self.written, must), Status, decoded(self.path))
         round_ = Round(self._link)
         setting = round_.add(Setstat(self.written, SFTPAttributes(st_mode=attributes.st_mode)))
         await round_.wait()
         if attributes.st_mode not in (None, self._replaced_mode):
-            setting.status(decoded(self.written))
+            setting.status(decoded(self.path))
 
     async def _rename(self) -> None:
         """Give the part its target's name.

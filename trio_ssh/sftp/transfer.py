@@ -20,6 +20,7 @@ import attrs
 import trio
 
 from trio_ssh.errors import SFTPError
+from trio_ssh.runtime.file_objects import wait_readable
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.blocks import Buffers
 from trio_ssh.sftp.feed import Feed
@@ -218,15 +219,6 @@ async def receive(
         for block in taken:
             pipeline.give_back(block)
     return offset
-
-
-async def wait_readable(descriptor: int) -> None:
-    """Wait until a FIFO or a device has something to read, or has come to its end.  A checkpoint, always."""
-    try:
-        await trio.lowlevel.wait_readable(descriptor)
-    except OSError:
-        # What the system can't wait for never has nothing.
-        await trio.lowlevel.checkpoint()
 
 
 async def _wait_writable(descriptor: int) -> None:
@@ -451,7 +443,7 @@ async def send(link: Link, source: LocalReader, remote: RemoteWriter, progress: 
             await writer.wait_below(writer.under_way * 7 // 8)
         writer.check()
     except SFTPError as error:
-        error.filename = error.filename or decoded(remote.written)
+        error.filename = error.filename or decoded(remote.path)
         raise
     await progress.tell(offset, offset)
     return offset

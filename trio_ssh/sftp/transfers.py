@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
+from trio_ssh.runtime.file_objects import Readable, Writable
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.copying import copy_file, copy_tree
 from trio_ssh.sftp.file_objects import get_object, put_object
@@ -191,7 +191,7 @@ class Transfers(Operations):
     async def getfo(
         self,
         remotepath: RemotePath,
-        fl: Any,
+        fl: Writable,
         callback: Callback | None = None,
         prefetch: bool = True,
         max_concurrent_prefetch_requests: int | None = None,
@@ -213,7 +213,7 @@ class Transfers(Operations):
 
     async def putfo(
         self,
-        fl: Any,
+        fl: Readable,
         remotepath: RemotePath,
         file_size: int = 0,
         callback: Callback | None = None,
