@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import socket
 from collections.abc import AsyncGenerator, Callable
@@ -179,6 +180,7 @@ async def test_a_command_is_looked_at_before_it_is_sent() -> None:
     async with open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client:
         for command, kind, text in (
             ([], ValueError, "the command has no words"),
+            ("", ValueError, "the command is empty: it would run nothing, and succeed"),
             ("echo a\0b", ValueError, "a command holds no NUL"),
             (["echo", 1], TypeError, "and 1 is none"),
             (None, TypeError, "not NoneType"),
@@ -214,8 +216,12 @@ async def test_signals_may_be_numbers() -> None:
         await client.open_process("cat") as process,
     ):
         process.send_signal(15)
+        process.send_signal("WINCH@example.com")
         with pytest.raises(ValueError, match="999"):
             process.send_signal(999)
+        for name in ("", "SIG", "not a name"):
+            with pytest.raises(ValueError, match=f"such as 'TERM', and not {name!r}"):
+                process.send_signal(name)
 
 
 async def test_a_channel_that_was_closed_says_so() -> None:
@@ -421,3 +427,23 @@ async def test_what_paramiko_s_programs_say_next_is_answered() -> None:
         await open_memory_client(OpenDoor())
     with pytest.raises(TypeError, match="the size of a key is an int, in bits, not '2048'"):
         trio_ssh.RSAKey.generate("2048")  # type: ignore[arg-type]
+
+
+async def test_an_empty_user_name_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match="a user name is empty: leave it out for your own"):
+        async with trio_ssh.connect("host.invalid", username=""):
+            pass
+
+
+async def test_a_subsystem_that_is_overridden_and_not_served_is_told_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Homes(OpenDoor):
+        async def handle_subsystem(self, process: trio_ssh.ServerProcess) -> int:
+            return 0
+
+    caplog.set_level(logging.INFO, "trio_ssh.server")
+    async with open_memory_client(Homes(), host_key=HOST_KEY) as client:
+        with pytest.raises(trio_ssh.RequestRefused):
+            await client.open_sftp()
+    assert "the subsystem sftp is not served: it is not in `subsystems`" in caplog.text

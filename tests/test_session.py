@@ -182,8 +182,8 @@ async def test_signals_arrive_in_order_and_within_a_bound() -> None:
 
     async with open_memory_client(OpenDoor(collect), host_key=HOST_KEY) as client:
         process = await client.open_process("x")
-        process.send_signal("not a name")
-        process.send_signal("X" * 33)
+        for name in ("not a name", "X" * 33):
+            process.channel._notify("signal", SignalRequest(name).encode())
         process.send_signal(signal.SIGUSR1)
         for _ in range(100):
             process.send_signal("HUP")

@@ -52,6 +52,8 @@ def command_line(command: Command) -> str:
     """
     given: object = command
     if isinstance(given, str):
+        if not given:
+            raise ValueError("the command is empty: it would run nothing, and succeed")
         line = given
     elif isinstance(given, bytes | bytearray) or not isinstance(given, Iterable):
         raise TypeError(f"a command is a str, or a sequence of str, not {type(given).__name__}")

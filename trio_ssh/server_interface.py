@@ -197,7 +197,10 @@ class ServerInterface(ServerAuthentication):
         raise NotImplementedError
 
     async def handle_subsystem(self, process: ServerProcess) -> int | None:
-        """Run a subsystem; the default runs the one in `subsystems`."""
+        """Run a subsystem; the default runs the one in `subsystems`.
+
+        Called for what `check_channel_subsystem_request` grants, which are those in there unless it is overridden.
+        """
         assert process.subsystem is not None, "a granted subsystem has a name"
         source = self.subsystems[process.subsystem]
         handler = source() if callable(source) else source
@@ -412,6 +415,8 @@ class ServerInterface(ServerAuthentication):
         assert places is not None, "a session that was opened has seen them"
 
         def start(decision: bool) -> Answer:
+            if subsystem is not None and decision is False and subsystem not in self.subsystems:
+                _log.info("the subsystem %s is not served: it is not in `subsystems`", printable(subsystem, 64))
             if not _is_true(decision) or places.are_all_taken:
                 return REFUSED
             state.is_started = True

@@ -99,8 +99,8 @@ def checked_destination(hostname: str, port: int | None, username: str | None) -
         ValueError: the port is none, or the name holds more than a name.
     """
     checked_text(hostname, "a host name")
-    if username is not None:
-        checked_text(username, "a user name")
+    if username is not None and not checked_text(username, "a user name"):
+        raise ValueError("a user name is empty: leave it out for your own, or the configuration's")
     if port is not None:
         check_port(port)
     scheme, has_scheme, _ = hostname.partition("://")

@@ -160,9 +160,12 @@ class SessionRequests(ABC):
         """Send the command a signal: a `signal.Signals` member or its number here, or a name.  There is no answer.
 
         Raises:
-            ValueError: no signal has this number.
+            ValueError: no signal has this number, or the name is none.
         """
         name = (signum if isinstance(signum, str) else signal.Signals(signum).name).removeprefix("SIG")
+        # RFC 4254 s6.10 lets anybody have signals of their own: name@domain.
+        if not name.partition("@")[0].isalnum():
+            raise ValueError(f"a signal is named as signal.Signals names it, such as 'TERM', and not {signum!r}")
         self._notify("signal", SignalRequest(name).encode())
 
     # -- how the command ended
