@@ -281,11 +281,11 @@ _MEMBER: Final = re.compile(r"(?<![\w./\"'-])(\w+)\.([A-Za-z_]\w*)")
 _LITERAL: Final = re.compile(r"``(.+?)``")
 
 
-def members_to_write() -> list[tuple[str, str]]:
-    """Return each ``name.member`` that the tables for paramiko's users say to write."""
-    page = (ROOT / "docs" / "guide" / "porting.rst").read_text("utf-8")
+def members_to_write(page: str) -> list[tuple[str, str]]:
+    """Return each ``name.member`` that the tables for another library's users say to write."""
+    text = (ROOT / "docs" / "guide" / page).read_text("utf-8")
     named: list[tuple[str, str]] = []
-    for before, after in re.findall(r"^   \* - (.+)\n     - (.+)$", page, re.MULTILINE):
+    for before, after in re.findall(r"^   \* - (.+)\n     - (.+)$", text, re.MULTILINE):
         literals = _LITERAL.findall(after) + (_LITERAL.findall(before) if after.startswith("the same") else [])
         named += [found for literal in literals for found in _MEMBER.findall(literal) if found[0] in CALLED]
     return named
@@ -293,13 +293,28 @@ def members_to_write() -> list[tuple[str, str]]:
 
 def has_member(place: object, name: str) -> bool:
     # What belongs to each object is not there before the first one.
-    return hasattr(place, name) or (isinstance(place, type) and f"self.{name} = " in inspect.getsource(place))
+    return hasattr(place, name) or (
+        isinstance(place, type) and re.search(rf"self\.{name}\b.* = ", inspect.getsource(place))
+    )
 
 
 def test_what_users_of_paramiko_are_told_to_write_exists() -> None:
-    named = members_to_write()
+    named = members_to_write("porting.rst")
     assert {name for name, _ in named} >= {"channel", "client", "conf", "config", "key", "sftp", "stdin", "transport"}
     assert [f"{name}.{member}" for name, member in named if not has_member(CALLED[name], member)] == []
+
+
+def test_what_users_of_asyncssh_are_told_to_write_exists() -> None:
+    # Their tables of clients and of servers both have a process.
+    called = {**CALLED, "process": (trio_ssh.Process, trio_ssh.ServerProcess)}
+    named = members_to_write("porting_asyncssh.rst")
+    assert {name for name, _ in named} >= {"client", "process", "sftp", "trio_ssh"}
+    unknown = [
+        f"{name}.{member}"
+        for name, member in named
+        if not any(has_member(place, member) for place in (called[name] if name == "process" else (called[name],)))
+    ]
+    assert unknown == []
 
 
 # -- that it leaves nothing out

@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from trio_ssh.keys.signer import Signer
     from trio_ssh.keys.sshfp import SSHFPRecord
     from trio_ssh.keys.sshsig import SSHSignature, sign_data, verify_data
+    from trio_ssh.line_editor import LineEditor
     from trio_ssh.local_session import run_local_session
     from trio_ssh.process import CompletedProcess, Process
     from trio_ssh.runtime.channel import Channel
@@ -217,6 +218,7 @@ _HOMES: Final[dict[str, tuple[str, ...]]] = {
     "keys.signer": ("Signer",),
     "keys.sshfp": ("SSHFPRecord",),
     "keys.sshsig": ("SSHSignature", "sign_data", "verify_data"),
+    "line_editor": ("LineEditor",),
     "local_session": ("run_local_session",),
     "process": ("CompletedProcess", "Process"),
     "runtime.channel": ("Channel",),
@@ -359,6 +361,7 @@ __all__ = [  # noqa: RUF022 -- grouped by what they are for, which no sorting ke
     "ServerProcess",
     "SubsystemHandler",
     "run_local_session",
+    "LineEditor",
     # Serving files
     "LocalSFTPServer",
     "SFTPServer",

@@ -41,14 +41,14 @@ from trio_ssh.runtime.arguments import checked_destination, checked_route
 from trio_ssh.runtime.block import Block
 from trio_ssh.runtime.explain import Explanation
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
-from trio_ssh.runtime.hints import CLOSE, Hints, HintTable, without_timeouts
+from trio_ssh.runtime.hints import CLIENT_HINTS, Hints, HintTable, OnlyAsync, with_argument_hints
 from trio_ssh.runtime.security_options import AlgorithmNames, DisabledAlgorithms, Security, without
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import OneAtATime
 from trio_ssh.wire.text import printable
 
 
-class SSHClient(HostTrust, ClientSessions, Hints):
+class SSHClient(HostTrust, ClientSessions, Hints, OnlyAsync):
     """A client with paramiko's methods, awaited.  Its tasks live in its ``async with`` block.
 
         client = SSHClient()
@@ -61,7 +61,7 @@ class SSHClient(HostTrust, ClientSessions, Hints):
     For a new program `connect` is shorter.
     """
 
-    _HINTS: ClassVar[HintTable] = {"close": CLOSE}
+    _HINTS: ClassVar[HintTable] = CLIENT_HINTS
 
     def __init__(self) -> None:
         super().__init__()
@@ -121,7 +121,7 @@ class SSHClient(HostTrust, ClientSessions, Hints):
         """Let the connections that are made from now on log under this name, instead of ``trio_ssh.transport``."""
         self._log_channel = name
 
-    @without_timeouts
+    @with_argument_hints
     async def connect(
         self,
         hostname: str,
@@ -425,14 +425,14 @@ class SSHClient(HostTrust, ClientSessions, Hints):
         return self._options if self._transport is not None else None
 
 
-class connect:  # noqa: N801 -- called like a function, as `trio.open_nursery` is
+class connect(OnlyAsync):  # noqa: N801 -- called like a function, as `trio.open_nursery` is
     """Connect to a server, as a block: ``async with trio_ssh.connect("example.com", username="alice") as client:``.
 
     The arguments are those of `SSHClient.connect`, and `policy`, for servers whose key is unknown.  The client
     disconnects at the end of the block, however it is left.
     """
 
-    @without_timeouts
+    @with_argument_hints
     def __init__(
         self,
         hostname: str,

@@ -13,7 +13,7 @@ from trio_ssh.process import Command, CompletedProcess, DeliverCancel, Process, 
 from trio_ssh.redirect import Input, Output, checked_input, checked_output
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import ChannelFile
-from trio_ssh.runtime.hints import without_timeouts
+from trio_ssh.runtime.hints import with_argument_hints
 from trio_ssh.session import Pty
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits
 from trio_ssh.wire.connection import EnvironmentRequest
@@ -56,7 +56,7 @@ class ClientSessions(PortForwarding):
 
         return await SFTPClient.from_transport(self._connected(), limits=limits)
 
-    @without_timeouts
+    @with_argument_hints
     async def exec_command(
         self,
         command: str,
@@ -133,6 +133,7 @@ class ClientSessions(PortForwarding):
             raise
         return channel
 
+    @with_argument_hints
     async def open_process(
         self,
         command: Command | None = None,
@@ -161,6 +162,7 @@ class ClientSessions(PortForwarding):
         pty = Pty(term) if isinstance(term, str) else term
         return Process(await self._start(line, pty, env), line or "")
 
+    @with_argument_hints
     async def run_process(  # noqa: ASYNC128 -- what it calls does
         self,
         command: Command,

@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 import trio
 
@@ -24,6 +24,7 @@ from trio_ssh.redirect import Input, Output, drain, feed, sink
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
+from trio_ssh.runtime.hints import PROCESS_HINTS, Hints, HintTable
 from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.wire.text import printable
 
@@ -104,7 +105,7 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
             raise ProcessError(self.returncode, self._command, self.stdout, self.stderr, report.signal, report.message)
 
 
-class Process(trio.abc.AsyncResource):
+class Process(trio.abc.AsyncResource, Hints):
     r"""A command that runs on the server.  Get one from `SSHClient.open_process`; close it when you are done.
 
         async with await client.open_process("sort") as process:
@@ -118,6 +119,8 @@ class Process(trio.abc.AsyncResource):
         stdout, stderr: receive streams that also know ``lines()`` and ``read()``.
         channel: the channel itself.
     """
+
+    _HINTS: ClassVar[HintTable] = PROCESS_HINTS
 
     def __init__(self, channel: Channel, command: str) -> None:
         self.channel = channel

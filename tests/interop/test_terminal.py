@@ -125,3 +125,54 @@ async def test_a_full_screen_program_draws(terminal: Terminal) -> None:
     await terminal.type("printf '\\033[2J\\033[5;10Hhere\\033[31;1H'; read -r line\n")
     await terminal.shows("here")
     assert (await terminal.screen())[0] == "         here"
+
+
+class Asker(LetsAnyoneIn):
+    """Reads lines with no system's terminal behind it."""
+
+    async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+        editor = trio_ssh.LineEditor(process)
+        while line := await editor.read_line("> "):
+            await editor.write(f"[{line.strip()}]\n")
+        await editor.write("bye\n")
+        return 7
+
+
+async def test_lines_are_edited_without_a_terminal_of_the_system_s(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, Asker)
+    terminal = Terminal(ssh)
+    try:
+        await terminal.start(*ssh.command("-tt", "server"), width=80, height=24)
+        await terminal.shows(">")
+        await terminal.type("hallo wrld")
+        await terminal.press("C-w")
+        await terminal.type("worlx")
+        await terminal.press("BSpace")
+        await terminal.type("d caf\u00e9")
+        await terminal.shows("> hallo world caf\u00e9")
+        await terminal.press("Enter")
+        await terminal.shows("[hallo world caf\u00e9]", ">")
+        await terminal.press("Up")
+        await terminal.type("all of it")
+        await terminal.press("C-u")
+        await terminal.shows("[hallo world caf\u00e9]", ">")
+        await terminal.press("C-d")
+        await terminal.shows("bye", "Connection to 127.0.0.1 closed.", "returned 7")
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
+            await terminal.tmux("kill-server")
+
+
+async def test_control_c_ends_a_handler_as_it_ends_a_command(ssh: Ssh, nursery: trio.Nursery) -> None:
+    await ssh.serve(nursery, Asker)
+    terminal = Terminal(ssh)
+    try:
+        await terminal.start(*ssh.command("-tt", "server"), width=80, height=24)
+        await terminal.shows(">")
+        await terminal.type("half")
+        await terminal.press("C-c")
+        await terminal.shows("returned 255")
+        assert any(line.startswith("> half^C") for line in await terminal.screen())
+    finally:
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
+            await terminal.tmux("kill-server")

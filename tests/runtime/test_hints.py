@@ -1,15 +1,28 @@
-"""Names of paramiko's that are trio's in this library: the old name answers with a hint."""
+"""Names of paramiko's, asyncssh's and `subprocess`'s that are others here: the old name answers with a hint."""
 
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 
 import pytest
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, OpenDoor
-from trio_ssh.runtime.hints import CHANNEL_HINTS, CONFIG_HINTS, MODULE_HINTS, TIMEOUTS, TRANSPORT_HINTS, Hints
+from trio_ssh.runtime.hints import (
+    ARGUMENT_HINTS,
+    CHANNEL_HINTS,
+    CLIENT_HINTS,
+    CONFIG_HINTS,
+    MODULE_HINTS,
+    PROCESS_HINTS,
+    READER_HINTS,
+    SFTP_HINTS,
+    TRANSPORT_HINTS,
+    WRITER_HINTS,
+    Hints,
+)
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
 
@@ -53,6 +66,11 @@ async def test_paramiko_s_names_say_what_to_use() -> None:
         (trio_ssh.Channel, CHANNEL_HINTS),
         (trio_ssh.Transport, TRANSPORT_HINTS),
         (trio_ssh.SSHConfig, CONFIG_HINTS),
+        (trio_ssh.SSHClient, CLIENT_HINTS),
+        (trio_ssh.Process, PROCESS_HINTS),
+        (trio_ssh.Reader, READER_HINTS),
+        (trio_ssh.Writer, WRITER_HINTS),
+        (trio_ssh.SFTPClient, SFTP_HINTS),
         (trio_ssh, MODULE_HINTS),
     ],
 )
@@ -75,22 +93,62 @@ async def test_a_configuration_says_how_it_is_read() -> None:
         config.parse  # type: ignore[attr-defined]  # noqa: B018
 
 
-@pytest.mark.parametrize("name", sorted(TIMEOUTS))
-async def test_a_timeout_that_is_passed_says_how_to_have_one(name: str) -> None:
-    with pytest.raises(TypeError, match=f"^connect takes no {name}: .*trio.fail_after"):
+@pytest.mark.parametrize("name", ARGUMENT_HINTS)
+async def test_an_argument_of_another_library_s_says_what_to_pass(name: str) -> None:
+    hint = re.escape(ARGUMENT_HINTS[name])
+    with pytest.raises(TypeError, match=f"^connect takes no {name}: {hint}"):
         trio_ssh.connect("host", **{name: 3})
     async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
-        transport = client.get_transport()
-        assert transport is not None
+        transport = client.transport
         for what, call in {
             "connect": lambda **named: trio_ssh.SSHClient().connect("host", **named),
             "exec_command": lambda **named: client.exec_command("x", **named),
+            "run_process": lambda **named: client.run_process("x", **named),
+            "open_process": lambda **named: client.open_process("x", **named),
             "open_session": transport.open_session,
             "open_channel": lambda **named: transport.open_channel("session", **named),
             "start_client": lambda **named: transport.start_client(check_host_key=print, **named),
         }.items():
-            with pytest.raises(TypeError, match=f"^{what} takes no {name}: .*trio.fail_after"):
+            with pytest.raises(TypeError, match=f"^{what} takes no {name}: {hint}"):
                 await call(**{name: 3})
+
+
+def test_no_argument_that_there_is_has_a_hint() -> None:
+    for function in (
+        trio_ssh.connect,
+        trio_ssh.SSHClient.connect,
+        trio_ssh.SSHClient.exec_command,
+        trio_ssh.SSHClient.run_process,
+        trio_ssh.SSHClient.open_process,
+        trio_ssh.Transport.open_session,
+        trio_ssh.Transport.open_channel,
+        trio_ssh.Transport.start_client,
+    ):
+        assert set(inspect.signature(function).parameters).isdisjoint(ARGUMENT_HINTS)
+
+
+def test_with_says_async_with() -> None:
+    for block in (trio_ssh.SSHClient(), trio_ssh.connect("host")):
+        text = f"use `async with {type(block).__name__}(...)`, not `with`"
+        with pytest.raises(TypeError, match=re.escape(text)), block:  # type: ignore[attr-defined]
+            pass
+
+
+async def test_names_of_asyncssh_s_say_what_to_use() -> None:
+    async with (
+        open_memory_client(OpenDoor(), host_key=HOST_KEY) as client,
+        await client.open_process("x") as process,
+    ):
+        for thing, name, hint in (
+            (client, "run", "run_process"),
+            (client, "start_sftp_client", "open_sftp"),
+            (process, "communicate", "run_process"),
+            (process, "exit_status", "returncode"),
+            (process.stdout, "readline", "read_line"),
+            (process.stdin, "write_eof", "aclose"),
+        ):
+            with pytest.raises(AttributeError, match=f"no attribute {name!r}: .*{hint}"):
+                getattr(thing, name)
 
 
 async def test_arguments_of_paramiko_s_that_mean_nothing_here_are_taken_or_told() -> None:

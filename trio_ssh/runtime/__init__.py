@@ -10,7 +10,7 @@
 ``server_keys``            the host keys that a server's connection is given
 ``coalescing``             how much is worth waking up for in a large transfer
 ``engine``                 the tasks that move bytes between a stream and the core
-``hints``                  what is said to whoever looks for a name of paramiko's
+``hints``                  what is said to whoever looks for a name of another library's
 ``file_objects``           file objects of the user's, read and written without holding up anything
 ``files``                  file-like reading and writing over a channel
 ``session_requests``       what is asked of a session's channel

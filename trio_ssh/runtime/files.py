@@ -9,7 +9,7 @@ from typing import ClassVar, Final, Generic, Literal, TypeVar, cast
 
 import trio
 
-from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, Hints, HintTable
+from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, READER_HINTS, WRITER_HINTS, Hints, HintTable
 
 C = TypeVar("C")
 L = TypeVar("L", str, bytes)
@@ -80,7 +80,7 @@ class EndingStream(trio.abc.ReceiveStream):
         """Has everything been received that ever comes?"""
 
 
-class Reader(trio.abc.ReceiveStream):
+class Reader(trio.abc.ReceiveStream, Hints):
     """A receive stream that also knows lines: the stdin of a server's process, the stdout and stderr of a client's.
 
     Args:
@@ -88,6 +88,8 @@ class Reader(trio.abc.ReceiveStream):
         drop: called when it is closed: drops what is unread, and what still comes.
         keep_sibling: called before a read to the end: keeps in memory what must not hold it up.
     """
+
+    _HINTS: ClassVar[HintTable] = READER_HINTS
 
     def __init__(
         self, stream: EndingStream, drop: Callable[[], None], keep_sibling: Callable[[], None] | None = None
@@ -166,7 +168,7 @@ class _Lines(AsyncIterator[str]):
         return line
 
 
-class Writer(trio.abc.SendStream):
+class Writer(trio.abc.SendStream, Hints):
     """A send stream that also takes text.
 
     Args:
@@ -174,6 +176,8 @@ class Writer(trio.abc.SendStream):
         end: called when the stream is closed.
         wait: waits until a send might not block.
     """
+
+    _HINTS: ClassVar[HintTable] = WRITER_HINTS
 
     def __init__(
         self,

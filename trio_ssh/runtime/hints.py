@@ -1,15 +1,15 @@
-"""What an object answers to a name that paramiko's has and it has not, because trio has a better one."""
+"""What is said to whoever asks for a name of paramiko's, asyncssh's or `subprocess`'s that is another here."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: By a name of paramiko's, what to do instead.
+#: By a name that isn't there, what to do instead.
 HintTable = Mapping[str, str]
 
 CLOSE: Final = "await `aclose()`, or leave the object's `async with` block"
@@ -58,6 +58,57 @@ TRANSPORT_HINTS: Final[HintTable] = {
 }
 
 
+CLIENT_HINTS: Final[HintTable] = {
+    "close": CLOSE,
+    "create_process": "await `open_process(command)`",
+    "create_session": "await `open_session()`",
+    "disconnect": CLOSE,
+    "forward_socks": "start `serve_socks(port)` in a nursery",
+    "is_closed": "look at `transport.is_active()`",
+    "open_connection": "await `open_tcp_stream(host, port)`",
+    "run": "await `run_process(command)`",
+    "start_sftp_client": "await `open_sftp()`",
+}
+
+PROCESS_HINTS: Final[HintTable] = {
+    "change_terminal_size": "call `resize_pty(width, height)`",
+    "close": CLOSE,
+    "communicate": "await `client.run_process(command, stdin=..., capture_stdout=True)`",
+    "exit_status": "look at `returncode`",
+    "poll": "look at `returncode`",
+    "redirect": "pass `stdin=`, `stdout=` and `stderr=` to `client.run_process`",
+    "wait_closed": "await `wait()`",
+}
+
+READER_HINTS: Final[HintTable] = {
+    "close": CLOSE,
+    "readexactly": "await `read(size)`",
+    "readline": "await `read_line()`, or `read_line_bytes()`",
+    "readlines": "iterate over `lines()`",
+    "readuntil": "await `read_line()`, or iterate over `lines()`",
+}
+
+WRITER_HINTS: Final[HintTable] = {
+    "close": CLOSE,
+    "drain": "nothing to do: `write` and `send_all` wait until there is room",
+    "flush": "nothing to do: what is written is sent",
+    "send_eof": "await `aclose()`",
+    "write_eof": "await `aclose()`",
+    "writelines": "await `write` for each",
+}
+
+SFTP_HINTS: Final[HintTable] = {
+    "close": CLOSE,
+    "exists": "await `sftp.path(path).exists()`",
+    "exit": CLOSE,
+    "getsize": "look at `(await sftp.stat(path)).st_size`",
+    "isdir": "await `sftp.path(path).is_dir()`",
+    "isfile": "await `sftp.path(path).is_file()`",
+    "islink": "await `sftp.path(path).is_symlink()`",
+    "mget": "await `get(remotepath, localpath, recurse=True, include=[...])`",
+    "mput": "await `put(localpath, remotepath, recurse=True, include=[...])`",
+}
+
 CONFIG_HINTS: Final[HintTable] = {
     "parse": "await `SSHConfig.from_path(path)`, or `from_file(file)`",
 }
@@ -72,22 +123,64 @@ MODULE_HINTS: Final[HintTable] = {
     "SFTP_OK": "return nothing",
     "SFTP_OP_UNSUPPORTED": "raise OSError(errno.EOPNOTSUPP, ...)",
     "SFTP_PERMISSION_DENIED": "raise PermissionError",
+    "SSHClientConnection": "it is `SSHClient`",
+    "SSHClientProcess": "it is `Process`",
+    "SSHReader": "it is `Reader`",
+    "SSHServer": "it is `ServerInterface`",
+    "SSHServerProcess": "it is `ServerProcess`",
+    "SSHWriter": "it is `Writer`",
+    "create_connection": "write `async with trio_ssh.connect(host) as client:`",
+    "create_server": "await `serve_tcp(Server, port, host_keys=[key])`",
+    "generate_private_key": "call `Ed25519Key.generate()`",
+    "import_private_key": "call `load_private_key(data)`",
+    "import_public_key": "call `load_public_key(data)`",
+    "listen": "await `serve_tcp(Server, port, host_keys=[key])`",
+    "read_private_key": "call `load_private_key_file(path)`",
+    "read_public_key": "call `load_public_key_file(path)`",
+    "run": "write `async with trio_ssh.connect(host) as client:`, and await `client.run_process(command)`",
+    "scp": "await `sftp.get(..., recurse=True)` or `sftp.put`, of `client.open_sftp()`",
     "ssh_exception": "the exceptions are in `trio_ssh` itself",
     "util": "for `log_to_file` use `logging.getLogger('trio_ssh')`; what else it has is in `trio_ssh` itself",
 }
 
-#: Arguments of paramiko's that no function here takes.
-TIMEOUTS: Final = frozenset(("timeout", "banner_timeout", "auth_timeout", "channel_timeout"))
+_AS_BYTES: Final = "output is bytes: `done.stdout.decode()`"
+
+#: By an argument that no function here takes, what to do instead.
+ARGUMENT_HINTS: Final[HintTable] = {
+    "timeout": NO_TIMEOUT,
+    "banner_timeout": NO_TIMEOUT,
+    "auth_timeout": NO_TIMEOUT,
+    "channel_timeout": NO_TIMEOUT,
+    "connect_timeout": NO_TIMEOUT,
+    "login_timeout": NO_TIMEOUT,
+    "agent_path": "pass `allow_agent=path`",
+    "capture_output": "pass `capture_stdout=True` and `capture_stderr=True`",
+    "client_keys": "pass `pkey=` or `key_filename=`",
+    "compression_algs": "pass `compressions=`",
+    "cwd": "SSH has no directory for a command: say `cd DIR && COMMAND`, as one str",
+    "encoding": _AS_BYTES,
+    "encryption_algs": "pass `ciphers=`",
+    "input": "pass `stdin=`",
+    "keepalive_interval": "pass `keepalive=`",
+    "kex_algs": "pass `kex=`",
+    "mac_algs": "pass `macs=`",
+    "server_host_key_algs": "pass `host_key_algorithms=`",
+    "shell": "a str is for the server's shell, and a sequence is quoted for it",
+    "term_size": "pass `term=Pty(type, width, height)`",
+    "term_type": "pass `term=`",
+    "text": _AS_BYTES,
+    "tunnel": "pass `via=`, a client",
+}
 
 
-def without_timeouts(function: F) -> F:
-    """Tell whoever passes a timeout how to have one."""
+def with_argument_hints(function: F) -> F:
+    """Tell whoever passes an argument of paramiko's, asyncssh's or `subprocess`'s what to pass here."""
     what = "connect" if function.__name__ == "__init__" else function.__name__
 
     def check(named: Mapping[str, object]) -> None:
-        given = TIMEOUTS.intersection(named)
-        if given:
-            raise TypeError(f"{what} takes no {', '.join(sorted(given))}: {NO_TIMEOUT}")
+        for name in named:
+            if name in ARGUMENT_HINTS:
+                raise TypeError(f"{what} takes no {name}: {ARGUMENT_HINTS[name]}")
 
     if not inspect.iscoroutinefunction(function):
 
@@ -107,7 +200,7 @@ def without_timeouts(function: F) -> F:
 
 
 class Hints:
-    """Names the way of this library to whoever asks for a name of paramiko's.
+    """Names the way of this library to whoever asks for a name of another's.
 
     Attributes:
         _HINTS: by such a name, what to do instead.
@@ -124,3 +217,17 @@ class Hints:
             text = f"{type(self).__name__!r} object has no attribute {name!r}"
             hint = self._HINTS.get(name)
             raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)
+
+
+class OnlyAsync:
+    """Says ``async with`` to whoever writes ``with``."""
+
+    __slots__ = ()
+
+    if not TYPE_CHECKING:
+
+        def __enter__(self) -> NoReturn:
+            raise TypeError(f"use `async with {type(self).__name__}(...)`, not `with`")
+
+        def __exit__(self, *exception: object) -> None:
+            raise AssertionError("nobody gets here")

@@ -61,7 +61,7 @@ from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss_keying import GssKeying
 from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
-from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, without_timeouts
+from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, with_argument_hints
 from trio_ssh.runtime.link import PeerAddress
 from trio_ssh.runtime.moduli import load_moduli
 from trio_ssh.runtime.requests import PeerRequests
@@ -352,7 +352,7 @@ class Transport(ClientAuthentication, Hints):
         self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
         self._running.start()
 
-    @without_timeouts
+    @with_argument_hints
     async def start_client(self, *, check_host_key: HostKeyCheck, handler: PeerHandler | None = None) -> None:
         """Be the client: exchange versions and keys.
 
@@ -423,7 +423,7 @@ class Transport(ClientAuthentication, Hints):
 
     # -- channels
 
-    @without_timeouts
+    @with_argument_hints
     async def open_session(self) -> Channel:
         """Open a channel for a command, a shell or a subsystem.
 
@@ -435,7 +435,7 @@ class Transport(ClientAuthentication, Hints):
         """
         return await self._open("session", b"", _TOO_MANY_SESSIONS)
 
-    @without_timeouts
+    @with_argument_hints
     async def open_channel(
         self, kind: str, dest_addr: tuple[str, int] | None = None, src_addr: tuple[str, int] | None = None
     ) -> Channel:

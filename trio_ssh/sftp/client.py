@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import trio
 
 from trio_ssh.runtime.channel import Channel
-from trio_ssh.runtime.hints import CLOSE, Hints, HintTable
+from trio_ssh.runtime.hints import SFTP_HINTS, Hints, HintTable
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.sftp.extensions import Extensions
 from trio_ssh.sftp.file import SFTPFile, open_file
@@ -34,7 +34,7 @@ class SFTPClient(Extensions, Transfers, trio.abc.AsyncResource, Hints):
     `ConnectionLost`.  A request that is cancelled may or may not have been carried out, and the session goes on.
     """
 
-    _HINTS: ClassVar[HintTable] = {"close": CLOSE}
+    _HINTS: ClassVar[HintTable] = SFTP_HINTS
 
     @classmethod
     async def from_transport(cls, transport: Transport, *, limits: SFTPLimits = DEFAULT_SFTP_LIMITS) -> Self:
