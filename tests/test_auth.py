@@ -17,6 +17,7 @@ from trio_ssh.core.questions import CheckInteractiveResponse, CheckPassword, Sig
 from trio_ssh.credentials import Credentials, Secret
 from trio_ssh.errors import AuthOutcome
 from trio_ssh.testing import memory_pair, open_memory_client
+from trio_ssh.wire.connection import EnvironmentRequest, ExecRequest
 
 ECDSA_KEY = trio_ssh.ECDSAKey.generate()
 
@@ -756,6 +757,43 @@ async def test_a_client_s_own_original_command_does_not_count() -> None:
         process = await client.open_process(env={"SSH_ORIGINAL_COMMAND": "a lie"})
         async with process:
             assert await process.stdout.read() == b"forced {}"
+
+
+async def test_what_runs_keeps_the_variables_that_it_began_with() -> None:
+    """Those of a forced command are not its client's, at whatever moment it sends them."""
+
+    class TakesAll(ByList):
+        permit_user_environment = True
+
+        def check_channel_env_request(self, channel: trio_ssh.Channel, name: str, value: str) -> bool:
+            return True
+
+    server = TakesAll(f'command="forced",environment="A=line" {USER_KEY.public_key.to_openssh()}')
+    async with open_memory_client(server, pkey=USER_KEY) as client:
+        channel = await client.open_session()
+        mux = client.transport._engine.core.mux
+        mux.request(channel.core, "exec", ExecRequest("asked").encode(), wants_reply=False)
+        for name in ("SSH_ORIGINAL_COMMAND", "A", "B"):
+            mux.request(channel.core, "env", EnvironmentRequest(name, "a lie").encode(), wants_reply=False)
+        channel.flush(now=True)
+        assert await channel.read() == b"forced {'A': 'line', 'SSH_ORIGINAL_COMMAND': 'asked'}"
+
+
+async def test_nobody_signals_what_was_forced_upon_them() -> None:
+    class Listens(ByList):
+        async def handle_session(self, process: trio_ssh.ServerProcess) -> int:
+            signals = process.signals
+            await process.stdin.read()
+            await process.stdout.write(f"{signals.statistics().current_buffer_used}")
+            return 0
+
+    for line, heard in (('command="forced" ', b"0"), ("", b"2")):
+        async with open_memory_client(Listens(line + USER_KEY.public_key.to_openssh()), pkey=USER_KEY) as client:
+            process = await client.open_process("x")
+            process.send_signal("USR1")
+            process.kill()
+            await process.stdin.aclose()
+            assert await process.stdout.read() == heard
 
 
 async def test_restrictions_of_several_methods_add_up() -> None:

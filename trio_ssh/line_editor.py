@@ -131,7 +131,7 @@ class LineEditor:
             if meaning is TerminalMode.VEOF and not self._line:
                 self._typed = typed[index + 1 :]
                 return ""
-            if meaning in _SIGNALS:
+            if meaning is not None and meaning in _SIGNALS:
                 shown.append(f"{_caret(key)}\r\n{prompt}")
                 self._line = []
                 self._signals.append(_SIGNALS[meaning])

@@ -94,7 +94,7 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
         command: str,
     ) -> None:
         super().__init__(args, returncode, stdout, stderr)  # type: ignore[arg-type] # as above
-        self.exit_signal = report.signal
+        self.exit_signal: str | None = report.signal
         self._report = report
         self._command = command
 

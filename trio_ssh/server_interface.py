@@ -476,6 +476,8 @@ class ServerInterface(ServerAuthentication):
     def _check_env(self, channel: Channel, state: SessionState, request: EnvironmentRequest) -> MaybeAwaitable[Answer]:
         limits = self.transport.limits
         environment = state.environment
+        if state.is_started:
+            return REFUSED  # what runs has its variables, those of a forced command among them
         size = sum(len(name) + len(value) for name, value in environment.items())
         if (
             len(environment) >= limits.environment_names

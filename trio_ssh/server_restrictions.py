@@ -56,6 +56,9 @@ def permits_session_request(restrictions: KeyRestrictions, name: str) -> bool:
             return restrictions.x11_forwarding
         case "auth-agent-req@openssh.com":
             return restrictions.agent_forwarding
+        case "signal":
+            # Whoever could end a part of what was forced upon them could pass it by; nor does sshd take any.
+            return restrictions.force_command is None
         case _:
             return True
 

@@ -244,7 +244,7 @@ class ServerProcess:
         self.command = command
         self.subsystem = subsystem
         self.username = username
-        self.environment: dict[str, str] = state.environment
+        self.environment: dict[str, str] = state.environment.copy()
         self._state = state
         self.stdin: Reader = Reader(channel, channel.drop_stdout)
         self.stdout: Writer = Writer(channel.send_all, channel.send_eof, channel.wait_send_all_might_not_block)
