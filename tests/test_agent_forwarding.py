@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from trio_ssh.testing import open_memory_client
+from trio_ssh.testing import memory_pair, open_memory_client
 
 KEY: Final = trio_ssh.Ed25519Key(bytes(32), "mine")
 
@@ -61,6 +62,45 @@ async def run(client: trio_ssh.SSHClient, agent: Callable[[trio_ssh.Channel], Aw
     said = await channel.read()
     assert await channel.recv_exit_status() == 0
     return said.decode()
+
+
+async def test_keys_for_some_destinations_are_kept_from_a_host_that_is_none_of_them() -> None:
+    """It need not say that it is elsewhere, and may say that it is a program of this machine."""
+    here, target = trio_ssh.Ed25519Key.generate(), trio_ssh.Ed25519Key.generate()
+    to_here = trio_ssh.AgentHop("here", host_keys=[here.public_key])
+    to_target = trio_ssh.AgentHop("target", host_keys=[target.public_key])
+    agent_server = trio_ssh.AgentServer()
+    straight, onwards = trio_ssh.Ed25519Key.generate("straight"), trio_ssh.Ed25519Key.generate("onwards")
+    agent_server.add(straight, destinations=[trio_ssh.AgentDestination(to_target)])
+    through = [trio_ssh.AgentDestination(to_here), trio_ssh.AgentDestination(to_target, origin=to_here)]
+    agent_server.add(onwards, destinations=through)
+    seen: list[list[str]] = []
+
+    class Target(trio_ssh.ServerInterface):
+        def check_auth_publickey(self, username: str, key: trio_ssh.PublicKey) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    async def go_on(process: trio_ssh.ServerProcess) -> None:
+        agent = trio_ssh.Agent(stream=await process.open_agent())
+        seen.append([key.comment for key in await agent.get_keys()])
+        ours, theirs = memory_pair()
+        async with agent, trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio_ssh.serve_stream, theirs, Target(), host_keys=[target]))
+            async with trio_ssh.Transport(ours) as transport:
+                await transport.start_client(check_host_key=lambda key: None)
+                await agent.bind_session(transport)
+                keys = await agent.get_keys()
+                seen.append([key.comment for key in keys])
+                await transport.auth_publickey("root", keys[0])
+                assert transport.is_authenticated()
+                stolen = trio_ssh.AgentKey(agent, straight.public_key.asbytes())
+                with pytest.raises(trio_ssh.AgentException):
+                    await stolen.sign(b"data")
+            nursery.cancel_scope.cancel()
+
+    async with open_memory_client(Host(go_on), host_key=here) as client:
+        await run(client, agent_server.serve_stream)
+    assert seen == [["onwards"], ["onwards"]]
 
 
 async def test_a_session_uses_the_keys_of_its_client() -> None:

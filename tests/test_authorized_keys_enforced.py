@@ -408,7 +408,7 @@ async def test_internal_sftp_is_the_one_forced_command_that_is_a_subsystem(both:
 
 async def test_a_part_of_a_forced_command_can_not_be_killed(both: Both) -> None:
     """This one lets everything pass that its child doesn't forbid."""
-    gate = r'trap : USR1; if sh -c \"echo; sleep 1\"; then echo denied; else echo passed; fi'
+    gate = r"trap : USR1; if sh -c \"echo; sleep 1\"; then echo denied; else echo passed; fi"
     both.lines.write_text(f'command="{gate}" {both.sshd.user_keys.public("ed25519")}\n')
     for which in ("sshd", "ours"):
         async with both.connect(which) as client:

@@ -172,6 +172,23 @@ class _Refused(Exception):
     """A failure, which is an answer like another."""
 
 
+def session_bind(transport: Transport, *, is_forwarding: bool) -> protocol.SessionBind:
+    """Return a client's proof of which server its connection leads to.
+
+    Raises:
+        LocalProtocolError: there was no key exchange yet.
+        AgentException: there is no proof.
+    """
+    keying = transport._engine.core.keying
+    if keying.is_first_exchange:
+        raise LocalProtocolError("a session has its proof after the key exchange: start the transport first")
+    if not keying.session_signature:
+        raise AgentException(
+            "there is no proof for an agent: GSS-API vouches for the server, and no host key has signed"
+        )
+    return protocol.SessionBind(keying.host_key_shown, keying.session_id, keying.session_signature, is_forwarding)
+
+
 class Agent(trio.abc.AsyncResource):
     """A running agent, such as OpenSSH's: one connection, made by the first request.
 
@@ -337,16 +354,7 @@ class Agent(trio.abc.AsyncResource):
 
         Source: OpenSSH PROTOCOL.agent s1.
         """
-        keying = transport._engine.core.keying
-        if keying.is_first_exchange:
-            raise LocalProtocolError("a session has its proof after the key exchange: start the transport first")
-        if not keying.session_signature:
-            raise AgentException(
-                "there is no proof for an agent: GSS-API vouches for the server, and no host key has signed"
-            )
-        details = protocol.SessionBind(
-            keying.host_key_shown, keying.session_id, keying.session_signature, is_forwarding
-        )
+        details = session_bind(transport, is_forwarding=is_forwarding)
         lost = self._connections_lost
         try:
             await self.request_extension(protocol.SESSION_BIND, details.encode())

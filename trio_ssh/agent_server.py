@@ -26,7 +26,8 @@ from typing import Final, TypeAlias
 import attrs
 import trio
 
-from trio_ssh.agent import checked_destinations
+from trio_ssh.agent import checked_destinations, session_bind
+from trio_ssh.core.role import Role
 from trio_ssh.errors import AgentException, CertificateException, LocalProtocolError, RemoteProtocolError
 from trio_ssh.keys import agent_protocol as protocol
 from trio_ssh.keys.agent_constraints import AgentDestination, AgentHop, Constraints, write_constraints
@@ -36,6 +37,8 @@ from trio_ssh.keys.patterns import matches
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.rsa import RSAKey
 from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.channel import Channel
+from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, resolved
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.text import printable
@@ -193,8 +196,13 @@ class AgentServer:
         Args:
             stream: any; closed on return.
             allow_changes: whether keys may be added and removed, and the agent locked, through it.
+
+        What comes by a `Channel` comes from its server, and is bound to that from the start: so keys for some
+        destinations are kept from the others.
         """
         client = _Client(allow_changes)
+        if isinstance(stream, Channel):
+            _bind_to_server(client, stream)
         frames = protocol.Frames()
         async with stream:
             try:
@@ -406,6 +414,16 @@ def _extend(client: _Client, request: protocol.AgentExtension) -> DeclaredMessag
             return _SUCCESS
         case _:
             raise RemoteProtocolError(f"the extension {printable(request.name, 64)!r} is not known")
+
+
+def _bind_to_server(client: _Client, channel: Channel) -> None:
+    """A server that has this agent forwarded need not say so: see to it that it isn't taken for this machine."""
+    client.has_tried_to_bind = True
+    transport = channel.get_transport()
+    assert isinstance(transport, Transport), "there is no other link"
+    if transport._engine.core.role is Role.CLIENT:
+        with contextlib.suppress(AgentException):  # without a proof, there are no keys for some destinations
+            _bind(client, session_bind(transport, is_forwarding=True))
 
 
 def _bind(client: _Client, bind: protocol.SessionBind) -> None:
