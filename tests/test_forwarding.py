@@ -19,6 +19,7 @@ import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KIB, MIB, OpenDoor, cancel_everywhere, client_of
 from trio_ssh.config.forwards import _open_if_permitted
 from trio_ssh.core.events import CloseArrived, GlobalRequestArrived, OpenAnswered
+from trio_ssh.dialing import Dialer
 from trio_ssh.forwarding import by_socks
 from trio_ssh.runtime.pump import join_streams
 from trio_ssh.socks import SocksError, SocksRequest
@@ -796,7 +797,7 @@ async def test_listening_can_be_cancelled_anywhere_and_the_server_hears_of_it() 
 
 async def test_a_name_that_nobody_can_have_is_refused_in_socks_own_words() -> None:
     async def open_for(request: SocksRequest, stream: trio.abc.HalfCloseableStream) -> trio.abc.HalfCloseableStream:
-        return await _open_if_permitted(None, request, stream)
+        return await _open_if_permitted(Dialer(), None, request, stream)
 
     for name in (b"a..b", b"x" * 64 + b".example"):
         ours, theirs = memory_pair()

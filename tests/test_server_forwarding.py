@@ -270,6 +270,31 @@ async def test_a_client_that_takes_no_more_channels_costs_its_visitors_and_nobod
             await visitor.aclose()
 
 
+async def test_visitors_who_do_not_read_are_held_to_the_number_of_channels(caplog: pytest.LogCaptureFixture) -> None:
+    """The client has closed their channels, so these don't count any more."""
+    limits = trio_ssh.Limits(channels=3, sessions=1)
+    async with connected(Gateway(), server_limits=limits) as client:
+        [listener] = await client.open_tcp_listeners(0)
+        visitors: list[trio.SocketStream] = []
+        for _ in range(3):
+            visitors.append(await trio.open_tcp_stream(LOOPBACK, listener.port))
+            visitors[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            channel = await listener.accept()
+            with trio.move_on_after(0.2):
+                await channel.send_all(bytes(16 * MIB))
+            await channel.aclose()
+        with trio.fail_after(5):
+            turned_away = await trio.open_tcp_stream(LOOPBACK, listener.port)
+            assert await turned_away.receive_some() == b""
+            assert "3 others are" in caplog.text
+            await visitors.pop().aclose()
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            visitors.append(await trio.open_tcp_stream(LOOPBACK, listener.port))
+            await listener.accept()
+        for visitor in (*visitors, turned_away):
+            await visitor.aclose()
+
+
 async def test_a_port_that_breaks_is_logged_and_ends_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

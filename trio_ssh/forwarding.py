@@ -9,6 +9,7 @@ Source: RFC 4254 s7; OpenSSH PROTOCOL s2.4 for UNIX sockets.
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -212,14 +213,42 @@ async def serve(transport: Transport, listeners: Listeners, connect: Connect, wh
     Raises:
         ConnectionLost, trio.ClosedResourceError: the connection ended.
     """
+    # How many come to a port of the server's is the server's choice.
+    is_there = any(isinstance(listener, RemoteListener) for listener in listeners)
+    visitors = Visitors(transport.limits.channels if is_there else math.inf)
     async with bare_nursery() as nursery:
-        nursery.start_soon(trio.serve_listeners, partial(forward, connect, what), list(listeners))
+        nursery.start_soon(trio.serve_listeners, partial(visitors.forward, connect, what), list(listeners))
         await transport.wait_closed()
         raise transport._engine.lost()
 
 
-async def forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableStream) -> None:
-    """Forward one connection.  Whatever becomes of it, the others go on."""
+class Visitors:
+    """Those who are forwarded at once.
+
+    A channel that its peer has closed doesn't count any more, but whoever reads slowly, or never, is still there.
+
+    Args:
+        most: others are turned away.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._count = 0
+
+    async def forward(self, connect: Connect, what: str, stream: trio.abc.HalfCloseableStream) -> None:
+        """Forward one connection.  Whatever becomes of it, the others go on."""
+        if self._count >= self._most:
+            _log.warning("a connection was not forwarded %s: %d others are", what, self._count)
+            await trio.aclose_forcefully(stream)
+            return
+        self._count += 1
+        try:
+            await _forward(connect, what, stream)
+        finally:
+            self._count -= 1
+
+
+async def _forward(connect: Connect, what: str, stream: trio.abc.HalfCloseableStream) -> None:
     try:
         async with stream:
             await join_streams(stream, await connect(stream))

@@ -17,7 +17,8 @@ from typing import Final
 import attrs
 import trio
 
-from trio_ssh.forwarding import WILDCARDS, forward, origin_of
+from trio_ssh.dialing import Dialer, check_host
+from trio_ssh.forwarding import WILDCARDS, Visitors, origin_of
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.pump import join_streams
@@ -51,6 +52,8 @@ class ClientForwards:
         #: By the address that the client named, and the port.
         self._ports: dict[tuple[str, int], _Port] = {}
         self._opening = 0
+        self._dialer = Dialer()
+        self._visitors = Visitors(transport.limits.channels)
 
     # -- connections that the client wants
 
@@ -58,9 +61,8 @@ class ClientForwards:
         """Connect to a port for a channel; return whether that could be done."""
         try:
             with trio.fail_after(CONNECT_SECONDS):
-                # A host's name may be anything that a client has sent.
-                stream = await trio.open_tcp_stream(host, port)
-        except (OSError, ValueError, trio.TooSlowError) as error:
+                stream = await self._dialer.open_tcp_stream(host, port)
+        except (OSError, trio.TooSlowError) as error:
             _log.info("no connection to %s:%d for a client: %s", printable(host, 255), port, error)
             return False
         self._streams[chanid] = stream
@@ -93,6 +95,7 @@ class ClientForwards:
         hosts = _LOOPBACK if not gateway_ports else _EVERYWHERE if address in WILDCARDS else (address,)
         self._opening += 1
         try:
+            check_host(address)
             listeners = await _open_listeners(hosts, port)
         except (OSError, ValueError) as error:
             _log.info("port %d can't be had for a client: %s", port, error)
@@ -128,13 +131,12 @@ class ClientForwards:
         what = f"from port {port} to a client"
         try:
             # Who has come stays when nobody else is let in any more.
-            async with bare_nursery() as visitors, bare_nursery() as accepting:
+            async with bare_nursery() as visiting, bare_nursery() as accepting:
                 accepting.start_soon(self._end_with_connection, entry.scope)
                 try:
                     with entry.scope:
-                        await trio.serve_listeners(
-                            partial(forward, connect, what), list(listeners), handler_nursery=visitors
-                        )
+                        handle = partial(self._visitors.forward, connect, what)
+                        await trio.serve_listeners(handle, list(listeners), handler_nursery=visiting)
                 finally:
                     del self._ports[address, port]
                     entry.closed.set()

@@ -17,6 +17,7 @@ import trio
 
 from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.values import Forwarding, Listen
+from trio_ssh.dialing import Dialer
 from trio_ssh.errors import ChannelException, ConnectionLost, ForwardingFailure, SSHException
 from trio_ssh.forwarding import (
     WILDCARDS,
@@ -114,7 +115,7 @@ def _to_local(transport: Transport, forwarding: Forwarding, options: SSHOptions)
         return to_local_path(forwarding.path)
     if forwarding.host is not None:
         return to_local_port(forwarding.host, forwarding.port)
-    return by_socks(transport.limits, partial(_open_if_permitted, options.permit_remote_open))
+    return by_socks(transport.limits, partial(_open_if_permitted, Dialer(), options.permit_remote_open))
 
 
 # -- listening
@@ -200,7 +201,7 @@ class UnixListener(trio.abc.Listener[trio.SocketStream]):
 
 
 async def _open_if_permitted(
-    permitted: tuple[str, ...] | None, request: SocksRequest, stream: trio.abc.HalfCloseableStream
+    dialer: Dialer, permitted: tuple[str, ...] | None, request: SocksRequest, stream: trio.abc.HalfCloseableStream
 ) -> trio.SocketStream:
     """Connect from here, if ``PermitRemoteOpen`` lets it."""
     if not _is_permitted(permitted, request.host, request.port):
@@ -209,10 +210,7 @@ async def _open_if_permitted(
             OpenFailureReason.ADMINISTRATIVELY_PROHIBITED,
             f"PermitRemoteOpen does not let it go to {request.host}:{request.port}",
         )
-    try:
-        return await trio.open_tcp_stream(request.host, request.port)
-    except UnicodeError as error:  # a label of no or of too many letters
-        raise OSError(f"no host is called {printable(request.host, 64)!r}: {error}") from None
+    return await dialer.open_tcp_stream(request.host, request.port)
 
 
 def _is_permitted(permitted: tuple[str, ...] | None, host: str, port: int) -> bool:
