@@ -344,14 +344,14 @@ def test_a_later_line_does_not_take_back_what_the_first_gave() -> None:
         (f"ssh-rsa {A.split()[1]}", "the line says ssh-rsa"),
         ("ssh-xmss AAAACHNzaC14bXNzAAAA", "unknown type 'ssh-xmss'"),
         ("nonsense", "ends before a key"),
-        (f'command="unterminated {A}', "an option goes on with"),
-        (f'command="escaped\\" {A}', "an option goes on with"),
-        (f'command="escaped\\\\" {A}', "an option goes on with"),
-        (f"command=unquoted {A}", "an option goes on with"),
-        (f'command="a"b {A}', "an option goes on with"),
+        (f'command="unterminated {A}', "in neither a comma nor a blank"),
+        (f'command="escaped\\" {A}', "in neither a comma nor a blank"),
+        (f'command="escaped\\\\" {A}', "in neither a comma nor a blank"),
+        (f"command=unquoted {A}", "in neither a comma nor a blank"),
+        (f'command="a"b {A}', "in neither a comma nor a blank"),
         (f"no-pty, {A}", "neither a key nor an option"),
         (f",no-pty {A}", "neither a key nor an option"),
-        (f"\x1b[m {A}", r"neither a key nor an option: '\x1b[m"),
+        (f"\x1b[m {A}", "neither a key nor an option, at character 1"),
         (f"no-pty no-x11-forwarding {A}", "not a usable public key"),
         (load("rsa1024.openssh").public_key.to_openssh(), "1024 bits"),
     ],
@@ -363,6 +363,40 @@ def test_a_malformed_line_lets_nobody_in_and_is_named(line: str, problem: str) -
     assert len(read.problems) == 1
     assert read.problems[0].startswith("authorized_keys:2: ")
     assert problem in read.problems[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["root:$6$salt$hash:19000:0:99999:7:::", "DB_PASSWORD=hunter2", 'x="hunter2"hunter2', "hunter2 AAAA", "hunter2"],
+)
+def test_a_file_that_is_another_is_not_quoted(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that runs as root may read what its user may not, by a link that is called authorized_keys."""
+    read = keys(f"{line} x")
+    assert len(read.problems) == 1
+    assert "hunter2" not in caplog.text
+    assert "salt" not in caplog.text
+
+
+def test_no_more_is_told_than_anybody_reads(caplog: pytest.LogCaptureFixture) -> None:
+    read = keys(*(["nonsense"] * 5000), f"nonsense {C}", A)
+    assert len(read.problems) == 101
+    assert read.problems[-1].endswith("of whatever follows, nothing is said")
+    assert len(caplog.records) == 101
+    assert read.lookup(ED25519) is not None
+    assert read.lookup(ECDSA) is None
+
+
+def test_a_file_has_an_end_and_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "authorized_keys"
+    path.write_text(f"{A}\n" * 20_000)
+    with pytest.raises(KeyFileException, match="more than 1 MiB"):
+        AuthorizedKeys.load(path)
+    assert AuthorizedKeys.load(path, max_bytes=8 << 20).lookup(ED25519) is not None
+    with pytest.raises(KeyFileException, match="more than 100 bytes"):
+        AuthorizedKeys.load(path, max_bytes=100)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(KeyFileException, match="this is no plain file"):
+        AuthorizedKeys.load(tmp_path / "fifo", check_permissions=False)
 
 
 def test_lines_that_let_nobody_in_are_told_when_they_are_read(caplog: pytest.LogCaptureFixture) -> None:

@@ -101,6 +101,10 @@ class AuthorizedKey:
         return restrictions
 
 
+#: Problems that are told of one list: whose it is may not be whoever reads the log.
+_MOST_PROBLEMS: Final = 100
+
+
 class AuthorizedKeys:
     """The keys that may log in as one user, and the authorities whose certificates may.
 
@@ -110,7 +114,8 @@ class AuthorizedKeys:
         revoked: keys and certificates that let nobody in, whatever else says so.
 
     Attributes:
-        problems: lines that let nobody in though they seem to be meant to, each as ``file:line: why``; logged as well.
+        problems: lines that let nobody in though they seem to be meant to, each as ``file:line: why``, the first
+            hundred; logged as well.
     """
 
     def __init__(self, *, authorities: Collection[PublicKey] = (), revoked: KeyRevocationList | None = None) -> None:
@@ -151,6 +156,7 @@ class AuthorizedKeys:
         path: FilePath,
         *,
         check_permissions: bool = True,
+        max_bytes: int = 1 << 20,
         authorities: Collection[PublicKey] = (),
         revoked: KeyRevocationList | None = None,
     ) -> Self:
@@ -161,13 +167,16 @@ class AuthorizedKeys:
             check_permissions: whether a file is refused that others than its owner and root may write to, or put
                 another in the place of, as sshd refuses it.  The owner is the user who runs this program, unless that
                 is root.
+            max_bytes: of the file, which is read anew for each key that anybody shows: a mebibyte are ten thousand
+                keys, and with options a second's work.
             authorities, revoked: as for the class.
 
         Raises:
             OSError: there is no such file, or it can't be read.
-            KeyFileException: it has more than 64 MiB, or is in the hands of others, or a private key.
+            KeyFileException: it has more than `max_bytes`, or is in the hands of others, or no plain file, or a private
+                key.
         """
-        text = read_list_file(path, check_permissions=check_permissions)
+        text = read_list_file(path, check_permissions=check_permissions, is_plain=True, limit_bytes=max_bytes)
         if text.lstrip().startswith("-----BEGIN"):
             # Its lines would be told as problems, and are secret.
             raise KeyFileException(f"{shown_path(path)}: this is a private key, and not a list of public ones.")
@@ -231,17 +240,23 @@ class AuthorizedKeys:
         accepted = sum(map(len, self._entries.values()))
         return f"<AuthorizedKeys: {accepted} keys, {len(self.problems)} problems>"
 
+    def _note(self, problem: str) -> None:
+        if len(self.problems) < _MOST_PROBLEMS:
+            self.problems.append(problem)
+        elif len(self.problems) == _MOST_PROBLEMS:
+            self.problems.append(f"{problem}; of whatever follows, nothing is said")
+
     def _read_line(self, content: str, source: str) -> None:
         try:
             options, key_type, encoded, comment = _parse_line(content)
             key = decode_public_key(key_type, encoded)
         except KeyFileException as error:
-            self.problems.append(f"{source}: {error}")
+            self._note(f"{source}: {error}")
             return
         try:
             read = _Read(options)
         except KeyFileException as error:
-            self.problems.append(f"{source}: {error}, so the key is refused")
+            self._note(f"{source}: {error}, so the key is refused")
             if key not in self._entries:
                 self._refused.add(key)
             return
@@ -263,6 +278,11 @@ _GRANTS: Final = {
 
 _VARIABLE: Final = re.compile(r"([A-Za-z0-9_]+)=(.*)", re.DOTALL)
 _PERMIT: Final = re.compile(r"(?:\[([^\]\s]*)\]|([^:\s]*)):(\*|[0-9]{1,5})")
+
+
+def _shown_name(name: str) -> str:
+    """Return an option's name for the log, unless it is none: the file may be another than it should be, and secret."""
+    return f" {name}" if name in _GRANTS or re.fullmatch(r"[a-z]+(-[a-z]+)*", name[:40]) else ""
 
 
 class _Read:
@@ -293,12 +313,12 @@ class _Read:
         elif plain == "verify-required":
             self.values["require_verification"] = plain == name
         else:
-            raise KeyFileException(f"the option {printable(name, 40)} is unknown, or wants a value")
+            raise KeyFileException(f"the option{_shown_name(name)} is unknown, or wants a value")
 
     def _value(self, name: str, value: str) -> None:
         reader = _READERS.get(name)
         if reader is None:
-            raise KeyFileException(f"the option {printable(name, 40)} is unknown, or has no value")
+            raise KeyFileException(f"the option{_shown_name(name)} is unknown, or has no value")
         reader(self, value)
 
     def _once(self, name: str, value: object) -> None:
@@ -417,7 +437,7 @@ def parse_options(text: str) -> tuple[Options, str]:
     while True:
         found = _OPTION.match(text, offset)
         if found is None:
-            raise KeyFileException(f"neither a key nor an option: '{printable(text[offset : offset + 40])}'")
+            raise KeyFileException(f"neither a key nor an option, at character {offset + 1}")
         value = found[2]
         options.append((found[1].lower(), None if value is None else value.replace('\\"', '"')))
         offset = found.end()
@@ -425,5 +445,5 @@ def parse_options(text: str) -> tuple[Options, str]:
         if following in ("", " ", "\t"):
             return tuple(options), text[offset:]
         if following != ",":
-            raise KeyFileException(f"an option goes on with '{printable(text[offset : offset + 40])}'")
+            raise KeyFileException(f"an option ends at character {offset} in neither a comma nor a blank")
         offset += 1

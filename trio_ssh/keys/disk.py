@@ -75,9 +75,9 @@ def read_file(path: FilePath, limit_bytes: int, *, is_plain: bool = False) -> tu
             raise KeyFileException(f"{shown_path(path)}: this is no plain file. Check the path.")
         data = file.read(limit_bytes + 1)
         if len(data) > limit_bytes:
+            limit = f"{limit_bytes >> 20} MiB" if limit_bytes >= 1 << 20 else f"{limit_bytes} bytes"
             raise KeyFileException(
-                f"{shown_path(path)}: the file has more than {limit_bytes >> 20} MiB, as no such file has. "
-                "Check the path."
+                f"{shown_path(path)}: the file has more than {limit}, as no such file has. Check the path."
             )
         return data, os.fstat(file.fileno())
 
@@ -204,7 +204,9 @@ def _set_permissions(descriptor: int, target: str, mode: int | None) -> None:
     os.fchmod(descriptor, mode)
 
 
-def read_list_file(path: FilePath, *, check_permissions: bool = False) -> str:
+def read_list_file(
+    path: FilePath, *, check_permissions: bool = False, is_plain: bool = False, limit_bytes: int | None = None
+) -> str:
     """Read a file of lines, such as known_hosts.
 
     Bytes that are not UTF-8 become lone surrogates, so that they can be written back.
@@ -213,12 +215,14 @@ def read_list_file(path: FilePath, *, check_permissions: bool = False) -> str:
         path: the file.
         check_permissions: whether a file that others may write to, or put another in the place of, is refused, as sshd
             refuses it (``StrictModes``).
+        is_plain: as in `read_file`; of a file whose permissions are checked, always.
+        limit_bytes: as in `read_file`; None for 64 MiB.
 
     Raises:
         OSError: it can't be read.
         KeyFileException: it is far too long, or in the hands of others.
     """
-    data, status = read_file(path, LIST_FILE_BYTES, is_plain=check_permissions)
+    data, status = read_file(path, limit_bytes or LIST_FILE_BYTES, is_plain=is_plain or check_permissions)
     if check_permissions and sys.platform != "win32":
         _refuse_in_hands_of_others(path, status)
     return data.decode("utf-8", "surrogateescape")
