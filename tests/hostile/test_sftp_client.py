@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import struct
 import tracemalloc
@@ -32,6 +33,7 @@ from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.messages import (
     Attrs,
     Data,
+    Fstat,
     Handle,
     Lstat,
     Mkdir,
@@ -45,6 +47,7 @@ from trio_ssh.sftp.messages import (
     write_pairs,
 )
 from trio_ssh.sftp.protocol import DEFAULT_SFTP_LIMITS, SFTPLimits, StatusCode
+from trio_ssh.sftp.round import Forgotten
 from trio_ssh.sftp.session import AnyRequest, ServerSession
 from trio_ssh.testing import MemorySFTPServer, open_memory_client
 
@@ -133,6 +136,45 @@ async def test_a_handle_is_as_long_as_handles_are_and_no_longer(size: int, is_sm
         else:
             with pytest.raises(RemoteProtocolError, match="a handle of 257 bytes; it has 256 at the most"):
                 await sftp.put(tmp_path, "d", recurse=True, atomic=False)
+
+
+class Boundless(ScriptedServer):
+    """Says that its file has more bytes than any file can."""
+
+    def answer(self, request: AnyRequest) -> Reply:
+        return Attrs(SFTPAttributes(st_size=self.size)) if isinstance(request, Fstat) else super().answer(request)
+
+    size = 2**64 - 1
+
+
+@pytest.mark.parametrize("size", [2**63, 2**64 - 1])
+async def test_a_size_that_no_file_has_is_no_place_to_append_at(size: int) -> None:
+    server = Boundless({"f": b"data"})
+    server.size = size
+    async with open_memory_client(door(server), host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
+        with trio.fail_after(5):
+            for mode in ("a", "a+"):
+                with pytest.raises(OSError, match=f"the server says that it has {size} bytes"):
+                    await sftp.open("f", mode)
+            async with await sftp.open("f") as file:
+                with pytest.raises(OSError, match=f"the server says that it has {size} bytes"):
+                    await file.seek(0, os.SEEK_END)
+                assert await file.read() == b"data"
+        assert sftp._link.session.pending == 0
+
+
+async def test_a_request_that_can_not_be_made_leaves_nobody_waiting() -> None:
+    async with open_memory_client(door(ScriptedServer({"f": b""})), host_key=HOST_KEY) as client:
+        sftp = await client.open_sftp()
+        session = sftp._link.session
+        waiter = Forgotten()
+        with pytest.raises(struct.error):
+            session.read(b"handle", 2**64, 1, waiter)
+        with pytest.raises(struct.error):
+            session.write_in_place(memoryview(bytearray(session.write_head_size(b"handle") + 1)), b"handle", -1, waiter)
+        assert session.pending == 0
+        with trio.fail_after(5):
+            await sftp.aclose()
 
 
 async def test_everyone_who_waits_hears_of_the_end() -> None:

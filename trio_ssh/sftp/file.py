@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import AsyncIterator, Awaitable, Iterable
 from types import TracebackType
@@ -200,10 +201,15 @@ class SFTPFile(BufferedFile):
             self._position = checked_number("a position", start + offset, _LAST_OFFSET)
             return self._position
 
-    async def _size(self) -> int:
+    async def _size(self, untold: int | None = None) -> int:
+        """Return the size, or `untold` where the server doesn't tell."""
         attributes = await self._stat()
         if attributes.st_size is None:
+            if untold is not None:
+                return untold
             raise SFTPError(StatusCode.OP_UNSUPPORTED, "the server doesn't tell the file's size", self._name)
+        if attributes.st_size > _LAST_OFFSET:
+            raise OSError(errno.EOVERFLOW, f"the server says that it has {attributes.st_size} bytes", self._name)
         return attributes.st_size
 
     # -- reading
@@ -568,7 +574,7 @@ async def open_file(
     file = SFTPFile(operations, _Opened(path, mode, flags), handle, bufsize)
     if flags & OpenFlags.APPEND:
         try:
-            file._append_at = file._position = (await file._stat()).st_size or 0
+            file._append_at = file._position = await file._size(0)
         except BaseException:
             operations._link.close_later(handle)
             raise

@@ -277,8 +277,9 @@ class ClientSession(_PacketWalk):
 
     def read(self, handle: bytes, offset: int, size: int, waiter: Waiter) -> None:
         """Ask for `size` bytes, which `waiter` knows as `asked`."""
+        tail = _READ_TAIL.pack(offset, size)  # first: where it fails, nobody waits
         head = _DATA_HEAD.pack(21 + len(handle), PacketType.READ, self._register(waiter), len(handle))
-        self._queue(memoryview(head + handle + _READ_TAIL.pack(offset, size)))
+        self._queue(memoryview(head + handle + tail))
 
     @staticmethod
     def write_head_size(handle: bytes) -> int:
@@ -293,9 +294,9 @@ class ClientSession(_PacketWalk):
             offset: of the data in the file.
         """
         start = _DATA_HEAD.size + len(handle)
+        _WRITE_TAIL.pack_into(packet, start, offset, len(packet) - start - _WRITE_TAIL.size)  # first, as above
         _DATA_HEAD.pack_into(packet, 0, len(packet) - 4, PacketType.WRITE, self._register(waiter), len(handle))
         packet[_DATA_HEAD.size : start] = handle
-        _WRITE_TAIL.pack_into(packet, start, offset, len(packet) - start - _WRITE_TAIL.size)
         self._queue(packet)
 
     def _register(self, waiter: Waiter) -> int:
