@@ -303,9 +303,14 @@ async def test_the_file_system_is_described(hand: HandClient) -> None:
     assert (await hand.refusal(Extended("fstatvfs@openssh.com", OneHandle(b"?").encode()))).code == StatusCode.FAILURE
 
 
-async def test_a_file_can_be_put_on_its_disk(hand: HandClient) -> None:
+async def test_a_file_can_be_put_on_its_disk(
+    backend: Backend, hand: HandClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     handle = await hand.open("/file", RW)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
     await hand.do(Extended("fsync@openssh.com", OneHandle(handle).encode()))
+    assert len(synced) == (not isinstance(backend.server, MemorySFTPServer))
 
 
 @pytest.mark.parametrize(
@@ -320,6 +325,59 @@ async def test_data_is_copied_without_passing_the_client(
     await hand.do(Extended("copy-data", CopyData(source, offset, length, copy, target).encode()))
     expected = data[offset : offset + length] if length else data[offset:]
     assert await hand.read("/copy") == (bytes(target) + expected if expected else b"")
+
+
+class Hashing:
+    """Counts who hashes at once, and holds them until enough have come."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.at_once = self.most = 0
+        self.go_on = threading.Event()
+        self.lock = threading.Lock()
+        preadv = os.preadv
+
+        def counted(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+            with self.lock:
+                self.at_once += 1
+                self.most = max(self.most, self.at_once)
+            self.go_on.wait(5)
+            with self.lock:
+                self.at_once -= 1
+            return preadv(descriptor, buffers, offset)
+
+        monkeypatch.setattr(os, "preadv", counted)
+
+
+async def digest(files: directory.LocalFiles, path: str) -> None:
+    """Have a file hashed in a thread, as a session does."""
+
+    def check() -> None:
+        handle = filesystem.run_at_once(files.open(path, os.O_RDONLY, NO_ATTRIBUTES))
+        filesystem.run_at_once(files.check_file(handle, "sha256", 0, 0, 0))
+        filesystem.run_at_once(handle.close())
+
+    await trio.to_thread.run_sync(check)
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(60.0, 2), (0.01, 6)])
+async def test_what_may_take_for_ever_takes_two_threads_unless_a_disk_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
+) -> None:
+    monkeypatch.setattr(directory, "_TURN_SECONDS", seconds)
+    (tmp_path / "file").write_bytes(bytes(1000))
+    server = trio_ssh.LocalSFTPServer(tmp_path)
+    files = server._make_files(None)  # type: ignore[arg-type]
+    filesystem.run_at_once(files.session_started())
+    hashing = Hashing(monkeypatch)
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(digest, files, "/file")
+            while hashing.at_once < most:  # noqa: ASYNC110 -- threads set no event
+                await trio.sleep(0.001)
+            hashing.go_on.set()
+    assert hashing.most == most
+    filesystem.run_at_once(files.session_ended())
 
 
 async def test_digests_of_what_no_file_reaches_are_no_mistake_of_ours(

@@ -13,6 +13,7 @@ import math
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Final, cast
 
@@ -39,6 +40,23 @@ from trio_ssh.sftp.messages import StatVFS
 
 #: What a file being uploaded is called until it is closed.  Nobody gets to see, open or make such names.
 HIDDEN: Final = b".trio_ssh-upload-"
+
+
+#: Threads of this process that hash or copy at once, whatever sessions they are of: what takes the processor for as
+#: long as a client likes must leave some of it to everybody else.  Beyond so many seconds it is a disk that hangs.
+_LONG_WORK: Final = threading.BoundedSemaphore(2)
+_TURN_SECONDS: Final = 1.0
+
+
+@contextlib.contextmanager
+def _in_turn() -> Generator[None]:
+    """Take one step of something that may go on and on."""
+    is_taken = _LONG_WORK.acquire(timeout=_TURN_SECONDS)
+    try:
+        yield
+    finally:
+        if is_taken:
+            _LONG_WORK.release()
 
 
 class LocalFiles(SFTPServerInterface):
@@ -386,14 +404,15 @@ class LocalFiles(SFTPServerInterface):
             self._check_wanted()
             step = int(min(left, STEP_BYTES))
             try:
-                if target.flags & os.O_APPEND:
-                    data = await source.read(source_offset, step)
-                    await target.write(target_offset, data)
-                    copied = len(data)
-                else:
-                    copied = copy_hole(reading, writing, left, source_offset, target_offset) or copy_range(
-                        reading, writing, step, source_offset, target_offset
-                    )
+                with _in_turn():
+                    if target.flags & os.O_APPEND:
+                        data = await source.read(source_offset, step)
+                        await target.write(target_offset, data)
+                        copied = len(data)
+                    else:
+                        copied = copy_hole(reading, writing, left, source_offset, target_offset) or copy_range(
+                            reading, writing, step, source_offset, target_offset
+                        )
             except OSError:
                 cast("LocalFile", target).has_failed = True
                 raise
@@ -419,11 +438,12 @@ class LocalFiles(SFTPServerInterface):
             while stop is None or offset < stop:
                 self._check_wanted()
                 size = len(buffer) if stop is None else min(len(buffer), stop - offset)
-                got = os.preadv(descriptor, [buffer[:size]], checked(offset, size))
+                with _in_turn():
+                    got = os.preadv(descriptor, [buffer[:size]], checked(offset, size))
+                    digest.update(buffer[:got])
                 if not got:
                     at_end = True
                     break
-                digest.update(buffer[:got])
                 offset += got
             if offset > start or not digests:
                 digests.append(digest.digest())
