@@ -327,6 +327,17 @@ async def test_data_is_copied_without_passing_the_client(
     assert await hand.read("/copy") == (bytes(target) + expected if expected else b"")
 
 
+async def test_the_server_s_own_memory_is_no_file_of_its(tmp_path: Path) -> None:
+    """Served from the root, or with a /proc somewhere below, it would be: it looks like a plain file."""
+    async with serving(trio_ssh.LocalSFTPServer("/", read_only=True)) as hand:
+        for name in ("mem", "environ", "status"):
+            refusal = await hand.refusal(Open(f"/proc/self/{name}".encode(), R, NO_ATTRIBUTES))
+            assert (refusal.code, refusal.text) == (StatusCode.PERMISSION_DENIED, "this is no plain file")
+        assert (await attributes(hand, Stat(b"/proc/self/mem"))).is_file()
+        (tmp_path / "empty").touch()
+        assert await hand.read(str(tmp_path / "empty")) == b""
+
+
 class Hashing:
     """Counts who hashes at once, and holds them until enough have come."""
 

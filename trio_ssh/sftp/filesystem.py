@@ -268,7 +268,8 @@ class LocalSFTPServer(SFTPServer):
     waited for in trio's thread, for 0.3 milliseconds at the most.  And what Linux says is in memory of a large file is
     read there; on tmpfs it is written there, too.
 
-    Plain files and directories are served.  FIFOs, sockets and devices can be listed, renamed and removed, not opened.
+    Plain files and directories are served.  FIFOs, sockets, devices and what is in /proc can be listed, renamed and
+    removed, not opened.
     """
 
     def __init__(

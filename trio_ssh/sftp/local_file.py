@@ -28,6 +28,9 @@ STEP_BYTES: Final = 1024 * 1024
 
 MODE_BITS: Final = 0o7777
 
+#: What statfs(2) says of /proc.
+_PROC: Final = 0x9FA0
+
 #: What off_t can't be.
 _OFFSETS: Final = 2**63
 
@@ -162,13 +165,32 @@ def checked(offset: int, size: int) -> int:
 
 def plain(descriptor: int) -> int:
     """Return the descriptor of a plain file; another is closed and refused."""
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISREG(mode):
+    status = os.fstat(descriptor)
+    # Files of /proc look plain and empty.  One of them is this process' memory, with its host keys.
+    if stat.S_ISREG(status.st_mode) and (status.st_size or not _is_of_proc(descriptor)):
         return descriptor
     os.close(descriptor)
-    if stat.S_ISDIR(mode):
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     raise PermissionError(errno.EACCES, "this is no plain file")
+
+
+@functools.cache
+def _fstatfs() -> Callable[[int, ctypes.Array[ctypes.c_long]], int] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        function = ctypes.CDLL(None).fstatfs
+    except (OSError, AttributeError):
+        return None
+    function.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    return cast("Callable[[int, ctypes.Array[ctypes.c_long]], int]", function)
+
+
+def _is_of_proc(descriptor: int) -> bool:
+    function = _fstatfs()
+    described = (ctypes.c_long * 32)()  # statfs(2): the type comes first
+    return function is not None and function(descriptor, described) == 0 and described[0] == _PROC
 
 
 def read_only() -> OSError:
