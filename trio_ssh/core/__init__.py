@@ -11,6 +11,7 @@
 ``negotiation``     choosing algorithms
 ``exchange``        the key exchange
 ``phases``          which message may arrive when
+``decision``        what a server's check has decided about a login
 ``auth_client``     authentication, asking
 ``gssapi``          authentication by GSS-API, both sides
 ``gss_exchange``    the key exchange in which GSS-API signs

@@ -115,7 +115,7 @@ def with_service(dialog: Dialog[AuthAnswer]) -> Dialog[AuthAnswer]:
 def none_as_client(username: str) -> Dialog[AuthAnswer]:
     """RFC 4252 s5.2: ask to be let in without proof; the refusal lists the methods."""
     yield from send(UserauthRequest(username, CONNECTION, "none", b""))
-    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+    return answer_of((yield from expect_any(UserauthSuccess, UserauthFailure)))
 
 
 def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
@@ -125,7 +125,7 @@ def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
     for _ in range(PASSWORD_CHANGES):
         reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
         if not isinstance(reply, UserauthPasswdChangereq):
-            return _as_answer(reply)
+            return answer_of(reply)
         new_password: str | None = yield from ask(NewPasswordWanted(reply.prompt))
         if new_password is None:
             return AuthAnswer(False, remark="the password has expired and must be changed", is_decided=False)
@@ -134,7 +134,7 @@ def password_as_client(username: str, password: str) -> Dialog[AuthAnswer]:
     reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthPasswdChangereq)
     if isinstance(reply, UserauthPasswdChangereq):
         return AuthAnswer(False, remark=f"none of {PASSWORD_CHANGES} new passwords would do", is_decided=False)
-    return _as_answer(reply)
+    return answer_of(reply)
 
 
 def publickey_as_client(
@@ -154,7 +154,7 @@ def publickey_as_client(
         yield from send(UserauthRequest(username, CONNECTION, method, _key_details(False, algorithm, blob, host_key)))
         reply = yield from expect_any(UserauthPkOk, UserauthSuccess, UserauthFailure)
         if not isinstance(reply, UserauthPkOk):
-            return _as_answer(reply)
+            return answer_of(reply)
         if reply.blob != blob or reply.algorithm != algorithm:
             raise RemoteProtocolError("the server accepted a key that was not offered")
     signed = signed_data(session_id, username, algorithm, blob, host_key=host_key)
@@ -166,7 +166,7 @@ def publickey_as_client(
     else:
         details = PublicKeyDetails(True, algorithm, blob, signature).encode()
     yield from send(UserauthRequest(username, CONNECTION, method, details))
-    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+    return answer_of((yield from expect_any(UserauthSuccess, UserauthFailure)))
 
 
 def _key_details(is_signed: bool, algorithm: str, blob: bytes, host_key: bytes) -> bytes:
@@ -207,7 +207,7 @@ def hostbased_as_client(
         return AuthAnswer(False, remark=signature.reason, is_decided=False)
     details = HostbasedDetails(algorithm, subject.blob, client_host, client_username, signature).encode()
     yield from send(UserauthRequest(username, CONNECTION, "hostbased", details))
-    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)))
+    return answer_of((yield from expect_any(UserauthSuccess, UserauthFailure)))
 
 
 def signed_by_host(session_id: bytes, username: str, subject: HostbasedSubject, service: str = CONNECTION) -> bytes:
@@ -223,7 +223,7 @@ def interactive_as_client(username: str, submethods: str, limits: Limits) -> Dia
     for _ in range(limits.interactive_rounds):
         reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthInfoRequest)
         if not isinstance(reply, UserauthInfoRequest):
-            return _as_answer(reply)
+            return answer_of(reply)
         prompts = read_prompts(reply, limits)
         answers: Sequence[str] = yield from ask(PromptsArrived(reply.name, reply.instruction, prompts))
         responses = Message()
@@ -244,7 +244,8 @@ def read_prompts(request: UserauthInfoRequest, limits: Limits) -> tuple[Prompt, 
     return prompts
 
 
-def _as_answer(reply: DeclaredMessage) -> AuthAnswer:
+def answer_of(reply: DeclaredMessage, remark: str = "") -> AuthAnswer:
+    """Read a SUCCESS or a FAILURE; `remark` is what the server said besides."""
     if isinstance(reply, UserauthFailure):
-        return AuthAnswer(False, reply.methods, reply.partial_success)
+        return AuthAnswer(False, reply.methods, reply.partial_success, remark)
     return AuthAnswer(True)

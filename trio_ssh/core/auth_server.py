@@ -17,6 +17,7 @@ from trio_ssh.core.auth_client import (
     signed_by_host,
     signed_data,
 )
+from trio_ssh.core.decision import Outcome, decision
 from trio_ssh.core.dialog import Dialog, ask, expect, expect_any, send
 from trio_ssh.core.gssapi import GssContext, gssapi_as_server, keyex_as_server
 from trio_ssh.core.limits import Limits
@@ -35,7 +36,6 @@ from trio_ssh.core.questions import (
     InteractiveQuery,
     KeyDemands,
     KeyDemandsWanted,
-    Question,
 )
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.certificate import Certificate
@@ -72,20 +72,6 @@ SUCCESSFUL: Final = AuthResult.SUCCESSFUL
 PARTIAL: Final = AuthResult.PARTIALLY_SUCCESSFUL
 FAILED: Final = AuthResult.FAILED
 EXPIRED: Final = AuthResult.PASSWORD_EXPIRED
-
-_OF_PASSWORDS: Final = (CheckPassword, CheckPasswordChange)
-
-
-@attrs.frozen
-class _Outcome:
-    """How a request ended, and the request that interrupted it, if one did."""
-
-    result: AuthResult
-    #: A failure that an honest client meets on its way: the probe for methods, a key that won't do.
-    is_harmless: bool = False
-    #: An answer was sent already, such as PK_OK.
-    is_answered: bool = False
-    next_request: UserauthRequest | None = None
 
 
 @attrs.frozen
@@ -171,11 +157,11 @@ def _check_request(request: UserauthRequest, username: str | None, limits: Limit
         raise RemoteProtocolError("the client changed the user name", DisconnectReason.PROTOCOL_ERROR)
 
 
-def _attempt(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
+def _attempt(request: UserauthRequest, session: _Session) -> Dialog[Outcome]:
     match request.method:
         case "none":
-            result = yield from _decision(CheckNone(request.username))
-            return _Outcome(result, is_harmless=True)
+            result = yield from decision(CheckNone(request.username))
+            return Outcome(result, is_harmless=True)
         case "password":
             return (yield from _password(request, session.limits))
         case "publickey":
@@ -187,26 +173,14 @@ def _attempt(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
         case "keyboard-interactive":
             return (yield from _interactive(request, session.limits))
         case "gssapi-with-mic":
-            ended = yield from gssapi_as_server(request, session.session_id)
-            return _Outcome(ended.result, next_request=ended.next_request)
+            return (yield from gssapi_as_server(request, session.session_id))
         case "gssapi-keyex":
-            return _Outcome((yield from keyex_as_server(request, session.session_id, session.gss_context)))
+            return Outcome((yield from keyex_as_server(request, session.session_id, session.gss_context)))
         case _:
-            return _Outcome(FAILED)
+            return Outcome(FAILED)
 
 
-def _decision(question: Question) -> Dialog[AuthResult]:
-    """Ask, and take anything but a member of the enum for a refusal and a mistake of the server's author."""
-    answer: object = yield from ask(question)
-    if isinstance(answer, AuthResult) and (answer is not EXPIRED or isinstance(question, _OF_PASSWORDS)):
-        return answer
-    _log.error(
-        "%s was answered with %r, which is no AuthResult: refused", type(question).__name__, type(answer).__name__
-    )
-    return FAILED
-
-
-def _password(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
+def _password(request: UserauthRequest, limits: Limits) -> Dialog[Outcome]:
     is_long = len(request.details) > limits.password_bytes
     question: CheckPassword | CheckPasswordChange
     if request.details[:1] not in (b"\0", b""):
@@ -216,12 +190,12 @@ def _password(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
         details = PasswordDetails.decode(request.details)
         question = CheckPassword(request.username, details.password)
     if is_long:
-        return _Outcome(FAILED)
-    result = yield from _decision(question)
+        return Outcome(FAILED)
+    result = yield from decision(question)
     if result is not EXPIRED:
-        return _Outcome(result)
+        return Outcome(result)
     yield from send(UserauthPasswdChangereq("Your password has expired. Choose a new one.", ""))
-    return _Outcome(FAILED, is_answered=True)
+    return Outcome(FAILED, is_answered=True)
 
 
 @attrs.frozen
@@ -255,16 +229,16 @@ def _read_hostbound(request: UserauthRequest) -> _Shown:
     return _Shown(probe.algorithm, probe.blob, None, probe.host_key)
 
 
-def _publickey(request: UserauthRequest, shown: _Shown, session: _Session) -> Dialog[_Outcome]:
+def _publickey(request: UserauthRequest, shown: _Shown, session: _Session) -> Dialog[Outcome]:
     key = _read_identity(shown, session)
     if key is None:
-        return _Outcome(FAILED)
+        return Outcome(FAILED)
     if shown.signature is None:
-        result = yield from _decision(_about(request.username, key, is_proven=False))
+        result = yield from decision(_about(request.username, key, is_proven=False))
         if result is FAILED:
-            return _Outcome(FAILED)
+            return Outcome(FAILED)
         yield from send(UserauthPkOk(shown.algorithm, shown.blob))
-        return _Outcome(FAILED, is_answered=True)
+        return Outcome(FAILED, is_answered=True)
     demands = KeyDemands()
     if isinstance(key.public_key if isinstance(key, Certificate) else key, SecurityPublicKey):
         answer: object = yield from ask(KeyDemandsWanted(request.username, key))
@@ -280,8 +254,8 @@ def _publickey(request: UserauthRequest, shown: _Shown, session: _Session) -> Di
         _verify(key, data, shown.signature, shown.algorithm, demands)
     except RemoteProtocolError as error:
         _log.info("a public key's signature was refused: %s", error)
-        return _Outcome(FAILED)
-    return _Outcome((yield from _decision(_about(request.username, key, is_proven=True))))
+        return Outcome(FAILED)
+    return Outcome((yield from decision(_about(request.username, key, is_proven=True))))
 
 
 def _read_identity(shown: _Shown, session: _Session) -> PublicKey | Certificate | None:
@@ -332,18 +306,18 @@ def _verify(key: PublicKey | Certificate, data: bytes, signature: bytes, algorit
         key.verify(data, signature, algorithm)
 
 
-def _hostbased(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
+def _hostbased(request: UserauthRequest, session: _Session) -> Dialog[Outcome]:
     try:
         details = HostbasedDetails.decode(request.details)
     except RemoteProtocolError:
-        return _Outcome(FAILED)  # few servers know the method, and whoever doesn't can't tell
+        return Outcome(FAILED)  # few servers know the method, and whoever doesn't can't tell
     shown = _Shown(details.algorithm, details.blob, details.signature)
     key = _read_identity(shown, session)
     if not isinstance(key, PublicKey):
-        return _Outcome(FAILED)
+        return Outcome(FAILED)
     limit = session.limits.user_name_bytes
     if max(len(details.client_host), len(details.client_user)) > limit:
-        return _Outcome(FAILED)
+        return Outcome(FAILED)
     subject = HostbasedSubject(details.algorithm, details.blob, details.client_host, details.client_user)
     try:
         key.verify(
@@ -353,22 +327,22 @@ def _hostbased(request: UserauthRequest, session: _Session) -> Dialog[_Outcome]:
         )
     except RemoteProtocolError as error:
         _log.info("a client host's signature was refused: %s", error)
-        return _Outcome(FAILED)
+        return Outcome(FAILED)
     # RFC 4252 s9 lets the name end in a dot, as a full name in DNS does; OpenSSH sends it, and takes it off.
     client_host = details.client_host.removesuffix(".")
     question = CheckHostbased(request.username, key, client_host, details.client_user)
-    return _Outcome((yield from _decision(question)))
+    return Outcome((yield from decision(question)))
 
 
-def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
+def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[Outcome]:
     details = InteractiveDetails.decode(request.details)
     answer: object = yield from ask(CheckInteractive(request.username, details.submethods))
     for _ in range(limits.interactive_rounds):
         if isinstance(answer, AuthResult):
-            return _Outcome(FAILED if answer is EXPIRED else answer)
+            return Outcome(FAILED if answer is EXPIRED else answer)
         if not isinstance(answer, InteractiveQuery):
             _log.error("keyboard-interactive was answered with %r: refused", type(answer).__name__)
-            return _Outcome(FAILED)
+            return Outcome(FAILED)
         prompts = answer.as_prompts()
         content = Message()
         for prompt in prompts:
@@ -377,11 +351,11 @@ def _interactive(request: UserauthRequest, limits: Limits) -> Dialog[_Outcome]:
         reply = yield from expect_any(UserauthInfoResponse, UserauthRequest)
         if isinstance(reply, UserauthRequest):
             # RFC 4256 s3.1: a client may give up and try something else; the attempt counts as failed.
-            return _Outcome(FAILED, next_request=reply)
+            return Outcome(FAILED, next_request=reply)
         assert isinstance(reply, UserauthInfoResponse)
         responses = _read_responses(reply, len(prompts), limits)
         answer = yield from ask(CheckInteractiveResponse(request.username, responses))
-    return _Outcome(FAILED)
+    return Outcome(FAILED)
 
 
 def _read_responses(reply: UserauthInfoResponse, expected: int, limits: Limits) -> tuple[str, ...]:

@@ -11,7 +11,8 @@ from typing import Final, Protocol
 
 import attrs
 
-from trio_ssh.core.auth_client import CONNECTION, AuthAnswer
+from trio_ssh.core.auth_client import CONNECTION, AuthAnswer, answer_of
+from trio_ssh.core.decision import Outcome, decision
 from trio_ssh.core.dialog import Dialog, ask, expect_any, send
 from trio_ssh.core.questions import AuthResult, Question
 from trio_ssh.errors import RemoteProtocolError
@@ -202,7 +203,7 @@ def gssapi_as_client(username: str, context: GssContext, session_id: bytes) -> D
     yield from send(UserauthRequest(username, CONNECTION, WITH_MIC, details))
     reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthGssapiResponse)
     if not isinstance(reply, UserauthGssapiResponse):
-        return _as_answer(reply, "")
+        return answer_of(reply)
     if reply.mechanism != mechanism:
         raise RemoteProtocolError("the server chose a mechanism that was not offered")
     for _ in range(MAX_TOKENS):
@@ -234,7 +235,7 @@ def _token_from_server() -> Dialog[bytes | AuthAnswer]:
             case UserauthGssapiErrtok():
                 remark = remark or "the server's GSS-API refused"
             case UserauthFailure():
-                return _as_answer(reply, remark)
+                return answer_of(reply, remark)
             case _:
                 # RFC 4462 s3.5: the context was not there yet, and nothing was signed by it.
                 raise RemoteProtocolError("a success in the midst of GSS-API's tokens")
@@ -251,44 +252,30 @@ def _finish_as_client(username: str, context: GssContext, session_id: bytes, ste
     for _ in range(3):
         reply = yield from expect_any(UserauthSuccess, UserauthFailure, UserauthGssapiError, UserauthGssapiErrtok)
         if isinstance(reply, UserauthSuccess | UserauthFailure):
-            return _as_answer(reply, remark)
+            return answer_of(reply, remark)
         remark = printable(reply.text, 200) if isinstance(reply, UserauthGssapiError) else remark
     raise RemoteProtocolError("the server goes on about an error")
 
 
-def _as_answer(reply: object, remark: str) -> AuthAnswer:
-    if isinstance(reply, UserauthFailure):
-        return AuthAnswer(False, reply.methods, reply.partial_success, remark)
-    return AuthAnswer(True)
-
-
-@value
-class GssOutcome(Value):
-    """How an attempt ended at the server; `next_request` is what interrupted it."""
-
-    result: AuthResult
-    next_request: UserauthRequest | None = None
-
-
-def gssapi_as_server(request: UserauthRequest, session_id: bytes) -> Dialog[GssOutcome]:
+def gssapi_as_server(request: UserauthRequest, session_id: bytes) -> Dialog[Outcome]:
     """RFC 4462 s3: exchange tokens, and take nothing but the context's signature of this session for a proof."""
     mechanisms = _read_mechanisms(request)
     context: GssContext | None = None
     if mechanisms:
         context = yield from ask(GssBegins(request.username, mechanisms))
     if context is None:
-        return GssOutcome(AuthResult.FAILED)
+        return Outcome(AuthResult.FAILED)
     yield from send(UserauthGssapiResponse(context.mechanism))
     for _ in range(MAX_TOKENS):
         reply = yield from expect_any(UserauthGssapiToken, UserauthGssapiErrtok, UserauthRequest)
         if isinstance(reply, UserauthRequest):
-            return GssOutcome(AuthResult.FAILED, reply)
+            return Outcome(AuthResult.FAILED, next_request=reply)
         if not isinstance(reply, UserauthGssapiToken):
-            return GssOutcome(AuthResult.FAILED)
+            return Outcome(AuthResult.FAILED)
         step: GssStep | GssRefused = yield from ask(GssStepWanted(context, reply.token))
         if not isinstance(step, GssStep):
             _log.info("a GSS-API token was refused: %s", getattr(step, "reason", "an answer of another kind"))
-            return GssOutcome(AuthResult.FAILED)
+            return Outcome(AuthResult.FAILED)
         if step.token:
             yield from send(UserauthGssapiToken(step.token))
         if step.is_complete:
@@ -296,22 +283,18 @@ def gssapi_as_server(request: UserauthRequest, session_id: bytes) -> Dialog[GssO
     raise RemoteProtocolError(f"the client sends more than {MAX_TOKENS} tokens")
 
 
-def _finish_as_server(request: UserauthRequest, context: GssContext, session_id: bytes) -> Dialog[GssOutcome]:
+def _finish_as_server(request: UserauthRequest, context: GssContext, session_id: bytes) -> Dialog[Outcome]:
     # A context without integrity proves nothing about this session: somebody in between could have passed its tokens
     # on.  RFC 4462 s3.5 lets it end with EXCHANGE_COMPLETE; we don't.
     reply = yield from expect_any(
         UserauthGssapiMic, UserauthGssapiExchangeComplete, UserauthGssapiErrtok, UserauthRequest
     )
     if isinstance(reply, UserauthRequest):
-        return GssOutcome(AuthResult.FAILED, reply)
+        return Outcome(AuthResult.FAILED, next_request=reply)
     if not isinstance(reply, UserauthGssapiMic):
-        return GssOutcome(AuthResult.FAILED)
+        return Outcome(AuthResult.FAILED)
     data = signed_by_context(session_id, request.username, WITH_MIC, request.service)
-    answer: object = yield from ask(CheckGssapi(request.username, context, data, reply.mic))
-    if isinstance(answer, AuthResult) and answer is not AuthResult.PASSWORD_EXPIRED:
-        return GssOutcome(answer)
-    _log.error("gssapi-with-mic was answered with %r: refused", type(answer).__name__)
-    return GssOutcome(AuthResult.FAILED)
+    return Outcome((yield from decision(CheckGssapi(request.username, context, data, reply.mic))))
 
 
 def _read_mechanisms(request: UserauthRequest) -> tuple[bytes, ...]:
@@ -333,7 +316,7 @@ def keyex_as_client(username: str, context: GssContext, session_id: bytes) -> Di
     """RFC 4462 s4: sign the session by the context of its first key exchange."""
     mic: bytes = yield from ask(GssMicWanted(context, signed_by_context(session_id, username, KEYEX)))
     yield from send(UserauthRequest(username, CONNECTION, KEYEX, GssapiKeyexDetails(mic).encode()))
-    return _as_answer((yield from expect_any(UserauthSuccess, UserauthFailure)), "")
+    return answer_of((yield from expect_any(UserauthSuccess, UserauthFailure)))
 
 
 def keyex_as_server(request: UserauthRequest, session_id: bytes, context: GssContext | None) -> Dialog[AuthResult]:
@@ -345,8 +328,4 @@ def keyex_as_server(request: UserauthRequest, session_id: bytes, context: GssCon
     if context is None:
         return AuthResult.FAILED
     data = signed_by_context(session_id, request.username, KEYEX, request.service)
-    answer: object = yield from ask(CheckGssapiKeyex(request.username, context, data, details.mic))
-    if isinstance(answer, AuthResult) and answer is not AuthResult.PASSWORD_EXPIRED:
-        return answer
-    _log.error("gssapi-keyex was answered with %r: refused", type(answer).__name__)
-    return AuthResult.FAILED
+    return (yield from decision(CheckGssapiKeyex(request.username, context, data, details.mic)))
