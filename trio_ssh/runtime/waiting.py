@@ -61,6 +61,42 @@ class Reply(Generic[T]):
         return self._value  # type: ignore[return-value]  # a brought value is a T
 
 
+class OneSleeper:
+    """Where one task sleeps until plain code wakes it, such as what runs in the reader's step."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    @property
+    def is_asleep(self) -> bool:
+        """Whether a task sleeps here."""
+        return self._task is not None
+
+    def wake(self) -> None:
+        """Wake it, if there is one."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    async def sleep(self, leave: Callable[[], None] | None = None) -> None:
+        """Sleep until `wake` is called.
+
+        Args:
+            leave: called where the task is cancelled instead.
+        """
+        self._task = trio.lowlevel.current_task()
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self._task = None
+            if leave is not None:
+                leave()
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+
 class OneAtATime:
     """Raises `trio.BusyResourceError` where a second task does what only one can do at a time."""
 

@@ -11,6 +11,7 @@ from typing import Final
 
 import trio
 
+from trio_ssh.runtime.waiting import OneSleeper
 from trio_ssh.sftp.link import Link
 from trio_ssh.sftp.local import LocalReader
 from trio_ssh.sftp.pipeline import WritePipeline
@@ -38,9 +39,9 @@ class Feed:
         "_head",
         "_link",
         "_memory",
+        "_sleeper",
         "_source",
         "_space",
-        "_task",
         "_tells_by",
         "_told",
         "_writer",
@@ -55,7 +56,7 @@ class Feed:
         self._head = writer.head_size
         self._memory = memoryview(bytearray(self._head + link.write_bytes))
         self._space = [self._memory[self._head :]]
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
         #: What whoever waits for more knows of the bytes done.
         self._told: int | None = None
         self._tells_by = 0.0
@@ -88,9 +89,7 @@ class Feed:
 
     def wake(self) -> None:
         """Have the task that waits look around."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        self._sleeper.wake()
 
     # -- the user's task
 
@@ -111,13 +110,7 @@ class Feed:
         self._writer.check()
         if self.is_over:
             return
-        self._task = trio.lowlevel.current_task()
         self._told, self._tells_by = told, trio.current_time() + _TOLD_SECONDS
-
-        def leave(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(leave)
+        await self._sleeper.sleep()
         self._told = None
         self._writer.check()

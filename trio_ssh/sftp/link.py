@@ -27,9 +27,10 @@ from trio_ssh.errors import (
 )
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.interrupts import uninterrupted
+from trio_ssh.runtime.waiting import OneSleeper
 from trio_ssh.sftp.messages import Close, Handle, Name, Packet, Status
 from trio_ssh.sftp.protocol import SFTPLimits, StatusCode
-from trio_ssh.sftp.session import ClientSession, Waiter
+from trio_ssh.sftp.session import ClientSession, ReplyWaiter, Waiter
 from trio_ssh.wire.text import printable
 
 P = TypeVar("P", bound=Packet)
@@ -53,57 +54,44 @@ def as_error(status: Status, filename: object = None, filename2: object = None) 
     return _ERRORS.get(status.code, SFTPError)(status.code, status.text, filename, filename2)
 
 
-class Answer:
+class Answer(ReplyWaiter):
     """The reply that one task waits for.
 
     A task that is cancelled leaves its request behind; if that opens something, it is closed when it comes.
     """
 
-    __slots__ = ("_is_left", "_link", "_reply", "_task", "asked", "expects")
+    __slots__ = ("_is_left", "_link", "_reply", "_sleeper")
 
     def __init__(self, link: Link, expects: type[Packet]) -> None:
-        self.expects: type[Packet] = expects
-        self.asked: int = 0
+        super().__init__(expects)
         self._link = link
         self._reply: Packet | None = None
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
         self._is_left = False
 
     def on_reply(self, reply: Packet) -> None:
         """Wake the task."""
         self._reply = reply
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
-        elif self._is_left and isinstance(reply, Handle):
+        if self._is_left and isinstance(reply, Handle):
             self._link.close_later(reply.handle)
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("an answer reads no file")
+        self._sleeper.wake()
 
     def on_lost(self) -> None:
         """Nothing comes any more."""
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        self._sleeper.wake()
 
     async def wait(self) -> Packet:
         """Return the reply.  A checkpoint, always."""
         if self._reply is not None or self._link.failure is not None:
             await trio.lowlevel.checkpoint()
         else:
-            self._task = trio.lowlevel.current_task()
-
-            def leave(_: object) -> trio.lowlevel.Abort:
-                self._task = None
-                self._is_left = True
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(leave)
+            await self._sleeper.sleep(self._leave)
         if self._reply is None:
             raise self._link.lost()
         return self._reply
+
+    def _leave(self) -> None:
+        self._is_left = True
 
 
 class Share:

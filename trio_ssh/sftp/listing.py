@@ -12,12 +12,13 @@ import attrs
 import trio
 
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.runtime.waiting import OneAtATime
+from trio_ssh.runtime.waiting import OneAtATime, OneSleeper
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.messages import Name, NamedFile, Packet, Readdir, Status
 from trio_ssh.sftp.protocol import KIB, SFTPLimits, StatusCode
 from trio_ssh.sftp.pure_path import decoded
+from trio_ssh.sftp.session import ReplyWaiter
 from trio_ssh.wire.text import printable
 
 #: READDIRs that are under way or answered and not taken: two at first, more once a directory proves to be large.
@@ -126,7 +127,7 @@ def as_attributes(entry: NamedFile) -> SFTPAttributes:
     return attributes
 
 
-class DirectoryReader:
+class DirectoryReader(ReplyWaiter):
     """Reads an open directory, several READDIRs at a time.  It is what waits for their replies.
 
     Args:
@@ -137,8 +138,7 @@ class DirectoryReader:
     """
 
     def __init__(self, link: Link, handle: bytes, filename: str | bytes, most_ahead: int | None = None) -> None:
-        self.expects: type[Packet] = Name
-        self.asked: int = 0
+        super().__init__(Name)
         self._link = link
         self._handle = handle
         self._filename = filename
@@ -152,7 +152,7 @@ class DirectoryReader:
         self._is_ended = False
         self._is_closed = False
         self._status: Status | None = None
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
         self._fill()
 
     def _fill(self) -> None:
@@ -176,10 +176,6 @@ class DirectoryReader:
                 self._status = reply
         self._wake()
 
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("a listing brings no data")
-
     def on_lost(self) -> None:
         """The session has ended."""
         self._under_way -= 1
@@ -187,9 +183,8 @@ class DirectoryReader:
         self._wake()
 
     def _wake(self) -> None:
-        if self._task is not None and (self._arrived or not self._under_way):
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        if self._arrived or not self._under_way:
+            self._sleeper.wake()
 
     # -- in the user's task
 
@@ -207,9 +202,8 @@ class DirectoryReader:
             if not self._is_ended:
                 self._fill()
             if not self._arrived and self._under_way:
-                self._task = trio.lowlevel.current_task()
                 has_waited = True
-                await trio.lowlevel.wait_task_rescheduled(self._leave)
+                await self._sleeper.sleep()
             if not self._arrived:
                 if self._link.failure is not None:
                     raise self._link.lost()
@@ -220,10 +214,6 @@ class DirectoryReader:
         if not has_waited:
             await trio.lowlevel.cancel_shielded_checkpoint()
         return names
-
-    def _leave(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        return trio.lowlevel.Abort.SUCCEEDED
 
     def _checked(self, names: tuple[NamedFile, ...]) -> list[NamedFile]:
         limits = self._link.limits

@@ -17,9 +17,11 @@ import trio
 from trio_ssh.core.channel import Batch
 from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.interrupts import uninterrupted
+from trio_ssh.runtime.waiting import OneSleeper
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.messages import Data, Packet, Status
 from trio_ssh.sftp.protocol import StatusCode
+from trio_ssh.sftp.session import ReplyWaiter
 
 #: Blocks that are asked for at first; each that comes lets one more be asked for.
 FIRST_BLOCKS: Final = 4
@@ -172,7 +174,7 @@ class ReadPipeline:
         self._gathered_bytes = gathered_bytes
         self._gathered_by = 0.0
         self._beyond = 0
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
         self._is_shut = False
         self.is_closed: bool = False
         self.is_ended: bool = False
@@ -241,8 +243,8 @@ class ReadPipeline:
         elif self._grows:
             self.ahead_bytes += self.block_bytes
         self.fill()
-        if self._task is not None and self._blocks and self._is_ready():
-            self._wake()
+        if self._sleeper.is_asleep and self._blocks and self._is_ready():
+            self._sleeper.wake()
 
     def _is_ready(self) -> bool:
         """There is a block to be taken, and no point in waiting for more."""
@@ -252,11 +254,6 @@ class ReadPipeline:
             or self.is_ended
             or trio.current_time() >= self._gathered_by
         )
-
-    def _wake(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
 
     # -- the user's task
 
@@ -272,13 +269,7 @@ class ReadPipeline:
             return
         if self._link.failure is not None:
             raise self._link.lost()
-        self._task = trio.lowlevel.current_task()
-
-        def leave(_: object) -> trio.lowlevel.Abort:
-            self._task = None
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        await trio.lowlevel.wait_task_rescheduled(leave)
+        await self._sleeper.sleep()
         if self._is_shut:
             raise trio.ClosedResourceError("this file was closed")
         if not self._blocks and not self.is_ended and self._link.failure is not None:
@@ -318,7 +309,7 @@ class ReadPipeline:
         self.fill()
         if self._link.failure is not None:
             # Whoever waits until there is room to ask would wait for a reply that was never asked for.
-            self._wake()
+            self._sleeper.wake()
 
     def _drop(self) -> None:
         """The file has ended: whatever was asked for beyond is of no use."""
@@ -334,29 +325,24 @@ class ReadPipeline:
         self._is_shut = True
         if not self.is_closed:
             self._drop()
-        self._wake()
+        self._sleeper.wake()
 
 
-class Ack:
+class Ack(ReplyWaiter):
     """The reply to one WRITE."""
 
-    __slots__ = ("_offset", "_pipeline", "_size", "asked", "expects")
+    __slots__ = ("_offset", "_pipeline", "_size")
 
     def __init__(self, pipeline: WritePipeline, offset: int, size: int) -> None:
+        super().__init__(Status)
         self._pipeline = pipeline
         self._offset = offset
         self._size = size
-        self.expects: type[Packet] = Status
-        self.asked: int = 0
 
     def on_reply(self, reply: Packet) -> None:
         """Written, or not."""
         assert isinstance(reply, Status), "a WRITE is answered by a status"
         self._pipeline.on_done(self._offset, self._size, reply)
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("a WRITE brings no data")
 
     def on_lost(self) -> None:
         """The session has ended."""

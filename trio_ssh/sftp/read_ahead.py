@@ -12,27 +12,24 @@ from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.messages import Attrs, Fstat, Packet
 from trio_ssh.sftp.pipeline import Block, ReadPipeline
 from trio_ssh.sftp.protocol import KIB
+from trio_ssh.sftp.session import ReplyWaiter
 
 #: What is asked for first where lines are read.
 _LINES_BYTES: Final = 32 * KIB
 
 
-class _SizeWaiter:
+class _SizeWaiter(ReplyWaiter):
     """Hears how large the file is, and that's that: nobody waits."""
 
-    __slots__ = ("_reader", "asked", "expects")
+    __slots__ = ("_reader",)
 
     def __init__(self, reader: ReadAhead) -> None:
-        self.expects: type[Packet] = Attrs
-        self.asked: int = 0
+        super().__init__(Attrs)
         self._reader = reader
 
     def on_reply(self, reply: Packet) -> None:
         if isinstance(reply, Attrs) and reply.attributes.st_size is not None:
             self._reader.expect_size(reply.attributes.st_size)
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        raise AssertionError("attributes bring no data")
 
     def on_lost(self) -> None:
         pass

@@ -8,32 +8,29 @@ from typing import Final, TypeVar
 import trio
 
 from trio_ssh.runtime.interrupts import uninterrupted
+from trio_ssh.runtime.waiting import OneSleeper
 from trio_ssh.sftp.link import Link, as_error
 from trio_ssh.sftp.messages import Handle, Packet, Status
 from trio_ssh.sftp.protocol import StatusCode
+from trio_ssh.sftp.session import ReplyWaiter
 
 P = TypeVar("P", bound=Packet)
 
 
-class Asked:
+class Asked(ReplyWaiter):
     """One request of a round."""
 
-    __slots__ = ("_round", "asked", "expects", "reply")
+    __slots__ = ("_round", "reply")
 
     def __init__(self, round_: Round, expects: type[Packet]) -> None:
+        super().__init__(expects)
         self._round = round_
-        self.expects: type[Packet] = expects
-        self.asked: int = 0
         self.reply: Packet | None = None
 
     def on_reply(self, reply: Packet) -> None:
         """Keep the reply."""
         self.reply = reply
         self._round.on_done(reply)
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("a round reads no file")
 
     def on_lost(self) -> None:
         """Nothing comes any more."""
@@ -86,7 +83,7 @@ class Round:
         self._asked: list[Asked] = []
         self._left = 0
         self._is_left_alone = False
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
 
     def add(self, packet: Packet, expects: type[Packet] = Status) -> Asked:
         """Make a request, which is sent by `wait`.
@@ -109,9 +106,8 @@ class Round:
             self._close(reply)
         if not self._left and self._then is not None and self._link.failure is None:
             self._then()
-        if not self._left and self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        if not self._left:
+            self._sleeper.wake()
 
     async def wait(self) -> None:
         """Send the requests, and wait for all replies.  A checkpoint, always.
@@ -121,39 +117,30 @@ class Round:
         """
         self._link.flush()
         if self._left:
-            self._task = trio.lowlevel.current_task()
-
-            def leave(_: object) -> trio.lowlevel.Abort:
-                self._task = None
-                self._is_left_alone = True
-                for asked in self._asked:
-                    self._close(asked.reply)
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            await trio.lowlevel.wait_task_rescheduled(leave)
+            await self._sleeper.sleep(self._leave)
         else:
             await trio.lowlevel.cancel_shielded_checkpoint()
         if any(asked.reply is None for asked in self._asked):
             raise self._link.lost()
+
+    def _leave(self) -> None:
+        self._is_left_alone = True
+        for asked in self._asked:
+            self._close(asked.reply)
 
     def _close(self, reply: Packet | None) -> None:
         if isinstance(reply, Handle):
             self._link.close_later(reply.handle)
 
 
-class Forgotten:
+class Forgotten(ReplyWaiter):
     """Waits for a reply that makes no difference."""
 
     def __init__(self) -> None:
-        self.expects: type[Packet] = Status
-        self.asked: int = 0
+        super().__init__(Status)
 
     def on_reply(self, reply: Packet) -> None:
         """Do nothing."""
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("nobody waits for data")
 
     def on_lost(self) -> None:
         """Do nothing."""

@@ -8,7 +8,7 @@ from typing import Self
 
 import trio
 
-from trio_ssh.runtime.waiting import OneAtATime
+from trio_ssh.runtime.waiting import OneAtATime, OneSleeper
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.pipeline import Block
 
@@ -32,7 +32,7 @@ class Scatter(AsyncIterator[bytes]):
         self._blocks: deque[Block | None] = deque()
         self._parts: list[memoryview | bytearray] = []
         self._has_ended = False
-        self._task: trio.lowlevel.Task | None = None
+        self._sleeper = OneSleeper()
         self._conflict = OneAtATime("another task is iterating over these pieces")
         self.is_closed: bool = False
 
@@ -77,9 +77,8 @@ class Scatter(AsyncIterator[bytes]):
         """Nothing more comes for `block`."""
         if self.is_closed:
             self._share.give_back(block.size)
-        elif self._task is not None and self._blocks[0] is block:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        elif self._sleeper.is_asleep and self._blocks[0] is block:
+            self._sleeper.wake()
 
     # -- the user's task
 
@@ -103,8 +102,7 @@ class Scatter(AsyncIterator[bytes]):
                     self._blocks.popleft()
                     break
                 if not block.is_done:
-                    self._task = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._leave)
+                    await self._sleeper.sleep()
                     continue
                 if not block.is_last and block.parts.size < block.size:
                     raise self._link.lost() if block.status is None else as_error(block.status, self._filename)
@@ -119,10 +117,6 @@ class Scatter(AsyncIterator[bytes]):
             self._has_ended = False
             return b"".join(parts)
 
-    def _leave(self, _: object) -> trio.lowlevel.Abort:
-        self._task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
     def close(self) -> None:
         """Want nothing more."""
         if self.is_closed:
@@ -132,6 +126,4 @@ class Scatter(AsyncIterator[bytes]):
             if block is not None and block.is_done:
                 self._share.give_back(block.size)
         self._unasked.clear()
-        if self._task is not None:
-            task, self._task = self._task, None
-            trio.lowlevel.reschedule(task)
+        self._sleeper.wake()

@@ -198,6 +198,28 @@ class Waiter(Protocol):
         ...
 
 
+class ReplyWaiter(ABC):
+    """A `Waiter` for a reply that is no data."""
+
+    __slots__ = ("asked", "expects")
+
+    def __init__(self, expects: type[Packet]) -> None:
+        self.expects: type[Packet] = expects
+        self.asked: int = 0
+
+    @abstractmethod
+    def on_reply(self, reply: Packet) -> None:
+        """The reply has come, and it is one of `expects` or a `Status`."""
+
+    def on_data(self, part: memoryview, left: int) -> None:
+        """Nothing was asked that brings data."""
+        raise AssertionError("nobody waits for data")
+
+    @abstractmethod
+    def on_lost(self) -> None:
+        """The session has ended: no reply comes any more."""
+
+
 _REPLIES: Final[dict[int, type[Packet]]] = {
     reply.NUMBER: reply for reply in (Status, Handle, Data, Name, Attrs, ExtendedReply)
 }

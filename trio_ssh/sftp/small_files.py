@@ -7,7 +7,7 @@ in one piece: a hop into a thread costs more than a small file does otherwise.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Generic, TypeVar
@@ -23,7 +23,7 @@ from trio_ssh.sftp.protocol import HANDLE_BYTES, KIB, MIB, OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import rename_over
 from trio_ssh.sftp.round import FORGOTTEN, request_later
-from trio_ssh.sftp.session import ClientSession
+from trio_ssh.sftp.session import ClientSession, ReplyWaiter
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def small_bytes(link: Link) -> int:
     return min(SMALL_BYTES, link.read_bytes - 1, link.write_bytes)
 
 
-class SmallFile(ABC, Generic[T]):
+class SmallFile(ReplyWaiter, Generic[T]):
     """One file on its way.  It is what waits for the replies.
 
     Attributes:
@@ -60,13 +60,12 @@ class SmallFile(ABC, Generic[T]):
     """
 
     def __init__(self, item: T, path: bytes, size: int) -> None:
+        super().__init__(Handle)
         self.item: T = item
         self.path: bytes = path
         self.size: int = size
         self.error: Exception | None = None
         self.is_odd: bool = False
-        self.expects: type[Packet] = Handle
-        self.asked: int = 0
         self._pool: SmallFiles[T] | None = None
 
     @property
@@ -87,10 +86,6 @@ class SmallFile(ABC, Generic[T]):
     @abstractmethod
     def on_reply(self, reply: Packet) -> None:
         """Go on."""
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("it is not being read")
 
     def release(self) -> None:
         """It is done, or nobody wants it any more: others may have its names."""
@@ -285,23 +280,18 @@ class SmallPut(SmallFile[T]):
         link.flush()
 
 
-class _Look:
+class _Look(ReplyWaiter):
     """Waits for what is said of a file that is to be replaced."""
 
-    __slots__ = ("_file", "asked", "expects")
+    __slots__ = ("_file",)
 
     def __init__(self, file: SmallPut[Any]) -> None:
+        super().__init__(Attrs)
         self._file = file
-        self.expects: type[Packet] = Attrs
-        self.asked: int = 0
 
     def on_reply(self, reply: Packet) -> None:
         """Tell the file."""
         self._file.on_look(reply.attributes if isinstance(reply, Attrs) else _NO_ATTRIBUTES)
-
-    def on_data(self, part: memoryview, left: int) -> None:
-        """Nothing was asked that brings data."""
-        raise AssertionError("a look reads no file")
 
     def on_lost(self) -> None:
         """The session has ended."""
