@@ -65,8 +65,6 @@ _LARGEST_CHUNK: Final = 128 * 1024
 #: What a packet of data has beside the data: the message's head, padding, a tag.
 _DATA_OVERHEAD: Final = 512
 
-_DATA: Final = (Half.OPEN, Passing.DATA)
-
 
 class Mux:
     """The connection layer.
@@ -304,12 +302,16 @@ class Mux:
         if not size or channel.outbound is Half.CLOSED:
             return  # we have closed; what was on its way has no reader any more
         if source is None:
-            self.credit(channel, size)
+            self._grant(channel, size)
         elif channel.receive(source, data):
             self._emit(DataArrived(channel, Source.DATA if channel.combine_stderr else source))
 
     def credit(self, channel: CoreChannel, size: int) -> None:
-        """The user took `size` bytes; grant the peer more when it is worth a message."""
+        """The user took `size` bytes of what is unread; grant the peer more when it is worth a message."""
+        channel.unread -= size
+        self._grant(channel, size)
+
+    def _grant(self, channel: CoreChannel, size: int) -> None:
         if channel.inbound is Half.CLOSED and not channel.unread:
             self._release(channel)
         if channel.inbound is not Half.OPEN or channel.outbound is Half.CLOSED:
@@ -355,7 +357,7 @@ class Mux:
 
         Source: RFC 4254 s5.2 (window), RFC 4253 s6.1 (packet size).
         """
-        if (channel.outbound, Passing.DATA) != _DATA:
+        if channel.outbound is not Half.OPEN:
             raise LocalProtocolError(f"channel {channel.local_id} has sent its {channel.outbound.value}")
         outbound = self._outbound
         window = channel.outbound_window

@@ -237,7 +237,6 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     def _pay(self, source: Source, size: int) -> None:
         self._owed[source] -= size
-        self.core.unread -= size
         self._engine.core.mux.credit(self.core, size)
 
     def _absorb(self, source: Source, kept_at_most: float) -> None:

@@ -89,7 +89,7 @@ class ClientAuthentication(Link):
         """
         algorithm = self.choose_algorithm(checked_signer(key))
         dialog = self.publickey_dialog(username, key)
-        await self._authenticate(username, f"publickey {key.fingerprint} ({algorithm})", dialog)
+        await self._authenticate(username, "publickey", dialog, f"{key.fingerprint} ({algorithm})")
 
     async def auth_interactive(self, username: str, handler: PromptHandler, submethods: str = "") -> None:
         """Log in by answering the server's questions.
@@ -101,7 +101,7 @@ class ClientAuthentication(Link):
             As `auth_password`; and whatever `handler` raises.
         """
         dialog = interactive_as_client(username, checked_text(submethods, "a list of submethods"), self._limits)
-        await self._authenticate(username, "keyboard-interactive", dialog, handler)
+        await self._authenticate(username, "keyboard-interactive", dialog, prompt_handler=handler)
 
     async def auth_hostbased(self, username: str, key: Signer, client_host: str, client_username: str) -> None:
         """Log in because this host says who the user is: RFC 4252 s9.
@@ -118,7 +118,7 @@ class ClientAuthentication(Link):
         for text, what in ((client_host, "a host name"), (client_username, "a user name")):
             checked_text(text, what)
         dialog = self.hostbased_dialog(username, key, client_host, client_username)
-        await self._authenticate(username, f"hostbased {key.fingerprint} ({client_host})", dialog)
+        await self._authenticate(username, "hostbased", dialog, f"{key.fingerprint} ({client_host})")
 
     async def auth_gssapi_with_mic(self, username: str, gss_host: str, gss_deleg_creds: bool = False) -> None:
         """Log in by GSS-API, which is Kerberos: RFC 4462 s3.
@@ -228,8 +228,10 @@ class ClientAuthentication(Link):
     async def _authenticate(
         self,
         username: str,
-        method: str,
+        name: str,
         dialog: Dialog[AuthAnswer],
+        details: str = "",
+        *,
         prompt_handler: PromptHandler | None = None,
         new_password: NewPasswordHandler | None = None,
     ) -> None:
@@ -238,7 +240,7 @@ class ClientAuthentication(Link):
         answer = await self.try_authenticate(username, dialog, prompt_handler, new_password)
         if answer.is_success:
             return
-        name = method.split(" ", 1)[0]
+        method = f"{name} {details}" if details else name
         shown = printable(username, 64)
         if answer.is_partial:
             raise PartialAuthentication(

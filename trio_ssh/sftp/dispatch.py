@@ -63,7 +63,7 @@ from trio_ssh.sftp.messages import (
     UsersGroups,
 )
 from trio_ssh.sftp.order import DETAILS, Parts, cut
-from trio_ssh.sftp.protocol import KIB, SFTPLimits, StatusCode
+from trio_ssh.sftp.protocol import KIB, OpenFlags, SFTPLimits, StatusCode
 from trio_ssh.sftp.session import AnyRequest, BadRequest, ServerSession, WriteParts
 from trio_ssh.sftp.status import END_OF_FILE, FAILURE, OK, status_of
 from trio_ssh.wire.fields import STRING
@@ -477,7 +477,7 @@ class Dispatcher:
             raise OSError(errno.EINVAL, f"a block has at least {_LEAST_BLOCK_BYTES} bytes")
         if name != "check-file-name":
             return await self._digests(self._file(asked.handle).handle, asked, hash_name)
-        handle = await self._interface.open(self._path(asked.handle), os_flags(1), SFTPAttributes())
+        handle = await self._interface.open(self._path(asked.handle), os_flags(OpenFlags.READ), SFTPAttributes())
         try:
             return await self._digests(handle, asked, hash_name)
         finally:

@@ -19,6 +19,7 @@ from typing import Final
 from trio_ssh.session import ServerProcess
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.messages import StatVFS
+from trio_ssh.sftp.protocol import OpenFlags
 from trio_ssh.sftp.status import unsupported
 
 #: What `SFTPServerInterface.list_folder` returns: entries whose `filename` is set, all at once or as they come.
@@ -303,12 +304,23 @@ def offered_extensions(interface: SFTPServerInterface) -> dict[bytes, bytes]:
     return offered
 
 
+# As plain numbers: an operation on a flag costs as much as the rest of the function.
+_ACCESS_BITS: Final = int(OpenFlags.READ | OpenFlags.WRITE)
+_ACCESS: Final = {int(OpenFlags.READ): os.O_RDONLY, int(OpenFlags.WRITE): os.O_WRONLY, _ACCESS_BITS: os.O_RDWR}
+_BESIDES: Final = (
+    (int(OpenFlags.APPEND), os.O_APPEND),
+    (int(OpenFlags.CREATE), os.O_CREAT),
+    (int(OpenFlags.TRUNCATE), os.O_TRUNC),
+    (int(OpenFlags.EXCLUSIVE), os.O_EXCL),
+)
+
+
 def os_flags(flags: int) -> int:
     """Return ``os.O_`` flags for `OpenFlags`."""
-    access = {0x01: os.O_RDONLY, 0x02: os.O_WRONLY, 0x03: os.O_RDWR}.get(flags & 0x03)
+    access = _ACCESS.get(flags & _ACCESS_BITS)
     if access is None:
         raise OSError(errno.EINVAL, "a file is opened to be read or to be written")
-    for theirs, ours in ((0x04, os.O_APPEND), (0x08, os.O_CREAT), (0x10, os.O_TRUNC), (0x20, os.O_EXCL)):
+    for theirs, ours in _BESIDES:
         if flags & theirs:
             access |= ours
     return access

@@ -183,7 +183,7 @@ class Link:
         if self.failure is not None:
             raise self.lost()
         # Both streams share the channel's window: a server that logs to stderr would stop its own replies some day.
-        self.channel.keep_stderr(0)
+        self.channel.drop_stderr()
 
     # -- asking
 

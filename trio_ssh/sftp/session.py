@@ -48,10 +48,11 @@ from trio_ssh.sftp.messages import (
     Status,
     Symlink,
     Version,
+    Write,
     read_pairs,
     write_pairs,
 )
-from trio_ssh.sftp.protocol import EXTENSIONS, HANDLE_BYTES, VERSION, PacketType, SFTPLimits
+from trio_ssh.sftp.protocol import EXTENSIONS, HANDLE_BYTES, VERSION, SFTPLimits
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.text import printable
 
@@ -75,7 +76,7 @@ class _PacketWalk(ABC):
 
     __slots__ = ("_bulk_left", "_bulk_type", "_limit", "_needed", "_partial", "has_begun")
 
-    def __init__(self, limits: SFTPLimits, bulk_type: PacketType) -> None:
+    def __init__(self, limits: SFTPLimits, bulk_type: int) -> None:
         self._limit = limits.packet_bytes + _HEAD_BYTES
         self._bulk_type = bulk_type
         self._bulk_left = 0
@@ -257,7 +258,7 @@ class ClientSession(_PacketWalk):
     )
 
     def __init__(self, limits: SFTPLimits) -> None:
-        super().__init__(limits, PacketType.DATA)
+        super().__init__(limits, Data.NUMBER)
         self._pending: dict[int, Waiter] = {}
         self._next_id = 0
         self._reading: Waiter | None = None
@@ -300,7 +301,7 @@ class ClientSession(_PacketWalk):
     def read(self, handle: bytes, offset: int, size: int, waiter: Waiter) -> None:
         """Ask for `size` bytes, which `waiter` knows as `asked`."""
         tail = _READ_TAIL.pack(offset, size)  # first: where it fails, nobody waits
-        head = _DATA_HEAD.pack(21 + len(handle), PacketType.READ, self._register(waiter), len(handle))
+        head = _DATA_HEAD.pack(21 + len(handle), Read.NUMBER, self._register(waiter), len(handle))
         self._queue(memoryview(head + handle + tail))
 
     @staticmethod
@@ -317,7 +318,7 @@ class ClientSession(_PacketWalk):
         """
         start = _DATA_HEAD.size + len(handle)
         _WRITE_TAIL.pack_into(packet, start, offset, len(packet) - start - _WRITE_TAIL.size)  # first, as above
-        _DATA_HEAD.pack_into(packet, 0, len(packet) - 4, PacketType.WRITE, self._register(waiter), len(handle))
+        _DATA_HEAD.pack_into(packet, 0, len(packet) - 4, Write.NUMBER, self._register(waiter), len(handle))
         packet[_DATA_HEAD.size : start] = handle
         self._queue(packet)
 
@@ -479,7 +480,7 @@ class ServerSession(_PacketWalk):
     __slots__ = ("_begin", "_most", "_surplus", "_writing", "arrived", "outgoing", "outgoing_bytes")
 
     def __init__(self, limits: SFTPLimits, extensions: dict[bytes, bytes] = EXTENSIONS) -> None:
-        super().__init__(limits, PacketType.WRITE)
+        super().__init__(limits, Write.NUMBER)
         self._most = limits.requests
         self._writing: tuple[int, WriteParts] | None = None
         self._surplus = 0
@@ -524,7 +525,7 @@ class ServerSession(_PacketWalk):
     def data_in_place(self, request_id: int, packet: memoryview) -> None:
         """Answer a READ with data that stands in `packet` already, behind `DATA_HEAD_SIZE` bytes for its head."""
         size = len(packet) - _DATA_HEAD.size
-        _DATA_HEAD.pack_into(packet, 0, size + 9, PacketType.DATA, request_id, size)
+        _DATA_HEAD.pack_into(packet, 0, size + 9, Data.NUMBER, request_id, size)
         if len(packet) <= _JOINED_BYTES // 4:
             self._add(bytearray(packet))
         else:

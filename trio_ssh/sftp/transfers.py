@@ -276,8 +276,8 @@ class Transfers(Operations):
         file = Options(preserve=preserve, sparse=sparse)
         options = _tree_options(file, follow_symlinks, include, exclude, AT_ONCE, error_handler)
         other = self if target_client is None else target_client
-        paths = self._wire(source), self._link, other._wire(target), other._link
+        source_path, target_path = self._wire(source), other._wire(target)
         if not recurse:
-            return await copy_file(paths[1], paths[0], paths[3], paths[2], file, Progress(callback))
-        await copy_tree(paths[1], paths[0], paths[3], paths[2], options, Progress(callback))
+            return await copy_file(self._link, source_path, other._link, target_path, file, Progress(callback))
+        await copy_tree(self._link, source_path, other._link, target_path, options, Progress(callback))
         return SFTPAttributes()

@@ -152,7 +152,6 @@ class CoreSide:
         if batch is None:
             return b""
         data = batch.take(batch.size)
-        channel.unread -= len(data)
         self.connection.mux.credit(channel, len(data))
         return data
 
