@@ -112,7 +112,7 @@ class ClientSessions(PortForwarding):
             else:
                 await channel.exec_command(command)
         except BaseException:
-            channel._close()
+            channel.close_later()
             raise
         return channel
 
@@ -129,7 +129,7 @@ class ClientSessions(PortForwarding):
             if pty is not None:
                 await channel.get_pty(pty.term, pty.width, pty.height, pty.width_pixels, pty.height_pixels, pty.modes)
         except BaseException:
-            channel._close()
+            channel.close_later()
             raise
         return channel
 

@@ -284,7 +284,7 @@ async def run(
         await trio.lowlevel.checkpoint_if_cancelled()  # here, nothing has been started
         await _or_end(process, see_through, deliver_cancel)
     finally:
-        process.channel._close()
+        process.channel.close_later()
     done = CompletedProcess(
         args,
         process.returncode,

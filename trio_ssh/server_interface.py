@@ -337,7 +337,7 @@ class ServerInterface(ServerAuthentication):
                 self.handler_failed(error)
         finally:
             self._channels_at_work -= 1
-            channel._close()
+            channel.close_later()
 
     def channel_requested(self, channel: Channel, name: str, details: bytes) -> MaybeAwaitable[Answer]:
         """Ask the check for a request on a session."""

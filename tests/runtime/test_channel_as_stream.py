@@ -73,7 +73,7 @@ class ReceivesStderr(trio.abc.ReceiveStream):
         return await self._channel.stderr.receive_some(max_bytes)
 
     async def aclose(self) -> None:
-        self._channel._close()
+        self._channel.close_later()
         await self._channel.stderr.aclose()
 
 

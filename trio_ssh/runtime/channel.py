@@ -381,7 +381,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     def close_later(self) -> None:
         """Send EOF and CLOSE when the writer comes to it; `aclose` for those who can't wait."""
-        self._close()
+        self._seal_close()
+        self._engine.flush()
 
     def stderr_kept(self) -> bytes:
         """Return what stderr has brought so far, without waiting."""
@@ -442,12 +443,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     async def aclose(self) -> None:
         """Send EOF and CLOSE.  Doesn't wait for the peer's CLOSE, which sshd sends only when the command has ended."""
-        self._close()
+        self.close_later()
         await trio.lowlevel.checkpoint()
-
-    def _close(self) -> None:
-        self._seal_close()
-        self._engine.flush()
 
     def _seal_close(self) -> None:
         if self._is_closed:

@@ -154,7 +154,7 @@ class RemoteForwards(PeerHandler):
         listener._is_closed = True
         self._listeners.remove(listener)
         while listener._receiver.statistics().current_buffer_used:
-            listener._receiver.receive_nowait()._close()
+            listener._receiver.receive_nowait().close_later()
         listener._receiver.close()  # first: whoever waits hears that it was closed, and not that the connection was
         listener._sender.close()
         if listener._answer.is_done:

@@ -204,7 +204,7 @@ class PeerRequests:
             if not all(isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)):
                 _log.exception("what serves %s channels failed", printable(channel.kind, 64))
         finally:
-            channel._close()
+            channel.close_later()
 
     async def _decide(self, channel: Channel, decision: MaybeAwaitable[Answer | OpenFailureReason]) -> None:
         self._carry_out(channel, await _decided(channel.kind, decision, _PROHIBITED))

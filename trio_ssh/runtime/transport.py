@@ -476,7 +476,7 @@ class Transport(ClientAuthentication, Hints):
         try:
             await channel._opened.wait()
         except BaseException:
-            channel._close()
+            channel.close_later()
             raise
         return channel
 
