@@ -20,7 +20,7 @@
 ``channel``         one channel: its two halves and its two windows
 ``events``          what the runtime must know
 ``mux``             all channels of a connection, and its global requests
-``keying``          what lasts from one key exchange to the next
 ``options``         what a connection is told at birth
+``keying``          what lasts from one key exchange to the next
 ``connection``      the whole, behind its verbs
 """

@@ -108,13 +108,7 @@ class Connection:
         self._greeting = b""
         self.keying: Keying = Keying(
             role,
-            algorithms=options.algorithms,
-            host_keys=options.host_keys,
-            certificates=options.certificates,
-            moduli=options.moduli,
-            new_gss_context=options.new_gss_context,
-            limits=options.limits,
-            random_bytes=options.random_bytes,
+            options,
             inbound=self._inbound,
             outbound=self._outbound,
             on_ask=self._ask,

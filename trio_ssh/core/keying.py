@@ -5,7 +5,7 @@ Owns the running exchange and hands new keys to the inbound and outbound halves 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -24,7 +24,7 @@ from trio_ssh.core.exchange import (
 )
 from trio_ssh.core.gssapi import GssContext
 from trio_ssh.core.inbound import Inbound
-from trio_ssh.core.limits import KIB, Limits
+from trio_ssh.core.limits import KIB
 from trio_ssh.core.negotiation import (
     EXT_INFO_CLIENT,
     GSS_PREFIX,
@@ -34,14 +34,12 @@ from trio_ssh.core.negotiation import (
     kexinit,
     negotiate,
 )
+from trio_ssh.core.options import Options
 from trio_ssh.core.outbound import Outbound
 from trio_ssh.core.questions import Question
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.agreement_dh import Group
-from trio_ssh.crypto.moduli import Moduli
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.keys.certificate import Certificate
-from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.wire.fields import DeclaredMessage
 from trio_ssh.wire.transport import KexInit
@@ -66,9 +64,6 @@ class Keying:
     """Runs key exchanges, one at a time, whichever side begins.
 
     Args:
-        certificates: of a server's host keys.
-        moduli: a server's groups for RFC 4419's exchange.
-        new_gss_context: makes a context for each exchange by GSS-API; None to offer none.
         on_outbound_keys: called when our NEWKEYS of the first exchange is sealed, before anything else may pass.
         on_started: called when an exchange other than the first begins; told whether it is a hasty one of the peer's.
         on_finished: called when both directions use new keys.
@@ -77,21 +72,16 @@ class Keying:
     __slots__ = (
         "_agreed",
         "_algorithms",
-        "_certificates",
         "_conversation",
-        "_host_keys",
         "_inbound",
-        "_limits",
-        "_moduli",
-        "_new_gss_context",
         "_on_ask",
         "_on_finished",
         "_on_outbound_keys",
         "_on_started",
+        "_options",
         "_our_payload",
         "_ours",
         "_outbound",
-        "_random_bytes",
         "_role",
         "gss_context",
         "host_key",
@@ -109,14 +99,8 @@ class Keying:
     def __init__(
         self,
         role: Role,
+        options: Options,
         *,
-        algorithms: Algorithms,
-        host_keys: Sequence[PKey],
-        certificates: Sequence[Certificate],
-        moduli: Moduli,
-        new_gss_context: Callable[[], GssContext] | None,
-        limits: Limits,
-        random_bytes: Callable[[int], bytes],
         inbound: Inbound,
         outbound: Outbound,
         on_ask: Callable[[Question, Conversation[None]], None],
@@ -125,17 +109,13 @@ class Keying:
         on_finished: Callable[[bool], None],
     ) -> None:
         self._role = role
-        self._algorithms = (
-            signable(algorithms, offered_algorithms(host_keys, certificates)) if role is Role.SERVER else algorithms
-        )
-        self._host_keys = host_keys
-        self._certificates = certificates
-        self._moduli = moduli
-        self._new_gss_context = new_gss_context
-        if new_gss_context is not None:
-            self._offer_gss(new_gss_context().mechanism)
-        self._limits = limits
-        self._random_bytes = random_bytes
+        self._options = options
+        self._algorithms = options.algorithms
+        if role is Role.SERVER:
+            able = offered_algorithms(options.host_keys, options.certificates)
+            self._algorithms = signable(options.algorithms, able)
+        if options.new_gss_context is not None:
+            self._offer_gss(options.new_gss_context().mechanism)
         self._inbound = inbound
         self._outbound = outbound
         self._on_ask = on_ask
@@ -177,7 +157,7 @@ class Keying:
     @property
     def is_due(self) -> bool:
         """Enough bytes or packets have passed under the present keys."""
-        limits, inbound, outbound = self._limits, self._inbound, self._outbound
+        limits, inbound, outbound = self._options.limits, self._inbound, self._outbound
         most = limits.rekey_bytes
         if inbound.bytes_since_keys >= most or outbound.bytes_since_keys >= most:
             return True
@@ -190,7 +170,7 @@ class Keying:
         Raises:
             RemoteProtocolError: twice what the present keys should carry has passed, or too much waits for new ones.
         """
-        inbound, limits = self._inbound, self._limits
+        inbound, limits = self._inbound, self._options.limits
         # What was on its way when we began may be as much as all windows hold, in packets that are smaller than usual.
         if (
             inbound.bytes_since_keys >= 2 * limits.rekey_bytes + limits.all_windows_bytes
@@ -206,7 +186,7 @@ class Keying:
         if self._ours is not None:
             return
         message = kexinit(
-            self._role, self._algorithms, self._random_bytes(16), is_first_exchange=self.is_first_exchange
+            self._role, self._algorithms, self._options.random_bytes(16), is_first_exchange=self.is_first_exchange
         )
         self._ours = message
         self._our_payload = message.encode()
@@ -238,7 +218,9 @@ class Keying:
         elif self._role is Role.CLIENT:
             agree = agree_as_client(negotiated, transcript, self.host_key)
         else:
-            agree = agree_as_server(negotiated, transcript, self._host_keys, self._choose_group, self._certificates)
+            agree = agree_as_server(
+                negotiated, transcript, self._options.host_keys, self._choose_group, self._options.certificates
+            )
         conversation = Conversation(exchange(agree, negotiated, self), self._send, self._ask, self._finish)
         self._conversation = conversation
         conversation.start()
@@ -254,8 +236,9 @@ class Keying:
     def _agree_by_gss(self, negotiated: Negotiated, transcript: Transcript) -> Dialog[SharedSecret]:
         from trio_ssh.core.gss_exchange import gss_agree_as_client, gss_agree_as_server  # noqa: PLC0415 -- as above
 
-        assert self._new_gss_context is not None, "nothing is agreed on that was not offered"
-        context = self._new_gss_context()
+        new_context = self._options.new_gss_context
+        assert new_context is not None, "nothing is agreed on that was not offered"
+        context = new_context()
         # RFC 4462 s4: users are authenticated by the first one, to which the session id belongs.
         if self.is_first_exchange:
             self.gss_context = context
@@ -277,7 +260,7 @@ class Keying:
         self._on_ask(question, self._conversation)
 
     def _choose_group(self, minimum: int, preferred: int, maximum: int) -> Group:
-        return self._moduli.choose(minimum, preferred, maximum, self._random_bytes(8))
+        return self._options.moduli.choose(minimum, preferred, maximum, self._options.random_bytes(8))
 
     # -- the moments at which keys change
 
@@ -309,7 +292,7 @@ class Keying:
     def _finish(self, result: None) -> None:
         was_first = self.is_first_exchange
         self.negotiated = self._agreed
-        if was_first and self._new_gss_context is not None and self._role is Role.CLIENT:
+        if was_first and self._options.new_gss_context is not None and self._role is Role.CLIENT:
             self._keep_to_first_method()
         self._ours = None
         self._conversation = None
