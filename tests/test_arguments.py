@@ -447,3 +447,9 @@ async def test_a_subsystem_that_is_overridden_and_not_served_is_told_in_the_log(
         with pytest.raises(trio_ssh.RequestRefused):
             await client.open_sftp()
     assert "the subsystem sftp is not served: it is not in `subsystems`" in caplog.text
+
+
+async def test_host_keys_are_updated_by_a_word() -> None:
+    with pytest.raises(ValueError, match="update_host_keys is 'yes', 'no' or 'ask', not True"):
+        async with trio_ssh.connect("host.invalid", update_host_keys=True):  # type: ignore[arg-type]
+            pass

@@ -231,7 +231,8 @@ async def test_more_than_the_connection_may_have_are_refused_alone(caplog: pytes
     async with connected(client_limits=trio_ssh.Limits(channels=2)) as (client, _, nursery):
         port = port_of(await nursery.start(client.forward_local_port, 0, "host", 1))
         kept = [await trio.open_tcp_stream(LOOPBACK, port) for _ in range(2)]
-        await trio.sleep(0.05)
+        while len(client.transport._channels) < 2:
+            await trio.lowlevel.checkpoint()
         async with await trio.open_tcp_stream(LOOPBACK, port) as stream:
             assert await stream.receive_some() == b""
         assert "the limit is 2" in caplog.text
@@ -629,12 +630,15 @@ async def test_a_client_that_is_slow_to_say_what_it_wants_is_not_waited_for(
 
 
 async def test_a_client_that_leaves_is_no_reason_to_complain(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "trio_ssh.forwarding")
     async with connected() as (client, _, nursery):
         port = port_of(await nursery.start(client.serve_socks, 0))
         for data in (b"", b"\5", request_5(b"web")[:-1]):
             stream, _ = await socks(port, data, 0)
             await stream.aclose()
-        await trio.sleep(0.05)
+        with trio.fail_after(10):
+            while caplog.text.count("broke off") < 3:
+                await trio.lowlevel.checkpoint()
         assert warnings_of(caplog) == []
 
 

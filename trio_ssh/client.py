@@ -32,7 +32,7 @@ from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
 from trio_ssh.gss import GssPlan, plan_gss
-from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys
+from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys, check_update_mode
 from trio_ssh.host_keys import MissingHostKeyPolicy
 from trio_ssh.host_trust import HostTrust
 from trio_ssh.keys.signer import Signer
@@ -225,6 +225,7 @@ class SSHClient(HostTrust, ClientSessions, Hints, OnlyAsync):
         """
         try:
             checked_destination(hostname, port, username)
+            check_update_mode(update_host_keys)
             checked_route(sock, via)
             if self._block.nursery is None:
                 raise LocalProtocolError("connect inside the client's block: `async with client:`")

@@ -73,6 +73,17 @@ def _signed_data(session_id: bytes, blob: bytes) -> bytes:
 # -- the server's side
 
 
+def check_update_mode(mode: UpdateHostKeys | None) -> None:
+    """Refuse what says neither of the three.
+
+    Raises:
+        ValueError: it doesn't.
+    """
+    given: object = mode
+    if given not in (None, "yes", "no", "ask"):
+        raise ValueError(f"update_host_keys is 'yes', 'no' or 'ask', not {given!r}")
+
+
 def announcement(host_keys: Sequence[PKey]) -> bytes:
     """Return the details of the request that tells a client all keys of a server."""
     return _packed(dict.fromkeys(key.public_key.blob for key in host_keys))

@@ -392,7 +392,7 @@ async def test_the_record_of_host_keys_is_not_changed(
     for is_by_gss in (True, False):
         async with serving(Kerberized(), host_keys=keys) as stream, trio_ssh.SSHClient() as client:
             arguments = {} if is_by_gss else {"gss_auth": True, "gss_kex": False}
-            transport = await log_in(client, stream, known_hosts=[record], update_host_keys=True, **arguments)
+            transport = await log_in(client, stream, known_hosts=[record], update_host_keys="yes", **arguments)
             await transport.ping()
             await trio.testing.wait_all_tasks_blocked()
             with trio.move_on_after(5):
