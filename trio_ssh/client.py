@@ -20,7 +20,6 @@ from trio_ssh.config.options import SSHOptions
 from trio_ssh.config.ssh_config import ConfigSource
 from trio_ssh.config.tokens import local_user
 from trio_ssh.config.trust import (
-    HostCheck,
     KnownHosts,
     authority_algorithms,
     host_key_updates,
@@ -32,6 +31,7 @@ from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
 from trio_ssh.gss import GssPlan, plan_gss
+from trio_ssh.host_check import HostCheck
 from trio_ssh.host_key_rotation import HostKeyUpdates, UpdateHostKeys, check_update_mode
 from trio_ssh.host_keys import MissingHostKeyPolicy
 from trio_ssh.host_trust import HostTrust
