@@ -12,8 +12,6 @@ Source: draft-ietf-sshm-ssh-agent, OpenSSH PROTOCOL.agent.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -28,7 +26,7 @@ from trio_ssh.keys.agent_constraints import NO_CONSTRAINTS, AgentDestination, Co
 from trio_ssh.keys.agent_protocol import HeldKey
 from trio_ssh.keys.certification import plain_algorithm
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
-from trio_ssh.keys.signer import Signer
+from trio_ssh.keys.signer import PublicFace, Signer
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.wire.fields import TEXT, DeclaredMessage
 from trio_ssh.wire.text import printable
@@ -80,7 +78,7 @@ def _public_key(blob: bytes) -> PublicKey:
         return _ForeignKey.from_blob(blob)
 
 
-class AgentKey:
+class AgentKey(PublicFace):
     """A key that an agent holds.  It signs where it is; otherwise it is used like a `PKey`.
 
     Attributes:
@@ -106,41 +104,6 @@ class AgentKey:
 
     def __hash__(self) -> int:
         return hash(self.asbytes())
-
-    @property
-    def key_type(self) -> str:
-        """The key's type on the wire, such as ``"ssh-ed25519"``."""
-        return self.public_key.key_type
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """The signature algorithms it can sign with, best first."""
-        return self.public_key.algorithms
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the public half, ``SHA256:...``."""
-        return self.public_key.fingerprint
-
-    def get_name(self) -> str:
-        """Return the key's type on the wire, such as ``"ssh-ed25519"``."""
-        return self.public_key.key_type
-
-    def get_bits(self) -> int:
-        """Return the key's size, or 0 for a kind that is not known here."""
-        return self.public_key.bits
-
-    def get_fingerprint(self) -> bytes:
-        """Return the 16 bytes of the MD5 fingerprint.  Show `fingerprint` to people."""
-        return hashlib.md5(self.asbytes(), usedforsecurity=False).digest()
-
-    def asbytes(self) -> bytes:
-        """Return the blob of the public half."""
-        return self.public_key.blob
-
-    def get_base64(self) -> str:
-        """Return the blob of the public half in base64, as in a ``.pub`` file."""
-        return base64.b64encode(self.asbytes()).decode("ascii")
 
     def can_sign(self) -> bool:
         """Whether it signs: an agent lists no others."""

@@ -29,7 +29,7 @@ from trio_ssh.keys.files import load_private_key_file
 from trio_ssh.keys.formats import public_blob_in
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.keys.public_key import PublicKey, load_public_key_line, parse_public_key
-from trio_ssh.keys.signer import Signer
+from trio_ssh.keys.signer import PublicFace, Signer
 from trio_ssh.runtime.arguments import checked_signer, paths_of
 from trio_ssh.runtime.gss import GssInitiator
 from trio_ssh.runtime.handshake import NewPasswordHandler, PromptHandler
@@ -83,7 +83,7 @@ class Secret:
         return "<Secret>"
 
 
-class LockedKey:
+class LockedKey(PublicFace):
     """An encrypted key file whose passphrase is asked for when the server wants a signature by the key: a `Signer`.
 
     Attributes:
@@ -98,20 +98,6 @@ class LockedKey:
         self.comment: str = path
         self._path = path
         self._passphrase = passphrase
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """The signature algorithms, best first."""
-        return self.public_key.algorithms
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint, ``SHA256:...``."""
-        return self.public_key.fingerprint
-
-    def asbytes(self) -> bytes:
-        """Return the blob of the public half."""
-        return self.public_key.blob
 
     async def sign(self, data: bytes, algorithm: str | None = None) -> bytes:
         """Ask for the passphrase, open the file, and sign.

@@ -16,6 +16,7 @@ from trio_ssh.keys.container import CIPHER, PrivatePart, reading, seal
 from trio_ssh.keys.disk import KEY_FILE_BYTES, FilePath, shown_path, write_atomically
 from trio_ssh.keys.formats import open_private_key, open_private_key_file, write_pem
 from trio_ssh.keys.public_key import PublicKey, signature_head
+from trio_ssh.keys.signer import PublicFace
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
 
@@ -31,7 +32,7 @@ KeyFormat = Literal["openssh", "pem", "pkcs8"]
 """How a private key is written: OpenSSH's own format; PKCS#1 or SEC1, as it was before; or PKCS#8."""
 
 
-class PKey(ABC):
+class PKey(PublicFace, ABC):
     """A private key, with the public key that belongs to it.
 
     Called on `PKey`, the ``from_`` methods read a key of any kind; on one of its subclasses, a key of that
@@ -79,44 +80,9 @@ class PKey(ABC):
     # -- what it is
 
     @property
-    def key_type(self) -> str:
-        """The key's type on the wire, such as ``"ssh-ed25519"``."""
-        return self.public_key.key_type
-
-    @property
-    def algorithms(self) -> tuple[str, ...]:
-        """The signature algorithms it can sign with, best first."""
-        return self.public_key.algorithms
-
-    @property
     def legacy_algorithms(self) -> tuple[str, ...]:
         """The broken signature algorithms that it signs with for who names them."""
         return self.public_key.legacy_algorithms
-
-    @property
-    def fingerprint(self) -> str:
-        """The fingerprint of the public half, ``SHA256:...``."""
-        return self.public_key.fingerprint
-
-    def get_name(self) -> str:
-        """Return the key's type on the wire, such as ``"ssh-ed25519"``."""
-        return self.public_key.key_type
-
-    def get_bits(self) -> int:
-        """Return the key's size."""
-        return self.public_key.bits
-
-    def get_fingerprint(self) -> bytes:
-        """Return the 16 bytes of the MD5 fingerprint.  Show `fingerprint` to people."""
-        return self.public_key.get_fingerprint()
-
-    def asbytes(self) -> bytes:
-        """Return the blob of the public half."""
-        return self.public_key.blob
-
-    def get_base64(self) -> str:
-        """Return the blob of the public half in base64, as in a ``.pub`` file."""
-        return self.public_key.get_base64()
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, PublicKey):
