@@ -163,6 +163,18 @@ def test_no_modules_import_each_other_in_a_ring() -> None:
     assert ring(SOURCES) == []
 
 
+def test_nothing_waits_below_trio() -> None:
+    waiting = [
+        f"{module}:{node.lineno}"
+        for module, source in SOURCES.items()
+        # A signer may be elsewhere, so keys may be awaited for; nobody down there does.
+        if layer(module) < TRIO_BEGINS
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Await | ast.AsyncFor | ast.AsyncWith | ast.AsyncFunctionDef)
+    ]
+    assert waiting == []
+
+
 def test_of_trio_the_errors_know_only_an_exception() -> None:
     tree = ast.parse(SOURCES["trio_ssh.errors"])
     used = {

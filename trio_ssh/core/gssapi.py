@@ -140,13 +140,9 @@ class CheckGssapiKeyex(CheckGssapi):
 
 
 class GssExchangeQuestion(Question):
-    """A key exchange wants something of GSS-API, at any time of the connection.  Whoever is asked awaits `answered`."""
+    """A key exchange wants something of GSS-API, at any time of the connection."""
 
     __slots__ = ()
-
-    async def answered(self) -> object:
-        """Return the answer."""
-        raise NotImplementedError
 
 
 @value
@@ -156,10 +152,6 @@ class GssExchangeStep(GssExchangeQuestion):
     context: GssContext
     token: bytes | None = attrs.field(repr=False)
 
-    async def answered(self) -> object:
-        """Return what the context makes of the token."""
-        return await self.context.step(self.token)
-
 
 @value
 class GssExchangeMic(GssExchangeQuestion):
@@ -167,10 +159,6 @@ class GssExchangeMic(GssExchangeQuestion):
 
     context: GssContext
     digest: bytes = attrs.field(repr=False)
-
-    async def answered(self) -> object:
-        """Return the MIC."""
-        return self.context.sign(self.digest)
 
 
 @value
@@ -180,10 +168,6 @@ class GssExchangeProof(GssExchangeQuestion):
     context: GssContext
     digest: bytes = attrs.field(repr=False)
     mic: bytes = attrs.field(repr=False)
-
-    async def answered(self) -> object:
-        """Return whether it is."""
-        return self.context.verifies(self.digest, self.mic)
 
 
 def signed_by_context(session_id: bytes, username: str, method: str = WITH_MIC, service: str = CONNECTION) -> bytes:

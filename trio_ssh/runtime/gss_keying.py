@@ -7,7 +7,13 @@ from collections.abc import Callable
 
 import trio
 
-from trio_ssh.core.gssapi import GssContext, GssExchangeQuestion
+from trio_ssh.core.gssapi import (
+    GssContext,
+    GssExchangeMic,
+    GssExchangeProof,
+    GssExchangeQuestion,
+    GssExchangeStep,
+)
 from trio_ssh.core.role import Role
 from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.engine import Engine
@@ -63,6 +69,17 @@ class GssKeying:
 
 async def _answer(engine: Engine, question: GssExchangeQuestion, scope: trio.CancelScope) -> None:
     with scope:
-        answer = await question.answered()
-        engine.answer(answer)
+        engine.answer(await _answer_to(question))
         engine.flush_now()
+
+
+async def _answer_to(question: GssExchangeQuestion) -> object:
+    match question:
+        case GssExchangeStep(context, token):
+            return await context.step(token)
+        case GssExchangeMic(context, digest):
+            return context.sign(digest)
+        case GssExchangeProof(context, digest, mic):
+            return context.verifies(digest, mic)
+        case _:
+            raise AssertionError(f"a question that nobody answers: {question!r}")
