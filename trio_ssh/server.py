@@ -237,7 +237,7 @@ async def _serve(
                 await transport.wait_authenticated()
         except SSHException as error:
             _log.info("a client at %s did not log in: %s", shown_address(transport.getpeername()), error)
-            blame(Offence.FAILED if server._asked_auths or server._failed_auths else Offence.SILENT)
+            blame(Offence.FAILED if server.has_attempted else Offence.SILENT)
             return
         finally:
             on_login()

@@ -37,6 +37,7 @@ from trio_ssh.core.questions import (
     KeyDemands,
     KeyDemandsWanted,
     Question,
+    UserQuestion,
 )
 from trio_ssh.errors import CertificateException, LocalProtocolError
 from trio_ssh.keys.authorized_keys import AuthorizedKeys
@@ -112,6 +113,11 @@ def _shown_certificate(certificate: Certificate) -> str:
     )
 
 
+def _is_probe(question: Question) -> bool:
+    """Whether a key is merely shown, which proves nothing."""
+    return isinstance(question, CheckPublicKey | CheckCertificate) and not question.is_proven
+
+
 def _proof_of(question: Question, method: str) -> AuthProof:
     match question:
         case CheckPublicKey(_, key, _) | CheckHostbased(_, key, _, _):
@@ -131,9 +137,8 @@ class ServerAuthentication(PeerHandler):
     completed_auths: Sequence[str] = ()
     auth_proofs: Sequence[AuthProof] = ()
     restrictions: KeyRestrictions | None = None
-    #: Failed attempts on this connection, and requests of any outcome.
-    _failed_auths = 0
-    _asked_auths = 0
+    #: Whether this client has tried to log in by anything: one that only looks, and goes, is another kind.
+    has_attempted: bool = False
     #: What the check that is running now would have the login restricted to.
     _imposed: KeyRestrictions | None = None
     #: What a signature had to attest that is being decided about.
@@ -303,11 +308,13 @@ class ServerAuthentication(PeerHandler):
         method = _METHODS.get(type(question))
         # Every client asks first what there is by asking for nothing.
         level = logging.DEBUG if method == "none" and result is AuthResult.FAILED else logging.INFO
-        if method is None or not isinstance(result, AuthResult) or not _log.isEnabledFor(level):
+        if not isinstance(question, UserQuestion) or method is None:
+            return result
+        if not isinstance(result, AuthResult) or not _log.isEnabledFor(level):
             return result
         key = _key_of(question)
-        if result is not AuthResult.FAILED and key is not None and not cast("CheckPublicKey", question).is_proven:
-            return result  # a mere probe
+        if result is not AuthResult.FAILED and _is_probe(question):
+            return result
         peer = self.transport.getpeername() if hasattr(self, "transport") else None
         shown = "" if key is None else str(_proof_of(question, method))
         _log.log(
@@ -315,7 +322,7 @@ class ServerAuthentication(PeerHandler):
             "%s %s for %s from %s%s",
             _WORDS[result],
             method,
-            printable(cast("CheckNone", question).username, 64),
+            printable(question.username, 64),
             shown_address(peer),
             shown and f": {shown}",
         )
@@ -327,6 +334,7 @@ class ServerAuthentication(PeerHandler):
         is_default = type(self).get_allowed_auths is ServerAuthentication.get_allowed_auths
         if method is None or method == "none" or isinstance(question, CheckInteractiveResponse):
             return self._check(question)
+        assert isinstance(question, UserQuestion), "a method is some user's"
         if is_default:
             if method not in self.completed_auths:
                 return self._check(question)
@@ -339,7 +347,7 @@ class ServerAuthentication(PeerHandler):
             _log.info("%s was refused: get_allowed_auths does not name it", method)
             return AuthResult.FAILED
 
-        named = self.get_allowed_auths(cast("CheckPassword", question).username)
+        named = self.get_allowed_auths(question.username)
         if not isinstance(named, Awaitable):
             return check(named)
 
@@ -352,8 +360,8 @@ class ServerAuthentication(PeerHandler):
         """Remember a success: its method, if more is wanted, and what it is restricted to."""
         if isinstance(result, InteractiveQuery):
             return result
-        if result is AuthResult.PASSWORD_EXPIRED:
-            self._expired = cast("CheckPassword", question).username
+        if result is AuthResult.PASSWORD_EXPIRED and isinstance(question, UserQuestion):
+            self._expired = question.username
             return result
         imposed, self._imposed = self._imposed, None
         method = _METHODS.get(type(question))
@@ -364,8 +372,7 @@ class ServerAuthentication(PeerHandler):
                 "%s returned %r: refused; it returns AUTH_SUCCESSFUL or AUTH_FAILED", _name_of(question), type(result)
             )
             return AuthResult.FAILED
-        is_proven = not isinstance(question, CheckPublicKey | CheckCertificate) or question.is_proven
-        if not is_proven or result not in (AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCESSFUL):
+        if _is_probe(question) or result not in (AuthResult.SUCCESSFUL, AuthResult.PARTIALLY_SUCCESSFUL):
             return result
         demands, self._demands = self._demands, None
         if imposed is not None:
@@ -385,11 +392,11 @@ class ServerAuthentication(PeerHandler):
         return result
 
     def _check(self, question: Question) -> MaybeAwaitable[object]:
+        self.has_attempted |= isinstance(question, _ATTEMPTS)
         match question:
             case CheckNone(username):
                 return self.check_auth_none(username)
             case CheckPassword(username, password):
-                self._asked_auths += 1
                 return self.check_auth_password(username, password)
             case CheckPasswordChange(username, password, new_password):
                 if username != self._expired:
@@ -398,30 +405,24 @@ class ServerAuthentication(PeerHandler):
                     return AuthResult.FAILED
                 return self.check_auth_password_change(username, password, new_password)
             case CheckPublicKey(username, key, _):
-                self._asked_auths += 1
                 return self.check_auth_publickey(username, key)
             case CheckCertificate(username, certificate, _):
-                self._asked_auths += 1
                 return self._check_certificate(username, certificate)
             case KeyDemandsWanted(username, key):
                 self._demands = KeyDemands()
                 return after(self._authorize(username, key), self._demand)
             case CheckHostbased(username, key, client_host, client_username):
-                self._asked_auths += 1
                 return self.check_auth_hostbased(username, key, client_host, client_username)
             case CheckInteractive(username, submethods):
-                self._asked_auths += 1
                 return after(self.check_auth_interactive(username, submethods), _well_formed)
             case CheckInteractiveResponse(_, responses):
                 return after(self.check_auth_interactive_response(responses), _well_formed)
             case GssBegins(_, mechanisms):
-                self._asked_auths += 1
                 wanted = self.enable_auth_gssapi() is True and KERBEROS in mechanisms
                 return GssAcceptor() if wanted else None
             case GssStepWanted(context, token):
                 return context.step(token)
             case CheckGssapiKeyex(username, context, data, mic):
-                self._asked_auths += 1
                 if self.enable_auth_gssapi() is not True or not _is_signed_by(context, data, mic):
                     return AuthResult.FAILED
                 return self.check_auth_gssapi_keyex(username, _identity(context))
@@ -432,7 +433,7 @@ class ServerAuthentication(PeerHandler):
             case BannerWanted():
                 return after(self.get_banner(), _banner_text)
             case AllowedAuths(username, is_after_failure):
-                self._failed_auths += is_after_failure
+                self.has_attempted |= is_after_failure
                 return after(self.get_allowed_auths(username), _method_names)
             case _:
                 return None
@@ -509,6 +510,17 @@ _METHODS: Final[Mapping[type[Question], str]] = {
     CheckInteractive: "keyboard-interactive",
     CheckInteractiveResponse: "keyboard-interactive",
 }
+
+
+_ATTEMPTS: Final = (
+    CheckPassword,
+    CheckPublicKey,
+    CheckCertificate,
+    CheckHostbased,
+    CheckInteractive,
+    GssBegins,
+    CheckGssapiKeyex,
+)
 
 
 #: What an author has written that decides about a question, for the log.

@@ -14,7 +14,7 @@ import attrs
 from trio_ssh.core.auth_client import CONNECTION, AuthAnswer, answer_of
 from trio_ssh.core.decision import Outcome, decision
 from trio_ssh.core.dialog import Dialog, ask, expect_any, send
-from trio_ssh.core.questions import AuthResult, Question
+from trio_ssh.core.questions import AuthResult, Question, UserQuestion
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.wire.message import Message
 from trio_ssh.wire.text import printable
@@ -114,21 +114,19 @@ class GssMicWanted(Question):
 
 
 @value
-class GssBegins(Question):
+class GssBegins(UserQuestion):
     """Server: begin a context of one of these mechanisms.  Answer: a `GssContext`, or None where none will do."""
 
-    username: str
     mechanisms: tuple[bytes, ...]
 
 
 @value
-class CheckGssapi(Question):
+class CheckGssapi(UserQuestion):
     """Server: is `mic` a signature of `data` by this context's other side, and may it be this user?
 
     Answer: an `AuthResult`.
     """
 
-    username: str
     context: GssContext
     data: bytes = attrs.field(repr=False)
     mic: bytes = attrs.field(repr=False)

@@ -127,37 +127,39 @@ def _as_prompt(prompt: object) -> Prompt:
 
 
 @value
-class AllowedAuths(Question):
+class UserQuestion(Question):
+    """Server: something about this user."""
+
+    username: str
+
+
+@value
+class AllowedAuths(UserQuestion):
     """Server: which methods can continue for this user?  Answer: a sequence of method names.
 
     Attributes:
         is_after_failure: an attempt failed, whose answer must not come sooner than others; see ``Limits``.
     """
 
-    username: str
     is_after_failure: bool = False
 
 
 @value
-class CheckNone(Question):
+class CheckNone(UserQuestion):
     """Server: may the user in without any proof?  Answer: an `AuthResult`."""
-
-    username: str
 
 
 @value
-class CheckPassword(Question):
+class CheckPassword(UserQuestion):
     """Server: is this the user's password?  Answer: an `AuthResult`."""
 
-    username: str
     password: str = attrs.field(repr=False)
 
 
 @value
-class CheckPasswordChange(Question):
+class CheckPasswordChange(UserQuestion):
     """Server: is this the user's password, and may the other take its place?  Answer: an `AuthResult`."""
 
-    username: str
     password: str = attrs.field(repr=False)
     new_password: str = attrs.field(repr=False)
 
@@ -176,65 +178,57 @@ class KeyDemands(Value):
 
 
 @value
-class KeyDemandsWanted(Question):
+class KeyDemandsWanted(UserQuestion):
     """Server: what must a signature by this security key attest?  Answer: `KeyDemands`; anything else is the default.
 
     Asked before the signature is looked at, so that whoever is told of a proof is told of a complete one.
     """
 
-    username: str
     key: PublicKey | Certificate
 
 
 @value
-class CheckPublicKey(Question):
+class CheckPublicKey(UserQuestion):
     """Server: is this one of the user's keys?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`."""
 
-    username: str
     key: PublicKey
     is_proven: bool
 
 
 @value
-class CheckCertificate(Question):
+class CheckCertificate(UserQuestion):
     """Server: does this certificate let the user in?  `is_proven` is false for a mere probe.  Answer: an `AuthResult`.
 
     That its authority signed it was checked, and with `is_proven` that the user has the key; nothing else was.
     """
 
-    username: str
     certificate: Certificate
     is_proven: bool
 
 
 @value
-class CheckHostbased(Question):
+class CheckHostbased(UserQuestion):
     """Server: may this host vouch for this user of its?  It has proven to own the key.  Answer: an `AuthResult`."""
 
-    username: str
     key: PublicKey
     client_host: str
     client_username: str
 
 
 @value
-class CheckInteractive(Question):
+class CheckInteractive(UserQuestion):
     """Server: begin keyboard-interactive.  Answer: an `InteractiveQuery`, or an `AuthResult`."""
 
-    username: str
     submethods: str
 
 
 @value
-class CheckInteractiveResponse(Question):
+class CheckInteractiveResponse(UserQuestion):
     """Server: the user's answers.  Answer: an `AuthResult`, or another `InteractiveQuery`."""
 
-    username: str
     responses: tuple[str, ...] = attrs.field(repr=False)
 
 
 @value
-class BannerWanted(Question):
+class BannerWanted(UserQuestion):
     """Server: a text for the user to read before the first answer.  Answer: a str, empty for none."""
-
-    username: str
