@@ -134,7 +134,7 @@ def _attempts(
         attempts.append(_Attempt(KEYEX, KEYEX, partial(transport.gssapi_keyex_dialog, username)))
     if credentials.gss is not None:
         attempts.append(_Attempt(WITH_MIC, WITH_MIC, partial(transport.gssapi_dialog, username, credentials.gss)))
-    for key in credentials.host_keys:
+    for key in credentials.client_host_keys:
         try:
             attempts.append(_host_attempt(transport, username, key, credentials))
         except LocalProtocolError as error:

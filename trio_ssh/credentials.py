@@ -159,7 +159,7 @@ class Credentials:
         identities_only: of the agent's keys, only those that are also given, named or found are tried.
         password: for ``password``, and for a single hidden prompt of ``keyboard-interactive``.
         new_password: asked for another one, where that has expired.
-        host_keys: this host's, for ``hostbased``.
+        client_host_keys: this host's, for ``hostbased``.
         client_host, client_username: what this host calls itself, and its user.
         gss: logs in by GSS-API.
         prompt_handler: answers ``keyboard-interactive``.
@@ -179,7 +179,7 @@ class Credentials:
     identities_only: bool = False
     password: Secret | None = None
     new_password: NewPasswordHandler | None = None
-    host_keys: Sequence[Signer] = ()
+    client_host_keys: Sequence[Signer] = ()
     client_host: str = ""
     client_username: str = ""
     gss: GssInitiator | None = None
@@ -236,11 +236,11 @@ async def load_credentials(
         await trio.to_thread.run_sync(loaded.load_certificates, applied.certificate_files)
     if agent_path is not None and any(half.is_named for half in loaded.public_halves):
         await _demand_from_agent(agent_path, loaded.public_halves)
-    host_keys = _as_list(client_host_keys)
-    if host_keys and client_host is None:
+    own = _as_list(client_host_keys)
+    if own and client_host is None:
         # It may ask the DNS.
         client_host = await trio.to_thread.run_sync(socket.getfqdn)
-    if host_keys and client_username is None:
+    if own and client_username is None:
         client_username = local_user()
     certified = partial(certified_forms, certificates=loaded.certificates)
     return Credentials(
@@ -255,7 +255,7 @@ async def load_credentials(
         identities_only=identities_only,
         password=password,
         new_password=new_password,
-        host_keys=host_keys,
+        client_host_keys=own,
         client_host=client_host or "",
         client_username=client_username or "",
         gss=gss,

@@ -18,7 +18,7 @@ _KEPT: Final = 8
 _free: list[bytearray] = []
 
 #: Bytes of the block by which `_keep_heap` is done.
-_ONCE_BYTES: Final = 8 * 1024 * 1024
+_HEAP_BLOCK_BYTES: Final = 8 * 1024 * 1024
 
 
 def _keep_heap() -> None:
@@ -28,7 +28,7 @@ def _keep_heap() -> None:
     and freed, and a transfer frees and takes half a mebibyte a read.  Measured: 100,000 page faults and 0.4 s of CPU a
     GiB.  Such a block, which nobody touches, ends that; up to twice its size of freed memory may be kept instead.
     """
-    bytes(_ONCE_BYTES)
+    bytes(_HEAP_BLOCK_BYTES)
 
 
 _keep_heap()

@@ -38,7 +38,10 @@ class WindowBudget:
         self._remaining = limits.all_windows_bytes - self._least * limits.channels
 
     def open_window(self) -> InboundWindow:
-        """Share out a new channel's window: generous to a few, small to hundreds."""
+        """Share out a new channel's window: generous to a few, small to hundreds.
+
+        No more than a twelfth of what is left: so the first few have all that they may, and the hundredth has some.
+        """
         size = max(self._least, min(self._initial, self._remaining // 12))
         self._remaining -= size - self._least
         return InboundWindow(self, size)

@@ -105,7 +105,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._kept_at_most: list[float | None] = [None, None]
         #: Bytes that were delivered and not paid for by a window grant: those a reader still has to take.
         self._owed = [0, 0]
-        self._window: trio.lowlevel.ParkingLot | None = None
+        self._window_waiters: trio.lowlevel.ParkingLot | None = None
         #: One for stdout and one for stderr: a server's two streams are two, for whoever writes.
         self._send_conflicts = (
             OneAtATime("another task is sending on this channel"),
@@ -119,7 +119,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         #: What a server's handler keeps of a session before it starts, and what answers the peer's requests.
         self.session: object = None
         self.request_pump: object = None
-        self._server: trio.CancelScope | None = None
+        self._serving_scope: trio.CancelScope | None = None
         self._stderr: StderrStream | None = None
         self._tap: Tap | None = None
 
@@ -406,9 +406,9 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             raise trio.ClosedResourceError("EOF was sent on this channel")
 
     async def _wait_window(self) -> None:
-        if self._window is None:
-            self._window = trio.lowlevel.ParkingLot()
-        await self._window.park()
+        if self._window_waiters is None:
+            self._window_waiters = trio.lowlevel.ParkingLot()
+        await self._window_waiters.park()
 
     async def _wait_room(self) -> None:
         if self.core.outbound_window.left and self.core.outbound_window.maximum_packet:
@@ -596,14 +596,14 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     def end_with_channel(self, scope: trio.CancelScope) -> None:
         """Cancel `scope` when the peer closes this channel: what serves it has nobody to serve any more."""
-        self._server = scope
+        self._serving_scope = scope
         if self.core.inbound is Half.CLOSED or self._engine.is_over:
             scope.cancel()
 
     def _on_close(self) -> None:
         # First: whoever serves the channel is to be cancelled, not to meet its end in the middle of something.
-        if self._server is not None:
-            self._server.cancel()
+        if self._serving_scope is not None:
+            self._serving_scope.cancel()
         self._on_eof()
         # Both refer to this channel: two cycles less for the collector.
         self.request_pump = self._stderr = None
@@ -616,12 +616,12 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _on_window(self) -> None:
         if self._tap is not None:
             self._engine.call_for_room(self._tap.on_room)  # not now: more grants may follow in this read
-        if self._window is not None:
-            self._window.unpark_all()
+        if self._window_waiters is not None:
+            self._window_waiters.unpark_all()
 
     def _on_lost(self) -> None:
-        if self._server is not None:
-            self._server.cancel()
+        if self._serving_scope is not None:
+            self._serving_scope.cancel()
         self._on_eof()
         self._wake(self._engine.lost)
         self._opened.fail(self._engine.lost)
@@ -632,8 +632,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         for reply in self._replies:
             reply.fail(make)
         self._exit.fail(make)
-        if self._window is not None:
-            self._window.unpark_all()
+        if self._window_waiters is not None:
+            self._window_waiters.unpark_all()
         self._engine.room.unpark_all()  # senders who wait for the outbox look around
 
     def _on_open_answered(self, code: int, text: str) -> None:

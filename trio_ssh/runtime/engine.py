@@ -123,7 +123,7 @@ class Engine:
         self._is_closed = False
         self._holds_back = False
         #: What `flush_now` could not write, for the writer to begin with.
-        self._rest: memoryview | None = None
+        self._unsent: memoryview | None = None
         self._keys_expire_at = math.inf
         self._is_rekeying = False
         #: Exchanges that the peer began for nothing, less those that time has excused; and when the last was.
@@ -245,7 +245,7 @@ class Engine:
         data = self.core.data_to_send()
         sent = descriptor.try_write(data)
         if sent < len(data):
-            self._rest = data[sent:]
+            self._unsent = data[sent:]
             self._is_writing = True
             self._wake_writer()
         else:
@@ -527,8 +527,8 @@ class Engine:
             if rounds % _ROUNDS == 0 or self._holds_back:
                 self._holds_back = False
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            data = self._rest or core.data_to_send()
-            self._rest = None
+            data = self._unsent or core.data_to_send()
+            self._unsent = None
             # Before anyone is called: who flushes at once would give away the view that is about to be written.
             self._is_writing = True
             self._wake_room()
