@@ -138,41 +138,39 @@ class Asker(LetsAnyoneIn):
         return 7
 
 
-async def test_lines_are_edited_without_a_terminal_of_the_system_s(ssh: Ssh, nursery: trio.Nursery) -> None:
+@pytest.fixture
+async def asked(ssh: Ssh, nursery: trio.Nursery) -> AsyncIterator[Terminal]:
+    """A terminal in which ssh is logged in, and a handler has shown its prompt."""
     await ssh.serve(nursery, Asker)
     terminal = Terminal(ssh)
+    await terminal.start(*ssh.command("-tt", "server"), width=80, height=24)
     try:
-        await terminal.start(*ssh.command("-tt", "server"), width=80, height=24)
         await terminal.shows(">")
-        await terminal.type("hallo wrld")
-        await terminal.press("C-w")
-        await terminal.type("worlx")
-        await terminal.press("BSpace")
-        await terminal.type("d caf\u00e9")
-        await terminal.shows("> hallo world caf\u00e9")
-        await terminal.press("Enter")
-        await terminal.shows("[hallo world caf\u00e9]", ">")
-        await terminal.press("Up")
-        await terminal.type("all of it")
-        await terminal.press("C-u")
-        await terminal.shows("[hallo world caf\u00e9]", ">")
-        await terminal.press("C-d")
-        await terminal.shows("bye", "Connection to 127.0.0.1 closed.", "returned 7")
+        yield terminal
     finally:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
             await terminal.tmux("kill-server")
 
 
-async def test_control_c_ends_a_handler_as_it_ends_a_command(ssh: Ssh, nursery: trio.Nursery) -> None:
-    await ssh.serve(nursery, Asker)
-    terminal = Terminal(ssh)
-    try:
-        await terminal.start(*ssh.command("-tt", "server"), width=80, height=24)
-        await terminal.shows(">")
-        await terminal.type("half")
-        await terminal.press("C-c")
-        await terminal.shows("returned 255")
-        assert any(line.startswith("> half^C") for line in await terminal.screen())
-    finally:
-        with trio.CancelScope(shield=True, deadline=trio.current_time() + PATIENCE):
-            await terminal.tmux("kill-server")
+async def test_lines_are_edited_without_a_terminal_of_the_system_s(asked: Terminal) -> None:
+    await asked.type("hallo wrld")
+    await asked.press("C-w")
+    await asked.type("worlx")
+    await asked.press("BSpace")
+    await asked.type("d caf\u00e9")
+    await asked.shows("> hallo world caf\u00e9")
+    await asked.press("Enter")
+    await asked.shows("[hallo world caf\u00e9]", ">")
+    await asked.press("Up")
+    await asked.type("all of it")
+    await asked.press("C-u")
+    await asked.shows("[hallo world caf\u00e9]", ">")
+    await asked.press("C-d")
+    await asked.shows("bye", "Connection to 127.0.0.1 closed.", "returned 7")
+
+
+async def test_control_c_ends_a_handler_as_it_ends_a_command(asked: Terminal) -> None:
+    await asked.type("half")
+    await asked.press("C-c")
+    await asked.shows("returned 255")
+    assert any(line.startswith("> half^C") for line in await asked.screen())

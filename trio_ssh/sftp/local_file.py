@@ -19,9 +19,7 @@ from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.beneath import Place
 from trio_ssh.sftp.in_memory import PREPARED_BYTES, CachedReads
 from trio_ssh.sftp.interface import AtHand
-
-#: Parts of one pwritev(2): what POSIX promises is less than what Linux does.
-_PARTS: Final = 1024
+from trio_ssh.sftp.local import write_parts
 
 #: Bytes that are copied or hashed in one call.
 STEP_BYTES: Final = 1024 * 1024
@@ -128,17 +126,12 @@ class LocalFile(AtHand):
 
     async def writev(self, offset: int, parts: Sequence[bytearray | memoryview]) -> None:
         """Write all `parts`, as pwritev(2) does until the disk is full."""
-        left = [memoryview(part) for part in parts]
         self._prepare(offset)
+        size = sum(map(len, parts))
         try:
-            checked(offset, sum(map(len, left)))
-            while left:
-                written = os.pwritev(self.descriptor, left[:_PARTS], offset)
-                offset += written
-                while left and written >= len(left[0]):
-                    written -= len(left.pop(0))
-                if written:
-                    left[0] = left[0][written:]
+            checked(offset, size)
+            if size:
+                write_parts(self.descriptor, parts, offset)
         except OSError:
             self.has_failed = True
             raise

@@ -17,11 +17,10 @@ import trio
 from trio_ssh.core.channel import Batch
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share, as_error
-from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.messages import Attrs, Close, Data, Fsetstat, Handle, Lstat, Open, Packet, Remove, Status
 from trio_ssh.sftp.protocol import HANDLE_BYTES, KIB, MIB, OpenFlags, StatusCode
 from trio_ssh.sftp.pure_path import decoded
-from trio_ssh.sftp.remote_writer import rename_over
+from trio_ssh.sftp.remote_writer import remote_part, rename_over
 from trio_ssh.sftp.round import FORGOTTEN, request_later
 from trio_ssh.sftp.session import ClientSession, ReplyWaiter
 
@@ -183,8 +182,7 @@ class SmallPut(SmallFile[T]):
         self._written = path
         self._is_atomic = atomic
         if atomic:
-            folder, slash, name = path.rpartition(b"/")
-            self._written = folder + slash + part_name(name)
+            self._written = remote_part(path)
         self._claimed: tuple[bytes, ...] = ()
         self._handle: bytes | None = None
         self._is_looking = atomic and looks

@@ -117,6 +117,11 @@ def mode_of(attributes: SFTPAttributes) -> int | None:
     return None if attributes.st_mode is None else attributes.st_mode & 0o777
 
 
+def wire_times(status: os.stat_result) -> tuple[int, int]:
+    """Return a local file's times of access and modification as version 3 has them: seconds, in 32 bits."""
+    return int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF
+
+
 def times_of(attributes: SFTPAttributes) -> tuple[int, int] | None:
     """Return the times of access and modification."""
     if attributes.st_atime is None or attributes.st_mtime is None:
@@ -280,9 +285,10 @@ async def get_file(link: Link, path: bytes, writer: LocalWriter, options: Option
     try:
         handle, attributes = await open_source(link, path)
         size = attributes.st_size or 0
-        writer.mode = writer.mode if attributes.st_mode is None else attributes.st_mode & 0o777
+        mode = mode_of(attributes)
+        writer.mode = writer.mode if mode is None else mode
         finish = Finish(
-            mode=mode_of(attributes) if options.preserve else None,
+            mode=mode if options.preserve else None,
             times=times_of(attributes) if options.keeps_times else None,
         )
         offset = 0
@@ -492,7 +498,7 @@ async def put_file(
         if writer.kept_bytes:
             offset = await _resume_put(link, writer, source)
         end = await send(link, source, writer, progress, offset=offset)
-        times = int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF
+        times = wire_times(status)
         return await writer.finish(
             end,
             mode=mode if options.preserve else None,

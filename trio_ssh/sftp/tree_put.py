@@ -21,7 +21,7 @@ from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import POSIX_RENAME, new_file, remote_part, rename_over
 from trio_ssh.sftp.round import Round, request_later
 from trio_ssh.sftp.small_files import SmallFile, SmallFiles, SmallPut, small_bytes
-from trio_ssh.sftp.transfer import Progress, put_file
+from trio_ssh.sftp.transfer import Progress, put_file, wire_times
 from trio_ssh.sftp.tree import LARGE_AT_ONCE, TreeOptions, TreeTransfer, loop, not_a_file, too_deep
 
 #: Entries of a directory that one hop into a thread looks at, and the files among them that it reads.
@@ -31,12 +31,8 @@ _ENTRIES: Final = 64
 _SET_AT_ONCE: Final = 64
 
 
-def _times(status: os.stat_result) -> tuple[int, int]:
-    return int(status.st_atime) & 0xFFFFFFFF, int(status.st_mtime) & 0xFFFFFFFF
-
-
 def _attributes(status: os.stat_result) -> SFTPAttributes:
-    atime, mtime = _times(status)
+    atime, mtime = wire_times(status)
     return SFTPAttributes(st_mode=status.st_mode & 0o777, st_atime=atime, st_mtime=mtime)
 
 
@@ -213,7 +209,7 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
         status = found.status
         if status is None or not stat.S_ISREG(status.st_mode) or part_level(found.name):
             return False
-        return states.get(found.name) == (status.st_size, _times(status)[1])
+        return states.get(found.name) == (status.st_size, wire_times(status)[1])
 
     async def _add(self, directory: _LocalDirectory, found: Found, *, is_new: bool) -> None:
         if found.error is not None:
