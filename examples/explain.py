@@ -39,7 +39,7 @@ async def main() -> None:
     print("What a server offers by default:")
     print(trio_ssh.SecurityOptions().describe("server"), end="\n\n")
     async with trio.open_nursery() as nursery:
-        ports = []
+        ports: list[int] = []
         for security in (trio_ssh.SecurityOptions(), OLD, ANCIENT):
             serve = functools.partial(
                 trio_ssh.serve_tcp, OpenDoor, 0, host="127.0.0.1", host_keys=[HOST_KEY], security=security

@@ -32,11 +32,11 @@ class ChatServer(trio_ssh.ServerInterface):
             await channel.send_all(b"you said " + data)
         await channel.send_all(b"goodbye")
 
-    def check_global_request(self, kind: str, msg: trio_ssh.Message) -> bool | bytes:
+    def check_global_request(self, kind: str, details: trio_ssh.Message) -> bool | bytes:
         """Answer with bytes of our own."""
         if kind != MOTTO:
             return False
-        language = msg.get_text()
+        language = details.get_text()
         return trio_ssh.Message().add_string({"la": "festina lente"}.get(language, "make haste slowly")).asbytes()
 
 

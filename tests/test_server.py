@@ -326,6 +326,21 @@ async def test_a_client_that_does_not_log_in_is_hung_up_on(stage: str, autojump_
         nursery.cancel_scope.cancel()
 
 
+async def test_one_deadline_covers_keys_and_login(autojump_clock: trio.testing.MockClock) -> None:
+    ours, theirs = memory_pair()
+    peer = HandPeer(Role.CLIENT, ours)
+
+    async def play() -> None:
+        await trio.sleep(100)
+        await peer.until(lambda side: side.connection.phase is Phase.AUTHENTICATE)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play)
+        await trio_ssh.serve_stream(theirs, OpenDoor(), host_keys=[HOST_KEY])
+        assert trio.current_time() == pytest.approx(120)
+        assert peer.side.connection.phase is Phase.AUTHENTICATE
+
+
 async def test_a_server_may_be_less_patient(autojump_clock: trio.testing.MockClock) -> None:
     _, theirs = memory_pair()
     await trio_ssh.serve_stream(theirs, OpenDoor(), host_keys=[HOST_KEY], login_timeout=5)

@@ -44,7 +44,7 @@ from trio_ssh.wire.connection import (
     RequestSuccess,
 )
 from trio_ssh.wire.fields import DeclaredMessage
-from trio_ssh.wire.numbers import DisconnectReason
+from trio_ssh.wire.numbers import DisconnectReason, OpenFailureReason
 from trio_ssh.wire.transport import Ping
 
 Make = Callable[[int], DeclaredMessage]
@@ -421,6 +421,22 @@ def test_channels_that_come_and_go_leave_nothing_behind(role: Role) -> None:
         peer.core.mux.drop_unread(channel)
     channel = by_peer(peer)
     assert channel.inbound_window.size == DEFAULT_LIMITS.initial_window_bytes
+    peer.check()
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_way_that_a_channel_ends_gives_its_window_back(role: Role) -> None:
+    peer = logged_in(role)
+    first = by_peer(peer).inbound_window.size
+    for _ in range(100):
+        for gone in (by_peer(peer), by_core(peer)):
+            peer.say(ChannelClose(gone.local_id))
+        refused = peer.core.mux.open_channel("session", b"")
+        peer.say(ChannelOpenFailure(refused.local_id, 1, "", ""))
+        peer.say(ChannelOpen("session", 1001, 0, 0, b""))
+        peer.core.refuse_open(peer.side.of(OpenRequested)[-1].channel, OpenFailureReason.CONNECT_FAILED)
+        peer.heard.clear()
+    assert by_peer(peer).inbound_window.size == first
     peer.check()
 
 

@@ -15,7 +15,7 @@ from trio_ssh.core.questions import AuthResult, CheckNone
 from trio_ssh.core.role import Role
 from trio_ssh.wire.connection import ChannelClose, ChannelData, ChannelOpen, ChannelOpenFailure, ChannelRequest
 from trio_ssh.wire.transport import Debug, Ignore, Ping, Pong, ServiceRequest
-from trio_ssh.wire.userauth import UserauthRequest
+from trio_ssh.wire.userauth import UserauthRequest, UserauthSuccess
 
 #: The most packets that one call deals with, and the most that it inflates beyond what it is asked for.
 PACKETS = 2048
@@ -56,6 +56,17 @@ def test_all_that_comes_before_a_login_counts_and_what_is_just_enough_passes(rol
     assert fed > 40_000
     said_by(Limits(login_bytes=fed)).check()
     assert "and no login" in str(said_by(Limits(login_bytes=fed - 1)).failure())
+
+
+def test_what_comes_in_one_read_with_the_end_of_the_login_counts() -> None:
+    for size in (10, 20_000):
+        peer = arrive(Role.CLIENT, "an attempt's end", limits=Limits(login_bytes=10_000))
+        peer.say(Ignore(bytes(size)), UserauthSuccess())
+        if size < 10_000:
+            peer.check()
+            assert peer.core.phase is Phase.OPEN
+        else:
+            assert "and no login" in str(peer.failure())
 
 
 def test_what_travels_with_a_login_and_belongs_behind_it_is_not_counted() -> None:

@@ -219,7 +219,7 @@ async def test_one_bit_flipped_on_an_open_connection_loses_it(cipher: str) -> No
     for offset in range(0, 9000, 500):
         ours, theirs = memory_pair()
         flipping = FlippedStream(ours)
-        received = b""
+        received = bytearray()
         try:
             async with open_memory_client(OpenDoor(), streams=(flipping, theirs), ciphers=[cipher]) as client:
                 flipping._received = flipping.received_bytes + offset
@@ -227,12 +227,12 @@ async def test_one_bit_flipped_on_an_open_connection_loses_it(cipher: str) -> No
                     process = await client.open_process("echo")
                     await process.stdin.send_all(data)
                     await process.stdin.aclose()
-                    received = await process.stdout.read()
+                    async for part in process.stdout:
+                        received += part
                     await process.wait()
         except trio_ssh.ConnectionLost:
             noticed += 1
-        assert received in (b"", data), "altered data was delivered"
-        assert not (received and flipping.received_bytes <= flipping._received)
+        assert data.startswith(received), "altered data was delivered"
     assert noticed >= 15
 
 

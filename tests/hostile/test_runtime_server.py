@@ -256,6 +256,7 @@ async def test_odd_values_in_good_requests_do_no_harm() -> None:
 
     async def handle(process: trio_ssh.ServerProcess) -> int:
         await process.stdin.read()
+        assert not process.channel.exit_status_ready()  # that is the server's to say
         seen.extend((process.command, process.pty, process.environment, repr(process)))
         return 0
 

@@ -19,9 +19,10 @@ DATA: Final = random.Random(0).randbytes(MIB) * 64
 
 # OpenSSH compares bytes with blocks here: with a limit of 1 MiB each packet of more than 64 KiB wants new keys.  So it
 # begins some 500 times.
-#: New keys after each MiB, so that the volume needs at least so many exchanges.
+#: New keys after each MiB of either direction.  64 MiB want 64 exchanges, less what is under way while keys change; a
+#: limit of 2 MiB would make half as many.
 OFTEN: Final = trio_ssh.Limits(rekey_bytes=1024 * 1024)
-EXCHANGES: Final = 32
+EXCHANGES: Final = 40
 
 
 def digest(data: bytes | None) -> str:
@@ -109,5 +110,14 @@ class Counts(LetsAnyoneIn):
 
 async def test_keys_change_within_one_direction_too(ssh: Ssh, nursery: trio.Nursery) -> None:
     await ssh.serve(nursery, Counts, limits=OFTEN)
-    done = await ssh.run("-T", "server", stdin=DATA)
-    assert digest(done.stdout) == done.stderr.decode() == digest(DATA)
+    done = await ssh.run("-T", "-v", "server", stdin=DATA)
+    assert digest(done.stdout) == digest(DATA)
+    assert digest(DATA).encode() in done.stderr
+    assert done.stderr.count(b"SSH2_MSG_NEWKEYS received") > 2 * EXCHANGES
+
+
+async def test_what_our_client_sends_is_enough_for_new_keys(sshd: Sshd) -> None:
+    async with sshd.connect(limits=OFTEN) as client:
+        done = await client.run_process("sha256sum", stdin=DATA, capture_stdout=True)
+        assert done.stdout == digest(DATA).encode() + b"  -\n"
+        assert client.transport._engine.exchanges > EXCHANGES

@@ -119,6 +119,24 @@ async def test_a_server_that_falls_silent_while_we_connect_is_given_up(
     assert trio.current_time() == pytest.approx(120, abs=2)
 
 
+async def test_a_server_that_is_slow_at_first_has_no_more_time_afterwards(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    ours, theirs = memory_pair()
+    peer = HandPeer(Role.SERVER, theirs)
+
+    async def play() -> None:
+        await trio.sleep(100)
+        await reach(peer, "authentication")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(play)
+        with pytest.raises(trio_ssh.ConnectionLost, match="did not finish the login within 120 seconds"):
+            await connect(ours)
+    assert peer.side.question
+    assert trio.current_time() == pytest.approx(120, abs=2)
+
+
 @pytest.mark.parametrize("how", ["eof", "break"])
 async def test_the_connection_may_be_cut_at_any_byte_while_we_connect(how: How) -> None:
     """Whichever byte is the last, the user gets an exception of ours, and the server ends too."""

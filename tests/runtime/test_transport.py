@@ -314,6 +314,25 @@ async def test_global_requests_are_answered() -> None:
     assert server.asked == [("yes", b"details"), ("bytes", b""), ("no", b""), ("no", b""), ("here", b"8022")]
 
 
+async def test_global_requests_that_are_under_way_together_get_each_its_own_answer() -> None:
+    class Slow(Global):
+        async def check_global_request(self, kind: str, msg: trio_ssh.Message) -> bytes:  # type: ignore[override]
+            await trio.sleep(0.01)
+            return b"answer to " + kind.encode()
+
+    answers: dict[str, bytes | None] = {}
+    async with open_memory_client(Slow(), host_key=HOST_KEY) as client:
+        transport = client.transport
+
+        async def ask(kind: str) -> None:
+            answers[kind] = await transport.global_request(kind)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(5):
+                nursery.start_soon(ask, f"request {number}")
+    assert answers == {f"request {number}": b"answer to request %d" % number for number in range(5)}
+
+
 async def test_no_more_sessions_are_opened_when_the_client_has_said_so() -> None:
     async with open_memory_client(OpenDoor(sleep), host_key=HOST_KEY) as client:
         process = await client.open_process("x")

@@ -351,6 +351,18 @@ async def test_a_disk_without_room_keeps_the_old_file(tmp_path: Path) -> None:
     assert local.read_bytes() == server.read_bytes("/file")
 
 
+@pytest.mark.parametrize("size", [4 * KIB, MIB])
+async def test_a_file_that_the_server_cannot_close_does_not_get_its_name(size: int, tmp_path: Path) -> None:
+    # File systems over a network say as late as this that there is no room.
+    server = MemorySFTPServer({"/file": b"old"})
+    server.fail_on("/.file.part", OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), operation="close")
+    (tmp_path / "file").write_bytes(noise(size))
+    async with connected(server) as sftp:
+        with pytest.raises(trio_ssh.SFTPError):
+            await sftp.put(tmp_path / "file", "/file")
+    assert server.read_bytes("/file") == b"old"
+
+
 async def test_a_read_that_fails_keeps_what_came_before(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/file": noise(MIB)})
     server.fail_on("/file", OSError(errno.EIO, "bad disk"), operation="read", times=1)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import trio_ssh
 from tests.sftp.connected import connected, noise
+from tests.sftp.test_local import largest_file
 from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.local_tree import LocalTree
 from trio_ssh.sftp.messages import Packet
@@ -479,6 +480,89 @@ async def test_a_handler_hears_of_each_error_and_the_rest_goes_on(tmp_path: Path
         assert len(remote_files(server, "/back")) == 97
 
 
+@pytest.mark.parametrize("operation", ["write", "chattr", "close", "posix_rename"])
+async def test_a_small_file_that_there_is_no_room_for_leaves_the_old_one(operation: str, tmp_path: Path) -> None:
+    source = tmp_path / "tree"
+    source.mkdir()
+    for number in range(100):
+        (source / str(number)).write_bytes(noise(4 * KIB, number))
+    server = MemorySFTPServer({"/tree/50": b"old"})
+    server.fail_on("/tree/.50.part", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), operation=operation)
+    errors: list[Exception] = []
+    async with connected(server) as sftp:
+        await sftp.put(source, "/tree", recurse=True, preserve=True, error_handler=errors.append)
+        assert [getattr(error, "filename", "") for error in errors] == ["/tree/50"]
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await sftp.put(source, "/tree", recurse=True, preserve=True)
+        assert raised.value.filename == "/tree/50"
+    assert server.files == local_files(source) | {"/tree/50": b"old"}
+    assert server.open_handles == 0
+
+
+@pytest.mark.parametrize("operation", ["write", "close"])
+async def test_a_small_file_written_in_place_says_that_there_is_no_room(operation: str, tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"data")
+    server = MemorySFTPServer()
+    server.fail_on("/tree/file", OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)), operation=operation)
+    async with connected(server) as sftp:
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await sftp.put(tmp_path / "tree", "/tree", recurse=True, atomic=False)
+        assert raised.value.filename == "/tree/file"
+
+
+async def test_a_small_file_that_cannot_be_read_is_not_made(tmp_path: Path) -> None:
+    server = MemorySFTPServer({f"/tree/{number}": noise(4 * KIB, number) for number in range(100)})
+    server.fail_on("/tree/50", OSError(errno.EIO, os.strerror(errno.EIO)), operation="read")
+    errors: list[Exception] = []
+    async with connected(server) as sftp:
+        await sftp.get("/tree", tmp_path / "tree", recurse=True, error_handler=errors.append)
+        assert [getattr(error, "filename", "") for error in errors] == ["/tree/50"]
+        with pytest.raises(trio_ssh.SFTPError) as raised:
+            await sftp.get("/tree", tmp_path / "again", recurse=True)
+        assert raised.value.filename == "/tree/50"
+    files = server.files
+    del files["/tree/50"]
+    assert local_files(tmp_path / "tree") == files
+
+
+async def test_a_local_disk_without_room_for_a_small_file_keeps_the_old_one(tmp_path: Path) -> None:
+    server = MemorySFTPServer({f"/tree/{number}": noise(4 * KIB, number) for number in range(100)})
+    server.write_bytes("/tree/50", noise(16 * KIB))
+    target = tmp_path / "tree" / "50"
+    target.parent.mkdir()
+    target.write_bytes(b"old")
+    errors: list[Exception] = []
+    async with connected(server) as sftp:
+        with largest_file(8 * KIB):
+            await sftp.get("/tree", target.parent, recurse=True, error_handler=errors.append)
+            assert [getattr(error, "filename", "") for error in errors] == [str(target)]
+            with pytest.raises(OSError, match="too large") as raised:
+                await sftp.get("/tree", target.parent, recurse=True)
+        assert raised.value.filename == str(target)
+    assert local_files(target.parent) == server.files | {"/tree/50": b"old"}
+
+
+async def test_permissions_of_directories_that_cannot_be_kept_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    utime = os.utime
+
+    def refuse(descriptor: int, times: tuple[int, int]) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise PermissionError(errno.EPERM, "not this directory")
+        utime(descriptor, times)
+
+    errors: list[Exception] = []
+    async with connected(MemorySFTPServer({"/tree/folder/file": b"data"})) as sftp:
+        monkeypatch.setattr("trio_ssh.sftp.local_tree.os.utime", refuse)
+        await sftp.get("/tree", tmp_path / "tree", recurse=True, preserve=True, error_handler=errors.append)
+    folders = [str(tmp_path / "tree" / "folder"), str(tmp_path / "tree")]
+    assert [(type(error), getattr(error, "filename", "").rstrip("/")) for error in errors] == [
+        (PermissionError, folder) for folder in folders
+    ]
+
+
 async def test_files_that_fail_leave_no_descriptors(tmp_path: Path) -> None:
     server = MemorySFTPServer({f"/tree/{number}": noise(100_000) for number in range(20)})
     async with connected(server) as sftp:
@@ -551,8 +635,8 @@ async def test_a_tree_may_be_cancelled_at_every_step(after: int, tmp_path: Path)
                 nursery.cancel_scope.cancel()
             await sftp.stat("/tree")
         assert server.open_handles == 0
-        whole = {path: data for path, data in remote_files(server, "/back").items() if not path.endswith(".part")}
-        assert all(files[path] == data for path, data in whole.items())
+        # No part is left either: all of these are small, and there is nothing to go on with.
+        assert all(files.get(path) == data for path, data in remote_files(server, "/back").items())
     if (tmp_path / "tree").exists():
         assert all(files[path] == data for path, data in local_files(tmp_path / "tree").items())
 
