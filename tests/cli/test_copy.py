@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.sftp.connected import noise, writes_wait
+from tests.sftp.connected import noise, held_up
 from trio_ssh.cli.copy import CannotCopy, Place, Settings, run
 from trio_ssh.cli.main import main
 from trio_ssh.testing import MemorySFTPServer
@@ -265,7 +265,7 @@ async def test_of_a_file_that_never_arrived_nothing_is_kept_and_nothing_promised
 ) -> None:
     """Blocks may be written in any order: before the first one is acknowledged, what is there has no known start."""
     server = MemorySFTPServer({"/file": b"old"})
-    writes_wait(server, monkeypatch)
+    held_up(server, monkeypatch, "write")
     async with shell(tmp_path, server) as user:
         (user.here / "file").write_bytes(noise(1024 * 1024))
         said = await interrupted(user, "file", "127.0.0.1:file", when=lambda: len(server.files) > 1)

@@ -41,13 +41,13 @@ def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-def writes_wait(server: MemorySFTPServer, monkeypatch: pytest.MonkeyPatch) -> trio.Event:
-    """Have a server answer no WRITE before the event that this returns is set."""
+def held_up(server: MemorySFTPServer, monkeypatch: pytest.MonkeyPatch, held: str) -> trio.Event:
+    """Have a server answer no such request, ``"write"`` or another, before the event that this returns is set."""
     happen, gate = server._happen, trio.Event()
 
     async def wait(operation: str, path: str) -> None:
         await happen(operation, path)
-        if operation == "write":
+        if operation == held:
             await gate.wait()
 
     monkeypatch.setattr(server, "_happen", wait)

@@ -12,7 +12,7 @@ import trio.testing
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST
 from tests.sftp.by_hand import door
-from tests.sftp.connected import connected, noise, writes_wait
+from tests.sftp.connected import connected, held_up, noise
 from trio_ssh.sftp.feed import Feed
 from trio_ssh.sftp.local import LocalReader
 from trio_ssh.sftp.protocol import KIB, MIB, SFTPLimits
@@ -72,7 +72,7 @@ async def test_no_more_is_read_than_the_block_that_is_being_sealed(
 ) -> None:
     """It is read where the last one was, so that one must have been sealed."""
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    gate = writes_wait(server, monkeypatch)
+    gate = held_up(server, monkeypatch, "write")
     async with connected(server) as sftp, trio.open_nursery() as nursery:
         nursery.start_soon(sftp.put, file, "/file")
         seen = -1
@@ -127,7 +127,7 @@ async def test_a_connection_that_is_cut_ends_it(file: Path, feeds: list[Feed]) -
 
 async def test_cancelled_it_stops_reading(file: Path, feeds: list[Feed], monkeypatch: pytest.MonkeyPatch) -> None:
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    gate = writes_wait(server, monkeypatch)
+    gate = held_up(server, monkeypatch, "write")
     async with connected(server) as sftp:
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.sftp.connected import connected, noise, writes_wait
+from tests.sftp.connected import connected, held_up, noise
 from trio_ssh.sftp import blocks, in_memory, local
 from trio_ssh.sftp.in_memory import CachedReads, is_in_memory
 from trio_ssh.sftp.local import LocalReader, LocalWriter
@@ -228,7 +228,7 @@ async def test_what_is_read_and_not_sealed_is_bounded(
 
     monkeypatch.setattr(blocks.Buffer, "__init__", counted)
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    gate = writes_wait(server, monkeypatch)
+    gate = held_up(server, monkeypatch, "write")
     async with connected(server) as sftp, trio.open_nursery() as nursery:
         nursery.start_soon(sftp.put, path, "/file")
         seen = -1

@@ -17,7 +17,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.sftp.connected import connected, noise, writes_wait
+from tests.sftp.connected import connected, held_up, noise
 from tests.sftp.scripted import SILENCE, Reply, ScriptedServer, using
 from tests.sftp.test_local import largest_file, part_of
 from trio_ssh.sftp.local import LocalReader
@@ -361,6 +361,25 @@ async def test_a_file_that_the_server_cannot_close_does_not_get_its_name(size: i
         with pytest.raises(trio_ssh.SFTPError):
             await sftp.put(tmp_path / "file", "/file")
     assert server.read_bytes("/file") == b"old"
+
+
+async def test_what_cannot_be_set_all_at_once_is_set_one_by_one(tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"old"})
+    local = tmp_path / "file"
+    local.write_bytes(noise(MIB))
+    local.chmod(0o640)
+    os.utime(local, (1_000_000, 2_000_000))
+    refusal = PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+    async with connected(server) as sftp:
+        server.fail_on("/.file.part", refusal, operation="chattr")
+        with pytest.raises(trio_ssh.SFTPPermissionDenied):
+            await sftp.put(local, "/file", preserve=True)
+        assert server.read_bytes("/file") == b"old"
+        server.clear_faults()
+        server.fail_on("/.file.part", refusal, operation="chattr", times=1)
+        await sftp.put(local, "/file", preserve=True)
+        there = await sftp.stat("/file")
+    assert (there.st_size, stat.S_IMODE(there.st_mode or 0), there.st_mtime) == (MIB, 0o640, 2_000_000)
 
 
 async def test_a_read_that_fails_keeps_what_came_before(tmp_path: Path) -> None:
@@ -1061,7 +1080,7 @@ async def test_small_pieces_between_holes_stay_what_they_are_until_they_are_sent
 
     monkeypatch.setattr(LocalReader, "fill", counted)
     server = MemorySFTPServer(limits=SFTPLimits(requests=4))
-    gate = writes_wait(server, monkeypatch)
+    gate = held_up(server, monkeypatch, "write")
     async with connected(server) as sftp, trio.open_nursery() as nursery:
         nursery.start_soon(sftp.put, local, "/file")
         seen = -1

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import trio_ssh
-from tests.sftp.connected import connected, noise
+from tests.sftp.connected import connected, held_up, noise
 from tests.sftp.test_local import largest_file
 from trio_ssh.sftp.local import part_name
 from trio_ssh.sftp.local_tree import LocalTree
@@ -639,6 +639,24 @@ async def test_a_tree_may_be_cancelled_at_every_step(after: int, tmp_path: Path)
         assert all(files.get(path) == data for path, data in remote_files(server, "/back").items())
     if (tmp_path / "tree").exists():
         assert all(files[path] == data for path, data in local_files(tmp_path / "tree").items())
+
+
+async def test_a_small_file_that_is_opened_after_it_was_given_up_leaves_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_bytes(b"data")
+    server = MemorySFTPServer()
+    gate = held_up(server, monkeypatch, "open")
+    async with connected(server) as sftp:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(sftp.put, tmp_path / "tree", "/back", recurse=True))
+            while not sftp._link.parts:
+                await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        gate.set()
+    assert server.files == {}
+    assert server.open_handles == 0
 
 
 # -- what a hostile server describes
