@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.sftp.connected import noise, held_up
+from tests.sftp.connected import held_up, noise
 from trio_ssh.cli.copy import CannotCopy, Place, Settings, run
 from trio_ssh.cli.main import main
 from trio_ssh.testing import MemorySFTPServer

@@ -16,6 +16,7 @@ from tests.runtime.helpers import (
     KNOWN_HOST,
     USER_KEY,
     Accepting,
+    ChannelPairs,
     OpenDoor,
     cancel_everywhere,
     channel_pairs,
@@ -248,6 +249,33 @@ async def test_opening_a_session_leaves_no_channel() -> None:
         assert await cancel_everywhere(scenario, check, at_steps_of_others=True) >= 3
 
 
+class Forwarding(OpenDoor):
+    """Agrees to forward, and leaves it to the test to open the channels."""
+
+    def check_port_forward_request(self, address: str, port: int) -> int:
+        return port
+
+
+async def test_a_server_that_opens_a_channel_leaves_none() -> None:
+    server = Forwarding()
+    async with a_client(server) as (client, check), trio.open_nursery() as nursery:
+        await client.transport.request_port_forward("", 4022)
+
+        async def hang_up() -> None:
+            while True:
+                await (await client.transport.accept()).aclose()
+
+        nursery.start_soon(hang_up)
+
+        async def scenario() -> None:
+            channel = await server.transport.open_channel("forwarded-tcpip", ("", 4022), ("192.0.2.1", 1))
+            with trio.CancelScope(shield=True):
+                await channel.aclose()
+
+        assert await cancel_everywhere(scenario, check, at_steps_of_others=True) >= 3
+        nursery.cancel_scope.cancel()
+
+
 @pytest.mark.parametrize("method", ["exec_command", "invoke_shell", "open_process"])
 async def test_starting_a_command_leaves_no_channel(method: str) -> None:
     async with a_client() as (client, check):
@@ -311,7 +339,14 @@ async def test_running_a_command_leaves_no_channel(autojump_clock: trio.testing.
         assert set(ended.values()) >= {"TERM", "by itself"}
 
 
-async def test_sending_leaves_a_beginning_of_the_data_and_a_channel_that_works() -> None:
+async def ends_of(pairs: ChannelPairs, role: str) -> tuple[trio_ssh.Channel, trio_ssh.Channel]:
+    """Return a new channel's end of this role, and the other one."""
+    client_end, server_end = await pairs.make()
+    return (client_end, server_end) if role == "client" else (server_end, client_end)
+
+
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_sending_leaves_a_beginning_of_the_data_and_a_channel_that_works(role: str) -> None:
     data = bytes(range(256)) * (200 * KIB // 256)
     limits = trio_ssh.Limits(initial_window_bytes=64 * KIB, sessions=100)
     async with channel_pairs(limits=limits) as pairs:
@@ -319,7 +354,7 @@ async def test_sending_leaves_a_beginning_of_the_data_and_a_channel_that_works()
 
         async def scenario() -> None:
             with trio.CancelScope(shield=True):
-                ours, theirs = await pairs.make()
+                ours, theirs = await ends_of(pairs, role)
             received.clear()
 
             async def drain() -> None:
@@ -369,18 +404,52 @@ async def test_receiving_loses_nothing() -> None:
         assert bytes(received) == data + data
 
 
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_receiving_loses_nothing_wherever_it_is_cancelled(role: str) -> None:
+    data = bytes(range(256)) * (50 * KIB // 256)
+    async with channel_pairs(limits=trio_ssh.Limits(initial_window_bytes=16 * KIB, sessions=100)) as pairs:
+        received = bytearray()
+
+        async def scenario() -> None:
+            with trio.CancelScope(shield=True):
+                ours, theirs = await ends_of(pairs, role)
+            received.clear()
+
+            async def send() -> None:
+                with trio.CancelScope(shield=True):
+                    await theirs.send_all(data)
+                    await theirs.aclose()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(send)
+                try:
+                    while part := await ours.receive_some(7000):
+                        received.extend(part)
+                finally:
+                    with trio.CancelScope(shield=True):
+                        received.extend(await ours.read())
+                        await ours.aclose()
+
+        async def check() -> None:
+            assert received in (b"", data)
+
+        assert await cancel_everywhere(scenario, check, at_steps_of_others=True) >= 6
+        assert received == data
+
+
 async def cancel_soon(scope: trio.CancelScope, checkpoints: int) -> None:
     for _ in range(checkpoints):
         await trio.lowlevel.checkpoint()
     scope.cancel()
 
 
-async def test_closing_closes_wherever_it_is_cancelled() -> None:
+@pytest.mark.parametrize("role", ["client", "server"])
+async def test_closing_closes_wherever_it_is_cancelled(role: str) -> None:
     async with channel_pairs() as pairs:
 
         async def scenario() -> None:
             with trio.CancelScope(shield=True):
-                ours, theirs = await pairs.make()
+                ours, theirs = await ends_of(pairs, role)
             ends.append((ours, theirs))
             await ours.aclose()
 
