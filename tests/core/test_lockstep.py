@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator, Sequence
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from trio_ssh.core.events import Asked, ExchangeFinished, LoggedIn
 from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.questions import AuthResult, CheckNone
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.testing.lockstep import CorePair, counted_bytes
+from trio_ssh.testing.lockstep import CorePair, CoreSide, counted_bytes
 
 
 @pytest.mark.parametrize("piece_bytes", [0, 1, 7, 1000])
@@ -24,6 +29,53 @@ def test_a_pair_logs_in_and_carries_data_however_it_is_cut(piece_bytes: int) -> 
     pair.pump(piece_bytes)
     assert (pair.server.read(theirs), pair.client.read(ours)) == (b"hello", b"and back")
     assert pair.server.read(theirs) == b""
+
+
+def cut(side: CoreSide, sizes: Iterator[int]) -> None:
+    """Let a side receive pieces of these sizes."""
+    receive_whole = side.receive
+
+    def receive(data: bytes) -> None:
+        while data:
+            size = next(sizes)
+            receive_whole(data[:size])
+            data = data[size:]
+
+    side.receive = receive  # type: ignore[method-assign]
+
+
+def lived(sizes: Sequence[int]) -> list[list[str]]:
+    """Let a connection live its life, cut into these pieces over and over; return what befell either side."""
+    pair = CorePair()
+    for side in (pair.client, pair.server):
+        cut(side, itertools.cycle(sizes))
+    pair.log_in()
+    ours, theirs = pair.open_channel()
+    data = bytes(range(256)) * 20
+    got = b"", b""
+    for number in range(4):
+        pair.client.connection.mux.request(ours, f"number {number}", b"details", wants_reply=True)
+        assert pair.client.send(ours, data) == pair.server.send(theirs, data) == len(data)
+        if number == 1:
+            pair.client.record(pair.client.connection.start_exchange())
+        pair.pump()
+        pair.server.connection.mux.reply(theirs, is_success=bool(number % 2), wants_reply=True)
+        got = got[0] + pair.server.read(theirs), got[1] + pair.client.read(ours)
+        pair.pump()
+    assert got == (data * 4, data * 4)
+    pair.client.connection.mux.send_eof(ours)
+    pair.server.connection.mux.close(theirs)
+    pair.pump()
+    pair.check()
+    # That there is data is said once for all that came in one read.
+    told = [[f"{event!r:.40}" for event in side.events] for side in (pair.client, pair.server)]
+    return [[name for name, _ in itertools.groupby(names)] for names in told]
+
+
+@given(st.lists(st.integers(1, 3000) | st.integers(1, 20), min_size=1, max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_the_same_befalls_both_sides_however_all_is_cut(sizes: list[int]) -> None:
+    assert lived(sizes) == lived([10**9])
 
 
 def test_either_side_opens_channels_and_the_client_s_end_comes_first() -> None:
