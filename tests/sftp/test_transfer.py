@@ -382,6 +382,28 @@ async def test_what_cannot_be_set_all_at_once_is_set_one_by_one(tmp_path: Path) 
     assert (there.st_size, stat.S_IMODE(there.st_mode or 0), there.st_mtime) == (MIB, 0o640, 2_000_000)
 
 
+@pytest.mark.parametrize("size", [4 * KIB, 3 * MIB])
+async def test_a_file_that_grows_while_it_is_put_is_put_with_what_came(
+    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MemorySFTPServer(limits=SFTPLimits(requests=4))
+    gate = held_up(server, monkeypatch, "write")
+    local = tmp_path / "file"
+    before, more = noise(size), noise(size, 2)
+    local.write_bytes(before)
+    async with connected(server) as sftp, trio.open_nursery() as nursery:
+        nursery.start_soon(sftp.put, local, "/file")
+        while not sftp._link.session.pending:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        with local.open("ab") as file:
+            file.write(more)
+        gate.set()
+    there = server.read_bytes("/file")
+    assert there.startswith(before)
+    assert (before + more).startswith(there)
+
+
 async def test_a_read_that_fails_keeps_what_came_before(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/file": noise(MIB)})
     server.fail_on("/file", OSError(errno.EIO, "bad disk"), operation="read", times=1)
