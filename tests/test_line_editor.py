@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 import pytest
@@ -138,6 +138,38 @@ async def test_a_line_has_an_end_however_long_it_is_typed() -> None:
     sent = await screen_after("x" * (LONGEST_LINE + 3) + "\r")
     assert sent.count("\a") == 3
     assert repr("x" * LONGEST_LINE + "\n") in sent
+
+
+@pytest.mark.parametrize("key", ["\x12", "\x03"])
+async def test_keys_that_show_much_are_shown_one_by_one(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = "p" * LONGEST_LINE
+    lengths: list[int] = []
+    show = trio_ssh.LineEditor._show
+
+    async def measured(editor: trio_ssh.LineEditor, text: str) -> None:
+        lengths.append(len(text))
+        await show(editor, text)
+
+    async def handle(process: trio_ssh.ServerProcess) -> int:
+        async with trio.open_nursery() as nursery:
+            signals = process.signals
+            nursery.start_soon(consume, signals)
+            line = await trio_ssh.LineEditor(process).read_line(prompt)
+            assert line == ("last\n" if key == "\x03" else "x" * LONGEST_LINE + "\n")
+            nursery.cancel_scope.cancel()
+        return 3
+
+    async def consume(signals: AsyncIterable[str]) -> None:
+        async for _ in signals:
+            pass
+
+    monkeypatch.setattr(trio_ssh.LineEditor, "_show", measured)
+    async with typing(handle) as process, trio.open_nursery() as nursery:
+        nursery.start_soon(process.stdout.read)
+        await process.stdin.write("x" * LONGEST_LINE + key * 300 + ("last" if key == "\x03" else "") + "\r")
+        assert await process.wait() == 3
+    assert len(lengths) > 300
+    assert max(lengths) <= 3 * LONGEST_LINE
 
 
 async def test_a_password_is_not_shown() -> None:

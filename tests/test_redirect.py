@@ -195,6 +195,12 @@ async def test_a_command_that_reads_no_more_ends_the_reading() -> None:
             os.close(writing)  # lets the thread go
 
 
+class LooksLikeStream:
+    """Has a stream's methods, and is none to trio."""
+
+    receive_some = send_all = None
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "text"),
     [
@@ -202,6 +208,8 @@ async def test_a_command_that_reads_no_more_ends_the_reading() -> None:
         ({"stdin": io.StringIO("x")}, TypeError, "stdin is a text file"),
         ({"stdin": 7}, TypeError, "stdin is bytes, a binary file or a stream, not 7"),
         ({"stdin": object()}, TypeError, "stdin has a `read` for bytes, and object has none"),
+        ({"stdin": LooksLikeStream()}, TypeError, "stdin has a `read` for bytes, and LooksLikeStream has none"),
+        ({"stdout": LooksLikeStream()}, TypeError, "stdout has a `write` for bytes, and LooksLikeStream has none"),
         ({"stdout": io.StringIO()}, TypeError, "stdout is a text file"),
         ({"stdout": subprocess.PIPE}, TypeError, "stdout is not -1: pass capture_stdout=True"),
         ({"stdout": subprocess.STDOUT}, TypeError, "stdout is not -2: pass a binary file or a stream"),

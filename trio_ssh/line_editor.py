@@ -16,6 +16,9 @@ from trio_ssh.wire.numbers import TerminalMode
 #: The longest line, as a system's own terminal has it.
 LONGEST_LINE: Final = 4096
 
+#: Looked at together: what is behind a line's end is copied for each line.
+_READ_BYTES: Final = 4096
+
 _ESCAPE: Final = "\x1b"
 _BELL: Final = "\a"
 
@@ -55,12 +58,12 @@ class LineEditor:
         self._process = process
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         #: What was typed and not looked at yet, and what there is of the line.
-        self._typed = ""
+        self._typed: str = ""
         self._line: list[str] = []
         #: A line whose end couldn't be shown yet.
         self._ready: str | None = None
-        #: To be delivered when what stands for them was shown: the handler may be cancelled by them.
-        self._signals: list[str] = []
+        #: To be delivered when what stands for it was shown: the handler may be cancelled by it.
+        self._signal = ""
         self._escape = ""
         self._is_behind_return = False
         self._is_at_end = False
@@ -91,14 +94,17 @@ class LineEditor:
                 if shown:
                     await self._show("".join(shown))
             finally:
-                while self._signals:
-                    self._process._state.deliver_signal(self._signals.pop(0))
+                signal, self._signal = self._signal, ""
+                if signal:
+                    self._process._state.deliver_signal(signal)
             if self._ready is not None:
                 line, self._ready = self._ready, None
                 return line
+            if self._typed:
+                continue
             if self._is_at_end:
                 return self._take_line("")
-            data = await self._process.stdin.receive_some()
+            data = await self._process.stdin.receive_some(_READ_BYTES)
             self._is_at_end = not data
             self._typed += self._decoder.decode(data, final=not data)
 
@@ -114,7 +120,10 @@ class LineEditor:
         return line + end
 
     def _edit(self, keys: dict[str, TerminalMode], prompt: str, shown: list[str], *, echo: bool) -> str | None:
-        """Look at what was typed, up to the end of a line; return the line, if it has come, or empty for no more."""
+        """Look at what was typed, up to the end of a line; return the line, if it has come, or empty for no more.
+
+        It stops as well behind a key that shows more than itself: a client that sends many must take what they show.
+        """
         typed, self._typed = self._typed, ""
         for index, key in enumerate(typed):
             if self._is_part_of_escape(key):
@@ -134,9 +143,16 @@ class LineEditor:
             if meaning is not None and meaning in _SIGNALS:
                 shown.append(f"{_caret(key)}\r\n{prompt}")
                 self._line = []
-                self._signals.append(_SIGNALS[meaning])
-            elif meaning is not None:
-                self._change(meaning, prompt, shown, echo=echo)
+                self._signal = _SIGNALS[meaning]
+                self._typed = typed[index + 1 :]
+                return None
+            if meaning is TerminalMode.VREPRINT:
+                if echo:
+                    shown.append(f"{_caret(key)}\r\n{prompt}{_shown(self._line)}")
+                self._typed = typed[index + 1 :]
+                return None
+            if meaning is not None:
+                self._erase(meaning, shown, echo=echo)
             elif key == "\t" or unicodedata.category(key) != "Cc":
                 self._insert(key, shown, echo=echo)
         return None
@@ -161,7 +177,7 @@ class LineEditor:
         if echo:
             shown.append(_shown([key]))
 
-    def _change(self, meaning: TerminalMode, prompt: str, shown: list[str], *, echo: bool) -> None:
+    def _erase(self, meaning: TerminalMode, shown: list[str], *, echo: bool) -> None:
         count = 0
         match meaning:
             case TerminalMode.VERASE:
@@ -171,8 +187,6 @@ class LineEditor:
             case TerminalMode.VWERASE:
                 kept = "".join(self._line).rstrip()
                 count = len(self._line) - max(kept.rfind(" "), kept.rfind("\t")) - 1
-            case TerminalMode.VREPRINT if echo:
-                shown.append(f"{_caret(chr(18))}\r\n{prompt}{_shown(self._line)}")
             case _:
                 pass
         if count:

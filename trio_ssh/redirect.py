@@ -27,7 +27,7 @@ def checked_input(source: Input) -> Input:
         TypeError: it can't, such as a str or a text file.
     """
     given: object = source
-    if isinstance(given, bytes | bytearray | memoryview) or hasattr(given, "receive_some"):
+    if isinstance(given, bytes | bytearray | memoryview | trio.abc.ReceiveStream):
         return source
     if isinstance(given, str):
         raise TypeError("stdin is bytes, a binary file or a stream, not str: encode it")
@@ -59,7 +59,7 @@ def checked_output(target: Output | None, what: str, *, is_captured: bool, may_j
             return target
         remedy = f"capture_{what}=True" if given == subprocess.PIPE else "a binary file or a stream"
         raise TypeError(f"{what} is not {given!r}: pass {remedy}")
-    if not hasattr(given, "send_all"):
+    if not isinstance(given, trio.abc.SendStream):
         check_binary(given, "write", what)
     return target
 
