@@ -316,7 +316,7 @@ async def test_global_requests_are_answered() -> None:
 
 async def test_global_requests_that_are_under_way_together_get_each_its_own_answer() -> None:
     class Slow(Global):
-        async def check_global_request(self, kind: str, msg: trio_ssh.Message) -> bytes:  # type: ignore[override]
+        async def check_global_request(self, kind: str, msg: trio_ssh.Message) -> bytes:  # type: ignore[override] # is async here
             await trio.sleep(0.01)
             return b"answer to " + kind.encode()
 
