@@ -314,8 +314,9 @@ class Link:
         if self.failure is not None:
             return
         try:
+            receive_data = self.session.receive_data
             for piece in batch.pieces():
-                self.session.receive_data(memoryview(piece))
+                receive_data(piece if isinstance(piece, memoryview) else memoryview(piece))
         except RemoteProtocolError as error:
             self.fail(error)
             return

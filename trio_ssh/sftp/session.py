@@ -95,6 +95,12 @@ class _PacketWalk(ABC):
         Raises:
             RemoteProtocolError: it is no packet, or none that may arrive now.
         """
+        size = len(data)
+        # What nearly every piece of a transfer is; the loop knows the rest.
+        if 0 < size < self._bulk_left and not self.is_full:
+            self._bulk_left -= size
+            self._on_bulk(data)
+            return _EMPTY
         while not self.is_full:
             if self._bulk_left:
                 part = data[: self._bulk_left]

@@ -40,7 +40,11 @@ Callback = Callable[[int, int], object]
 GATHERED_BYTES: Final = 4 * MIB
 
 #: What it waits for, where more is on its way: a hop costs 100 us, and the requests for what follows leave together.
-_STEP_BYTES: Final = MIB
+#: Measured, of a get into memory, which takes no hop: 12 % less CPU than with 1 MiB, for a step of a millisecond.
+_STEP_BYTES: Final = 3 * MIB
+
+#: What part of a file's ceiling that may be: the rest is under way meanwhile.
+_STEP_SHARE: Final = 4
 
 #: What a buffer of an upload holds that a thread fills, and how many there are.
 BUFFER_BYTES: Final = 2 * MIB
@@ -197,7 +201,7 @@ async def receive(
         size,
         ahead_bytes=ahead,
         grows=requests is None,
-        gathered_bytes=_STEP_BYTES,
+        gathered_bytes=min(_STEP_BYTES, link.limits.file_bytes // _STEP_SHARE),
     )
     taken: list[Block] = []
     is_last = False
