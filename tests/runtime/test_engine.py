@@ -16,7 +16,9 @@ import trio.testing
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KIB, KNOWN_HOST, MIB, HandPeer, OpenDoor, channel_pairs, client_of
 from trio_ssh.core.events import GlobalRequestArrived
+from trio_ssh.core.mux import HIGH_WATER
 from trio_ssh.core.role import Role
+from trio_ssh.runtime.descriptor import Descriptor
 from trio_ssh.testing import CutStream, StalledStream, memory_pair, open_memory_client
 
 YEAR = 365 * 86400.0
@@ -168,6 +170,31 @@ async def test_a_command_s_first_output_leaves_with_the_word_that_it_runs(monkey
                 await channel.recv_exit_status()
                 pieces.append(writes - before)
     assert pieces == [2, 2, 2]  # the other one is the end
+
+
+async def test_what_the_system_took_whole_makes_room_in_the_same_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is called for room fills the outbox that is still in the processor's cache, and no second one."""
+    outboxes: list[object] = []
+
+    def take(descriptor: Descriptor, data: memoryview) -> int:
+        outboxes.append(data.obj)
+        return len(data)
+
+    ours, theirs = (trio.SocketStream(trio.socket.from_stdlib_socket(end)) for end in socket.socketpair())
+    async with channel_pairs((ours, theirs), limits=trio_ssh.Limits()) as pairs:
+        channel, _ = await pairs.make()
+        engine = channel._engine
+        monkeypatch.setattr(Descriptor, "try_write", take)  # and the server gets nothing more
+
+        def send() -> None:
+            engine.core.send_data(channel.core, memoryview(bytes(HIGH_WATER)))
+            if len(outboxes) < 4:
+                engine.call_for_room(send)
+
+        engine.call_for_room(send)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(outboxes) >= 4
+        assert len(set(map(id, outboxes))) == 1
 
 
 # -- keepalive

@@ -141,6 +141,27 @@ async def test_the_callback_counts_up_to_the_size(tmp_path: Path) -> None:
             assert {total for _, total in calls} == {len(data)}
 
 
+async def test_what_a_get_gathers_is_a_part_of_what_may_be_under_way() -> None:
+    """Else a small ceiling would have it wait until everything has come, and only then ask for more."""
+    block = 255 * KIB
+
+    class Halting(ScriptedServer):
+        def read(self, file: bytearray, offset: int, length: int) -> Reply:
+            return SILENCE if offset >= 3 * block else super().read(file, offset, length)
+
+    told: list[int] = []
+    async with using(Halting({"f": noise(2 * MIB)}), limits=SFTPLimits(file_bytes=MIB)) as sftp:
+        with trio.fail_after(5), trio.CancelScope() as scope:
+
+            def tell(done: int, total: int) -> None:
+                told.append(done)
+                if len(told) == 2:
+                    scope.cancel()
+
+            await sftp.getfo("f", io.BytesIO(), tell)
+    assert told == [block, 3 * block], "the first as soon as it is there"
+
+
 async def test_what_is_under_way_in_the_end_is_told_as_it_arrives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
