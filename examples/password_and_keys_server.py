@@ -83,7 +83,7 @@ class Gate(trio_ssh.ServerInterface):
 
 async def log_in(port: int, known_hosts: trio_ssh.HostKeys, key: trio_ssh.PKey) -> None:
     """Try every way in, and none of them."""
-    connect = partial(trio_ssh.connect, "127.0.0.1", port, known_hosts=known_hosts, look_for_keys=False)
+    connect = partial(trio_ssh.connect, "127.0.0.1", port, known_hosts=known_hosts, config=None)
 
     def answer(name: str, instructions: str, prompts: Sequence[trio_ssh.Prompt]) -> list[str]:
         print("asked:", [prompt.text for prompt in prompts])

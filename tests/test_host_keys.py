@@ -80,7 +80,7 @@ async def test_a_changed_key_is_another_exception_with_another_text(home: Path) 
     assert not error.is_revoked
     known = f"{OTHER_KEY.public_key.fingerprint} ({home / '.ssh' / 'known_hosts'}:2)"
     assert error.expected == (known,)
-    for word in ("HAS CHANGED", f"shows ssh-ed25519 {FINGERPRINT}", known, "ssh-keygen -R example.com"):
+    for word in ("HAS CHANGED", f"shows ssh-ed25519 {FINGERPRINT}", known, "ssh-keygen -R 'example.com' -f FILE"):
         assert word in str(error)
 
 

@@ -439,6 +439,32 @@ async def test_a_port_that_is_taken_is_named() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_a_class_that_handles_no_session_is_told_in_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    class NoHandler(trio_ssh.ServerInterface):
+        def check_auth_none(self, username: str) -> trio_ssh.AuthResult:
+            return trio_ssh.AUTH_SUCCESSFUL
+
+    caplog.set_level(logging.INFO, "trio_ssh")
+    async with open_memory_client(NoHandler(), host_key=HOST_KEY) as client:
+        for _ in range(2):
+            with pytest.raises(trio_ssh.ChannelException, match=r"\(administratively prohibited\)$"):
+                await client.run_process("x")
+    told = [text for text in caplog.messages if "a session is refused" in text]
+    assert told == ["a session is refused: NoHandler has neither handle_session nor subsystems"]
+
+
+@pytest.mark.parametrize("code", [trio_ssh.OPEN_FAILED_UNKNOWN_CHANNEL_TYPE, trio_ssh.OPEN_FAILED_RESOURCE_SHORTAGE])
+async def test_only_a_session_too_many_is_said_to_be_one(code: trio_ssh.OpenResult) -> None:
+    class Refusing(OpenDoor):
+        def check_channel_request(self, kind: str, chanid: int) -> trio_ssh.OpenResult:
+            return code
+
+    async with open_memory_client(Refusing(), host_key=HOST_KEY) as client:
+        with pytest.raises(trio_ssh.ChannelException) as refused:
+            await client.run_process("x")
+    assert ("ten by default" in str(refused.value)) is (code is trio_ssh.OPEN_FAILED_RESOURCE_SHORTAGE)
+
+
 def test_limits_show_what_was_changed() -> None:
     assert repr(trio_ssh.Limits()) == "Limits()"
     assert repr(trio_ssh.Limits(sessions=50)) == "Limits(sessions=50)"

@@ -27,7 +27,7 @@ from trio_ssh.config.trust import (
     name_on_record,
 )
 from trio_ssh.config.values import JumpHost
-from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits, as_limits
 from trio_ssh.credentials import Secret, SecretSource, load_credentials
 from trio_ssh.errors import ConnectionLost, LocalProtocolError, ProxyCommandFailure
 from trio_ssh.gss import GssPlan, plan_gss
@@ -227,6 +227,7 @@ class SSHClient(HostTrust, ClientSessions, Hints, OnlyAsync):
             checked_destination(hostname, port, username)
             check_update_mode(update_host_keys)
             checked_route(sock, via)
+            as_limits(limits)
             if self._block.nursery is None:
                 raise LocalProtocolError("connect inside the client's block: `async with client:`")
             if self._transport is not None:

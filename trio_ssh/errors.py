@@ -1,4 +1,4 @@
-"""Every exception that trio_ssh raises on purpose.
+"""The exceptions that are trio_ssh's own.
 
 One rule divides them: `LocalProtocolError` is *your* mistake, `RemoteProtocolError` is *theirs*.  Whatever bytes a peer
 sends, nothing but `RemoteProtocolError` and its kin can come of them.  Text that a peer chose is escaped before it is
@@ -24,7 +24,12 @@ from trio_ssh.wire.text import printable
 
 
 class SSHException(Exception):
-    """The root of everything that trio_ssh raises on purpose."""
+    """The root of the exceptions that are trio_ssh's own.
+
+    What has one in Python or in trio raises that: `OSError` for an address that doesn't answer or a file that isn't
+    there, `TypeError` and `ValueError` for an argument that can't be meant so, `trio.ClosedResourceError` and
+    `trio.BusyResourceError` for a misuse.
+    """
 
 
 # -- the protocol
@@ -73,7 +78,10 @@ class IncompatiblePeer(SSHException):
 
 
 class HostKeyException(SSHException):
-    """The server's host key is not one we may talk to."""
+    """The server's host key is not one we may talk to.
+
+    Of this class itself: it isn't the one that was pinned, or an RSA key is shorter than ``RequiredRSASize``.
+    """
 
 
 class UnknownHostKeyException(HostKeyException):
@@ -81,7 +89,8 @@ class UnknownHostKeyException(HostKeyException):
 
     Attributes:
         hostname: the name that was looked up, as known_hosts spells it.
-        fingerprint: ``SHA256:...`` of the key that the server proved to own.
+        key_type: the kind of the key that the server proved to own, such as ``"ssh-ed25519"``.
+        fingerprint: ``SHA256:...`` of that key.
     """
 
     def __init__(self, hostname: str, key_type: str, fingerprint: str) -> None:
@@ -100,9 +109,11 @@ class BadHostKeyException(HostKeyException):
 
     Attributes:
         hostname: the name that was looked up.
-        fingerprint: ``SHA256:...`` of the key that the server showed.
+        key_type: the kind of the key that the server showed.
+        fingerprint: ``SHA256:...`` of that key.
         expected: fingerprints on record for this host, each with its place (``file:line``); empty if the key was
             revoked.
+        is_revoked: the key was revoked, and not changed.
     """
 
     def __init__(
@@ -123,8 +134,8 @@ class BadHostKeyException(HostKeyException):
             text = (
                 f"the host key of {printable(hostname)} HAS CHANGED: it shows {shown}, "
                 f"on record is {'; '.join(expected)}. Either the server was set up anew or someone stands in "
-                f"between: ask its owner. If the change is legitimate, remove the old line "
-                f"(`ssh-keygen -R {printable(hostname)}`) and connect again."
+                f"between: ask its owner. If the change is legitimate, remove the old line from where it is "
+                f"(`ssh-keygen -R '{printable(hostname)}' -f FILE`) and connect again."
             )
         super().__init__(text)
 
@@ -135,10 +146,15 @@ class BadHostKeyException(HostKeyException):
 class AuthOutcome(Enum):
     """How an attempt to log in ended; the value says it in words."""
 
+    #: The server didn't accept it.
     REFUSED = "refused"
+    #: The server accepted it, and wants another method besides.
     PARTIAL = "accepted, but more is wanted"
+    #: The server would accept the key, and whoever has it didn't sign.
     NOT_SIGNED = "accepted, but not signed"
+    #: What was to be shown could not be had, such as an answer to a prompt.
     GIVEN_UP = "given up"
+    #: The connection ended before there was an answer.
     LOST = "the connection ended"
 
 
@@ -335,7 +351,7 @@ class ChannelException(SSHException):
 
 
 class ChannelClosed(SSHException, trio.BrokenResourceError):
-    """The peer closed the channel; the connection goes on."""
+    """The peer closed the channel; the connection goes on.  It is a `trio.BrokenResourceError` too."""
 
 
 class RequestRefused(SSHException):

@@ -24,7 +24,7 @@ from trio_ssh.redirect import Input, Output, drain, feed, sink
 from trio_ssh.runtime.block import bare_nursery
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
-from trio_ssh.runtime.hints import PROCESS_HINTS, Hints, HintTable
+from trio_ssh.runtime.hints import COMPLETED_HINTS, PROCESS_HINTS, Hints, HintTable
 from trio_ssh.runtime.session_requests import ExitReport
 from trio_ssh.wire.text import printable
 
@@ -72,7 +72,7 @@ def command_line(command: Command) -> str:
     return line
 
 
-class CompletedProcess(subprocess.CompletedProcess[bytes]):
+class CompletedProcess(subprocess.CompletedProcess[bytes], Hints):
     """A remote command that has ended.
 
     Attributes:
@@ -80,6 +80,8 @@ class CompletedProcess(subprocess.CompletedProcess[bytes]):
             ended the command, and None if the server never said.
         exit_signal: that signal's name without ``SIG``, or None.
     """
+
+    _HINTS: ClassVar[HintTable] = COMPLETED_HINTS
 
     # None says that the server never reported how the command ended.
     returncode: int | None  # type: ignore[assignment]

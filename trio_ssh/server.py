@@ -19,7 +19,7 @@ from weakref import WeakSet
 import attrs
 import trio
 
-from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits, as_limits
 from trio_ssh.core.negotiation import Algorithms
 from trio_ssh.core.role import Role
 from trio_ssh.crypto.moduli import Moduli
@@ -30,6 +30,7 @@ from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.arguments import checked_stream
 from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
+from trio_ssh.runtime.hints import with_argument_hints
 from trio_ssh.runtime.link import shown_address
 from trio_ssh.runtime.moduli import given_moduli
 from trio_ssh.runtime.security_options import AlgorithmNames, Security, checked_algorithms
@@ -87,6 +88,7 @@ class _Startups:
         return random.random() * 100 >= refused
 
 
+@with_argument_hints
 async def serve_stream(
     stream: trio.abc.Stream,
     server: ServerInterface,
@@ -182,9 +184,7 @@ async def _checked(
     limits: Limits,
 ) -> _Settings:
     """Find the mistakes in a server's arguments before its first client does."""
-    given: object = limits
-    if not isinstance(given, Limits):
-        raise TypeError(f"limits is a Limits(...), not {given!r}")
+    as_limits(limits)
     if login_timeout is not None and not login_timeout > 0:
         raise ValueError(f"login_timeout is a number of seconds, not {login_timeout!r}")
     if not keepalive >= 0:
@@ -266,6 +266,7 @@ async def _see_out(transport: Transport, keepalive: float) -> None:
         )
 
 
+@with_argument_hints
 async def serve_listeners(  # noqa: ASYNC128 -- what it calls does
     server_factory: ServerFactory,
     listeners: Sequence[L],
@@ -361,6 +362,7 @@ async def _serve_listeners(  # noqa: ASYNC114, ASYNC128 -- what calls it is star
     await trio.serve_listeners(handle, list(listeners), handler_nursery=handler_nursery, task_status=task_status)
 
 
+@with_argument_hints
 async def serve_tcp(  # noqa: ASYNC128 -- what it calls does
     server_factory: ServerFactory,
     port: int,

@@ -104,6 +104,7 @@ class ServerInterface(ServerAuthentication):
     announces_host_keys: bool = True
     permit_user_environment: bool = False
     _no_more_sessions = False
+    _has_told_why = False
     _client_forwards: ClientForwards | None = None
     _proofs_given = 0
     _channels_at_work = 0
@@ -116,6 +117,9 @@ class ServerInterface(ServerAuthentication):
         """Decide about a channel; ``direct-tcpip`` has a check of its own."""
         if kind == "session" and self._serves_sessions:
             return OpenResult.SUCCEEDED
+        if kind == "session" and not self._has_told_why:
+            self._has_told_why = True
+            _log.info("a session is refused: %s has neither handle_session nor subsystems", type(self).__name__)
         return OpenResult.ADMINISTRATIVELY_PROHIBITED
 
     def check_channel_direct_tcpip_request(

@@ -8,7 +8,7 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Final, Generic, Self, TypeVar
+from typing import ClassVar, Final, Generic, Self, TypeVar
 
 import attrs
 import trio
@@ -18,6 +18,7 @@ from trio_ssh.errors import LocalProtocolError
 from trio_ssh.runtime.block import leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
+from trio_ssh.runtime.hints import SERVER_PROCESS_HINTS, Hints, HintTable
 from trio_ssh.runtime.session_requests import LARGEST_STATUS, ExitReport
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import resolved
@@ -224,7 +225,7 @@ class SessionPlaces:
         self._freed.unpark_all()
 
 
-class ServerProcess:
+class ServerProcess(Hints):
     """A command, shell or subsystem that a client wants to be run.
 
     Attributes:
@@ -236,6 +237,8 @@ class ServerProcess:
         stdin: a receive stream that also knows ``lines()``.
         stdout, stderr: send streams that also take text by ``write``.
     """
+
+    _HINTS: ClassVar[HintTable] = SERVER_PROCESS_HINTS
 
     def __init__(
         self, channel: Channel, state: SessionState, command: str | None, subsystem: str | None, username: str

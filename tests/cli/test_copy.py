@@ -164,7 +164,7 @@ async def test_what_fails_is_said_in_a_line(tmp_path: Path) -> None:
         os.mkfifo(user.there / "tree" / "fifo")
         cases = {
             ("127.0.0.1:no", "x"): b"no such file",
-            ("127.0.0.1:tree", "x"): b"recurse",
+            ("127.0.0.1:tree", "x"): b"which -r gets as a whole",
             ("no", "127.0.0.1:x"): b"No such file or directory",
             ("-r", "127.0.0.1:tree", "x"): b"neither a file nor a directory",
             ("127.0.0.1:tree/good", "no/x"): b"No such file or directory",

@@ -66,3 +66,10 @@ def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert exit_info.value.code == 0
     assert demo.HOST in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("command", "start"), [("serve", "Serve a directory by SFTP"), ("copy", "Copy a file")])
+def test_help_of_a_command_is_a_sentence(command: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert f"\n\n{start}" in capsys.readouterr().out

@@ -503,8 +503,28 @@ def test_a_limit_that_is_none_is_told_by_its_name(limits: dict[str, Any], kind: 
         trio_ssh.Limits(**limits)
 
 
+@pytest.mark.parametrize(
+    ("limits", "kind"), [({"handles": "x"}, TypeError), ({"depth": -1}, ValueError), ({"file_bytes": 1.5}, TypeError)]
+)
+def test_so_is_one_of_sftp_s(limits: dict[str, Any], kind: type[Exception]) -> None:
+    with pytest.raises(kind, match=rf"^SFTPLimits\({next(iter(limits))}="):
+        trio_ssh.SFTPLimits(**limits)
+
+
+async def test_limits_of_a_client_are_looked_at_before_anything_is_done() -> None:
+    stream, _ = memory_pair()
+    with pytest.raises(TypeError, match=r"^limits= takes a trio_ssh\.Limits\(\.\.\.\), not 5$"):
+        async with trio_ssh.connect("host", sock=stream, limits=5):  # type: ignore[arg-type]
+            pass
+    with pytest.raises(trio.ClosedResourceError):
+        await stream.send_all(b"x")
+
+
 async def test_limits_and_login_timeout_are_looked_at_when_a_server_starts() -> None:
-    for options, text in (({"limits": {"sessions": 3}}, "limits is a Limits"), ({"login_timeout": 0}, "login_timeout")):
+    for options, text in (
+        ({"limits": {"sessions": 3}}, "takes a trio_ssh.Limits"),
+        ({"login_timeout": 0}, "login_timeout"),
+    ):
         with pytest.raises((TypeError, ValueError), match=text):
             await trio_ssh.serve_tcp(OpenDoor, 0, host="127.0.0.1", host_keys=[HOST_KEY], **options)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="stream"):

@@ -14,16 +14,18 @@ from trio_ssh.runtime.hints import (
     ARGUMENT_HINTS,
     CHANNEL_HINTS,
     CLIENT_HINTS,
+    COMPLETED_HINTS,
     CONFIG_HINTS,
     MODULE_HINTS,
     PROCESS_HINTS,
     READER_HINTS,
+    SERVER_PROCESS_HINTS,
     SFTP_HINTS,
     TRANSPORT_HINTS,
     WRITER_HINTS,
     Hints,
 )
-from trio_ssh.testing import MemorySFTPServer, open_memory_client
+from trio_ssh.testing import MemorySFTPServer, memory_pair, open_memory_client
 
 
 async def test_paramiko_s_names_say_what_to_use() -> None:
@@ -68,14 +70,46 @@ async def test_paramiko_s_names_say_what_to_use() -> None:
         (trio_ssh.SSHConfig, CONFIG_HINTS),
         (trio_ssh.SSHClient, CLIENT_HINTS),
         (trio_ssh.Process, PROCESS_HINTS),
+        (trio_ssh.ServerProcess, SERVER_PROCESS_HINTS),
+        (trio_ssh.CompletedProcess("x", 0, b"", b"", trio_ssh.ExitReport(), "x"), COMPLETED_HINTS),
         (trio_ssh.Reader, READER_HINTS),
         (trio_ssh.Writer, WRITER_HINTS),
         (trio_ssh.SFTPClient, SFTP_HINTS),
         (trio_ssh, MODULE_HINTS),
     ],
 )
-def test_no_hint_is_in_the_way_of_what_is_there(cls: type, hints: dict[str, str]) -> None:
+def test_no_hint_is_in_the_way_of_what_is_there(cls: object, hints: dict[str, str]) -> None:
     assert [name for name in hints if hasattr(cls, name)] == []
+
+
+async def test_names_of_asyncssh_s_are_answered_on_both_sides() -> None:
+    seen: list[str] = []
+
+    async def handle(process: trio_ssh.ServerProcess) -> int:
+        with pytest.raises(AttributeError) as raised:
+            process.get_extra_info  # type: ignore[attr-defined]  # noqa: B018
+        seen.append(str(raised.value))
+        return 0
+
+    async with open_memory_client(OpenDoor(handle), host_key=HOST_KEY) as client:
+        done = await client.run_process("x")
+    assert "get_username()" in seen[0]
+    with pytest.raises(AttributeError, match="look at `returncode`"):
+        done.exit_status  # type: ignore[attr-defined]  # noqa: B018
+
+
+async def test_a_misspelt_argument_is_guessed() -> None:
+    with pytest.raises(TypeError, match=r"^connect takes no usernmae; is `username=` meant\?$"):
+        trio_ssh.connect("host", usernmae="x")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=r"^connect takes no qqq$"):
+        trio_ssh.connect("host", qqq=1)  # type: ignore[call-arg]
+    for what, call in {
+        "serve_tcp": lambda **named: trio_ssh.serve_tcp(OpenDoor, 0, **named),
+        "serve_listeners": lambda **named: trio_ssh.serve_listeners(OpenDoor, [], **named),
+        "serve_stream": lambda **named: trio_ssh.serve_stream(memory_pair()[0], OpenDoor(), **named),
+    }.items():
+        with pytest.raises(TypeError, match=f"^{what} takes no server_host_keys: pass `host_keys=`"):
+            await call(server_host_keys=[HOST_KEY])
 
 
 @pytest.mark.parametrize("name", MODULE_HINTS)

@@ -339,7 +339,7 @@ async def _is_directory(sftp: trio_ssh.SFTPClient, place: Place) -> bool:
 
 def complain(error: BaseException) -> None:
     """Say in one line what went wrong."""
-    text = str(error) or type(error).__name__
+    text = (str(error) or type(error).__name__).replace("recurse=True", "-r")
     print("\r\x1b[K" * sys.stderr.isatty() + f"copy: {text}", file=sys.stderr)
 
 

@@ -31,9 +31,13 @@ def _port(text: str) -> int:
     return value
 
 
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
 def _add_serve(add: Callable[..., argparse.ArgumentParser]) -> None:
     text = "serve a directory by SFTP until Ctrl-C"
-    command = add("serve", help=text, description=text.capitalize() + ", to whoever has a key or the password.")
+    command = add("serve", help=text, description=_sentence(text) + ", to whoever has a key or the password.")
     command.add_argument("folder", metavar="DIR", help="what is served, and nothing outside of it")
     command.add_argument("--host", default="127.0.0.1", help="where to listen (default: %(default)s)")
     command.add_argument(
@@ -47,7 +51,7 @@ def _add_serve(add: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _add_copy(add: Callable[..., argparse.ArgumentParser]) -> None:
     text = "copy a file or a tree by SFTP"
-    command = add("copy", help=text, description=text.capitalize() + ": from a host, to one, or from one to another.")
+    command = add("copy", help=text, description=_sentence(text) + ": from a host, to one, or from one to another.")
     place = "[user@]host:path, or a path on this machine"
     command.add_argument("source", metavar="SRC", help=place)
     command.add_argument("target", metavar="DST", help=place + "; into it if it is a directory")
@@ -68,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"trio_ssh {version()}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     text = "start a server on 127.0.0.1, use it with a client, and print what happened"
-    command = commands.add_parser("demo", help=text, description=text.capitalize() + ".")
+    command = commands.add_parser("demo", help=text, description=_sentence(text) + ".")
     command.add_argument(
         "--seconds",
         type=_seconds,

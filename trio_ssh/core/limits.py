@@ -24,6 +24,26 @@ def repr_of_changes(limits: attrs.AttrsInstance) -> str:
     return f"{kind.__name__}({', '.join(changes)})"
 
 
+def check_limits(limits: attrs.AttrsInstance) -> None:
+    """Look at whether each is a number of its default's kind.
+
+    Raises:
+        TypeError, ValueError: one is not.
+    """
+    kind = type(limits)
+    for field in attrs.fields(kind):
+        value: object = getattr(limits, field.name)
+        text = f"{kind.__name__}({field.name}=...) is"
+        if isinstance(field.default, tuple):
+            if isinstance(value, str) or not isinstance(value, Sequence):
+                raise TypeError(f"{text} a sequence of networks, not {value!r}")
+        elif isinstance(value, bool) or not isinstance(value, int if isinstance(field.default, int) else int | float):
+            wanted = "an int" if isinstance(field.default, int) else "a number"
+            raise TypeError(f"{text} {wanted}, not {value!r}")
+        elif not value >= 0:
+            raise ValueError(f"{text} not negative, as {value!r} is")
+
+
 @attrs.frozen(kw_only=True)
 class Limits:
     """What a peer may make us hold, count or wait for.  All sizes are bytes, all times seconds."""
@@ -127,23 +147,19 @@ class Limits:
         return repr_of_changes(self)
 
     def __attrs_post_init__(self) -> None:
-        """Refuse what is no such number, where it is given.
-
-        Raises:
-            TypeError, ValueError: a limit is none.
-        """
-        for field in attrs.fields(type(self)):
-            value: object = getattr(self, field.name)
-            if isinstance(field.default, tuple):
-                if isinstance(value, str) or not isinstance(value, Sequence):
-                    raise TypeError(f"Limits({field.name}=...) is a sequence of networks, not {value!r}")
-            elif isinstance(value, bool) or not isinstance(
-                value, int if isinstance(field.default, int) else int | float
-            ):
-                kind = "an int" if isinstance(field.default, int) else "a number"
-                raise TypeError(f"Limits({field.name}=...) is {kind}, not {value!r}")
-            elif not value >= 0:
-                raise ValueError(f"Limits({field.name}=...) is not negative, as {value!r} is")
+        """Refuse what is no such number, where it is given; see `check_limits`."""
+        check_limits(self)
 
 
 DEFAULT_LIMITS: Final = Limits()
+
+
+def as_limits(value: object) -> Limits:
+    """Return what was given as ``limits=``.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(value, Limits):
+        raise TypeError(f"limits= takes a trio_ssh.Limits(...), not {value!r}")
+    return value

@@ -160,7 +160,9 @@ def wrong_passphrase(name: str) -> KeyFileException:
 
 def passphrase_required(name: str) -> PasswordRequiredException:
     """Return what to raise where a passphrase is missing."""
-    return PasswordRequiredException(f"{name} is encrypted: give its passphrase")
+    return PasswordRequiredException(
+        f"{name} is encrypted: give its passphrase, `passphrase=` to connect or `password=` to load it"
+    )
 
 
 def _unseal(container: Container, passphrase: bytes | None, name: str) -> bytes:

@@ -639,9 +639,12 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _on_open_answered(self, code: int, text: str) -> None:
         if code:
             self._is_closed = True
-            # A session that is prohibited isn't one too many.
-            is_prohibited = self.kind == "session" and code == OpenFailureReason.ADMINISTRATIVELY_PROHIBITED
-            hint = "" if is_prohibited else self.refusal_hint
+            # A session that is prohibited, or unknown, isn't one too many.
+            is_refused = self.kind == "session" and code in (
+                OpenFailureReason.ADMINISTRATIVELY_PROHIBITED,
+                OpenFailureReason.UNKNOWN_CHANNEL_TYPE,
+            )
+            hint = "" if is_refused else self.refusal_hint
             self._opened.fail(lambda: ChannelException(code, text, hint))
         else:
             self._opened.bring(None)

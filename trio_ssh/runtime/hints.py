@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 HintTable = Mapping[str, str]
 
 CLOSE: Final = "await `aclose()`, or leave the object's `async with` block"
+CONFIG_PROXY: Final = "write `ProxyCommand` into a configuration: `config=await SSHConfig.from_text(...)`"
 NO_TIMEOUT: Final = "put `with trio.fail_after(seconds):` around any call"
 _SEND: Final = "await `send_all(data)`, which sends all of it"
 _READY: Final = "receive in a task of its own: no other is held up by it"
@@ -22,6 +24,7 @@ CHANNEL_HINTS: Final[HintTable] = {
     "fileno": "a channel has no descriptor: it is a trio stream",
     "gettimeout": NO_TIMEOUT,
     "makefile_stdin": 'call `makefile("w")`',
+    "origin_addr": "look at `origin`",
     "recv": "await `receive_some(max_bytes)`",
     "recv_ready": _READY,
     "recv_stderr": "await `stderr.receive_some(max_bytes)`",
@@ -60,12 +63,15 @@ TRANSPORT_HINTS: Final[HintTable] = {
 
 CLIENT_HINTS: Final[HintTable] = {
     "close": CLOSE,
+    "create_connection": "await `open_tcp_stream(host, port)`",
     "create_process": "await `open_process(command)`",
     "create_session": "await `open_session()`",
     "disconnect": CLOSE,
     "forward_socks": "start `serve_socks(port)` in a nursery",
+    "get_extra_info": "look at `transport`: `transport.getpeername()`, `transport.get_negotiated()`",
     "is_closed": "look at `transport.is_active()`",
     "open_connection": "await `open_tcp_stream(host, port)`",
+    "open_unix_connection": "await `open_unix_stream(path)`",
     "run": "await `run_process(command)`",
     "start_sftp_client": "await `open_sftp()`",
 }
@@ -75,9 +81,23 @@ PROCESS_HINTS: Final[HintTable] = {
     "close": CLOSE,
     "communicate": "await `client.run_process(command, stdin=..., capture_stdout=True)`",
     "exit_status": "look at `returncode`",
+    "get_extra_info": "look at the client's `transport`",
     "poll": "look at `returncode`",
     "redirect": "pass `stdin=`, `stdout=` and `stderr=` to `client.run_process`",
     "wait_closed": "await `wait()`",
+}
+
+COMPLETED_HINTS: Final[HintTable] = {
+    "command": "look at `args`",
+    "exit_status": "look at `returncode`",
+}
+
+SERVER_PROCESS_HINTS: Final[HintTable] = {
+    "close": "return the status from `handle_session`",
+    "get_extra_info": "look at the server's `transport`: `transport.getpeername()`, `transport.get_username()`",
+    "get_terminal_size": "look at `pty`",
+    "get_terminal_type": "look at `pty`",
+    "redirect": "await `run_local_session(process, command=[...])`",
 }
 
 READER_HINTS: Final[HintTable] = {
@@ -117,7 +137,7 @@ MODULE_HINTS: Final[HintTable] = {
     "AgentRequestHandler": "await `channel.request_forward_agent(forwarded_agent())`",
     "GSSAuth": "pass `gss_auth=True` to `connect`",
     "NoValidConnectionsError": "an address that doesn't answer raises OSError, as in trio",
-    "ProxyCommand": "write `ProxyCommand` into a configuration: `connect(..., config=await SSHConfig.from_text(...))`",
+    "ProxyCommand": CONFIG_PROXY,
     "SFTP_FAILURE": "raise OSError",
     "SFTP_NO_SUCH_FILE": "raise FileNotFoundError",
     "SFTP_OK": "return nothing",
@@ -154,6 +174,8 @@ ARGUMENT_HINTS: Final[HintTable] = {
     "connect_timeout": NO_TIMEOUT,
     "login_timeout": NO_TIMEOUT,
     "agent_path": "pass `allow_agent=path`",
+    "auth_strategy": "what is passed is tried: `pkey=`, `key_filename=`, `password=`, `prompt_handler=`",
+    "bufsize": "nothing is buffered: leave it out",
     "capture_output": "pass `capture_stdout=True` and `capture_stderr=True`",
     "client_keys": "pass `pkey=` or `key_filename=`",
     "compression_algs": "pass `compressions=`",
@@ -162,25 +184,37 @@ ARGUMENT_HINTS: Final[HintTable] = {
     "encryption_algs": "pass `ciphers=`",
     "input": "pass `stdin=`",
     "keepalive_interval": "pass `keepalive=`",
+    "key": "pass `pkey=` or `key_filename=`",
+    "key_file": "pass `key_filename=`",
+    "keyfile": "pass `key_filename=`",
     "kex_algs": "pass `kex=`",
     "mac_algs": "pass `macs=`",
+    "proxy_command": CONFIG_PROXY,
+    "server_factory": "pass the class, or a function, first",
     "server_host_key_algs": "pass `host_key_algorithms=`",
+    "server_host_keys": "pass `host_keys=`, a list of keys",
     "shell": "a str is for the server's shell, and a sequence is quoted for it",
     "term_size": "pass `term=Pty(type, width, height)`",
     "term_type": "pass `term=`",
     "text": _AS_BYTES,
     "tunnel": "pass `via=`, a client",
+    "user": "pass `username=`",
 }
 
 
 def with_argument_hints(function: F) -> F:
-    """Tell whoever passes an argument of paramiko's, asyncssh's or `subprocess`'s what to pass here."""
+    """Tell whoever passes an argument that isn't there what to pass: of another library's, or where it is misspelt."""
     what = "connect" if function.__name__ == "__init__" else function.__name__
+    taken = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    known = frozenset(taken)
 
     def check(named: Mapping[str, object]) -> None:
         for name in named:
-            if name in ARGUMENT_HINTS:
-                raise TypeError(f"{what} takes no {name}: {ARGUMENT_HINTS[name]}")
+            if name not in known:
+                hint = ARGUMENT_HINTS.get(name)
+                close = difflib.get_close_matches(name, taken, 1)
+                remark = f": {hint}" if hint else f"; is `{close[0]}=` meant?" if close else ""
+                raise TypeError(f"{what} takes no {name}{remark}")
 
     if not inspect.iscoroutinefunction(function):
 

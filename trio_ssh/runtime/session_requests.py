@@ -41,7 +41,14 @@ _NO_MODES: Final = bytes((TerminalMode.END,))
 
 @attrs.frozen
 class ExitReport:
-    """How the server says that a command ended: by a status, or by a signal, or neither."""
+    """How the server says that a command ended: by a status, or by a signal, or neither.
+
+    Attributes:
+        status: the exit status, or None.
+        signal: the signal's name without ``SIG``, or None.
+        message: what the server says of that signal, escaped.
+        core_dumped: whether there is a dump.
+    """
 
     status: int | None = None
     signal: str | None = None

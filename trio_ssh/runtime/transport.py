@@ -40,7 +40,7 @@ from trio_ssh.core.events import (
     WindowOpened,
 )
 from trio_ssh.core.gssapi import GssExchangeQuestion
-from trio_ssh.core.limits import DEFAULT_LIMITS, Limits
+from trio_ssh.core.limits import DEFAULT_LIMITS, Limits, as_limits
 from trio_ssh.core.negotiation import Algorithms, Negotiated
 from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
@@ -128,7 +128,7 @@ class Transport(ClientAuthentication, Hints):
         nursery: trio.Nursery | None = None,
     ) -> None:
         self._stream = checked_stream(stream)
-        self._limits = limits
+        self._limits = as_limits(limits)
         self._log = logging.getLogger(log_channel)
         self._algorithms = algorithms
         self._chosen: Security | None = security

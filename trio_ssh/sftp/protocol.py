@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.core.limits import repr_of_changes
+from trio_ssh.core.limits import check_limits, repr_of_changes
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -72,23 +72,27 @@ class SFTPLimits:
     the local disk, and what was given to be written and not yet acknowledged.
     """
 
-    #: The ceiling of one file, and of all files of one session together.
+    #: The ceiling of one file.
     file_bytes: int = 16 * MIB
+    #: The ceiling of all files of one session together.
     session_bytes: int = 48 * MIB
 
-    #: The longest packet, as OpenSSH's SFTP_MAX_MSG_LENGTH; and what a READ or WRITE carries unless the server allows
-    #: less, which is what OpenSSH's server allows.
+    #: The longest packet, as OpenSSH's SFTP_MAX_MSG_LENGTH.
     packet_bytes: int = 256 * KIB
+    #: What a READ or WRITE carries unless the server allows less, which is what OpenSSH's server allows.
     block_bytes: int = 255 * KIB
     #: The same with a server that states no limits: what every one takes.
     plain_block_bytes: int = 32 * KIB
 
+    #: A path, on the wire.
     path_bytes: int = 4 * KIB
-    #: Extensions in a VERSION, and entries in one NAME.
+    #: Extensions in a VERSION.
     extension_count: int = 256
+    #: Entries in one NAME.
     name_count: int = 16 * KIB
-    #: Names in one listing, however it is read, and bytes of all that is said of them: what ends one without an end.
+    #: Names in one listing, however it is read: what ends one without an end.
     listing_names: int = 4 * MIB
+    #: Bytes of all that is said of them.
     listing_bytes: int = 1024 * MIB
     #: Memory that one call gathers of what is listed, such as `SFTPClient.listdir_attr`, a walk, or a tree that is
     #: transferred: some 200,000 files, or as many directories that wait for their turn.
@@ -96,13 +100,19 @@ class SFTPLimits:
     #: Directories below each other in a tree.
     depth: int = 64
 
-    #: Server: open handles, requests under way, and replies, in bytes, that the client has not taken.
+    #: Server: open handles.
     handles: int = 1024
+    #: Server: requests under way.
     requests: int = 64
+    #: Server: replies that the client has not taken.
     reply_bytes: int = 4 * MIB
 
     def __repr__(self) -> str:
         return repr_of_changes(self)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what is no such number, where it is given; see `check_limits`."""
+        check_limits(self)
 
 
 DEFAULT_SFTP_LIMITS: Final = SFTPLimits()
