@@ -79,15 +79,17 @@ async def test_a_client_connects_once_at_a_time_and_again_when_it_was_closed() -
 
 async def test_two_tasks_do_not_connect_one_client() -> None:
     async with trio_ssh.SSHClient() as client, trio.open_nursery() as nursery:
-        ours, _ = memory_pair()
+        first, second = memory_pair()[0], memory_pair()[0]
 
-        async def connect() -> None:
-            await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=ours, look_for_keys=False)
+        async def connect(sock: trio.abc.Stream) -> None:
+            await client.connect("memory", username="user", known_hosts=KNOWN_HOST, sock=sock, look_for_keys=False)
 
-        nursery.start_soon(connect)
+        nursery.start_soon(connect, first)
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(trio.BusyResourceError, match="another task is connecting"):
-            await connect()
+            await connect(second)
+        with pytest.raises(trio.ClosedResourceError):
+            await second.send_all(b"the stream is the client's from the call on")
         nursery.cancel_scope.cancel()
 
 

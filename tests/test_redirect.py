@@ -246,3 +246,53 @@ async def test_asynchronous_files_are_read_and_written(tmp_path: Path) -> None:
         assert (tmp_path / "out").read_bytes() == data
         with pytest.raises(TypeError, match="stdin is a text file"):
             await client.run_process("x", stdin=text)  # type: ignore[arg-type]
+
+
+class Broken(trio.abc.ReceiveStream):
+    """Gives something, and breaks."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error: Exception | None = None
+        self._next = error
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        await trio.lowlevel.checkpoint()
+        if self._error is not None:
+            raise self._error
+        self._error = self._next
+        return b"data"
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [trio.BrokenResourceError("there"), trio.ClosedResourceError("there"), trio_ssh.ConnectionLost("another one")],
+)
+async def test_a_source_that_breaks_is_told_and_ends_the_command(error: Exception) -> None:
+    signals: list[str] = []
+
+    async def note(process: trio_ssh.ServerProcess) -> int:
+        async for name in process.signals:
+            signals.append(name)
+            return 1
+        return 0
+
+    async with client_of(note) as client:
+        with trio.fail_after(5), pytest.raises(type(error)) as raised:
+            await client.run_process("x", stdin=Broken(error), capture_stdout=True)
+        assert raised.value is error
+    assert signals == ["TERM"]
+
+
+async def test_where_nothing_is_written_no_thread_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own stderr is not flushed for nothing: a test's clock doesn't wait for threads."""
+
+    async def refuse(*arguments: object, **named: object) -> None:
+        raise AssertionError("a thread")
+
+    async with client_of(echo) as client:
+        monkeypatch.setattr(trio.to_thread, "run_sync", refuse)
+        done = await client.run_process("x", stdin=b"out", capture_stdout=True)
+        assert done.stdout == b"out"

@@ -37,6 +37,7 @@ from trio_ssh.keys.patterns import matches
 from trio_ssh.keys.public_key import PublicKey, parse_public_key
 from trio_ssh.keys.rsa import RSAKey
 from trio_ssh.keys.signer import Signer
+from trio_ssh.runtime.block import RAISED, is_failure
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.transport import Transport
 from trio_ssh.runtime.waiting import MaybeAwaitable, resolved
@@ -237,7 +238,9 @@ class AgentServer:
             async def serve(stream: trio.abc.Stream) -> None:
                 try:
                     await self.serve_stream(stream, allow_changes=allow_changes)
-                except Exception:
+                except RAISED as error:
+                    if not is_failure(error):
+                        raise
                     _log.exception("serving a client of the agent failed")  # the others must not notice
 
             await trio.serve_listeners(serve, [listener], task_status=task_status)
@@ -356,7 +359,9 @@ class AgentServer:
         assert self._confirm is not None, "no key that wants it is taken without"
         try:
             return await resolved(self._confirm(held.key.public_key, printable(held.comment))) is True
-        except Exception:
+        except RAISED as error:
+            if not is_failure(error):
+                raise
             _log.exception("asking for a confirmation failed: refused")
             return False
 

@@ -232,6 +232,7 @@ class SSHClient(HostTrust, ClientSessions, Hints, OnlyAsync):
                 raise LocalProtocolError("connect inside the client's block: `async with client:`")
             if self._transport is not None:
                 raise LocalProtocolError("this client is connected: aclose() first")
+            self._conflict.check()
         except BaseException:
             if isinstance(sock, trio.abc.AsyncResource):
                 await trio.aclose_forcefully(sock)

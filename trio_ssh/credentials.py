@@ -109,7 +109,7 @@ class LockedKey(PublicFace):
         if passphrase is None:
             raise AgentException("its passphrase was not given")
         try:
-            key = await trio.to_thread.run_sync(load_private_key_file, self._path, passphrase)
+            key = await trio.to_thread.run_sync(load_private_key_file, self._path, passphrase, abandon_on_cancel=True)
         except (KeyFileException, PasswordRequiredException) as error:
             raise AgentException(str(error)) from error
         if key.public_key != self.public_key:
@@ -228,18 +228,18 @@ async def load_credentials(
     loaded = _Loaded(opener, has_agent=agent_path is not None)
     if names or look_for_keys:
         places = () if not look_for_keys else applied.key_files if applied.key_files is not None else _USUAL_KEYS
-        await trio.to_thread.run_sync(loaded.load, names, places)
+        await trio.to_thread.run_sync(loaded.load, names, places, abandon_on_cancel=True)
         if loaded.nameless and opener is not None:
             await opener()
-            await trio.to_thread.run_sync(loaded.load_nameless)
+            await trio.to_thread.run_sync(loaded.load_nameless, abandon_on_cancel=True)
     if applied.certificate_files:
-        await trio.to_thread.run_sync(loaded.load_certificates, applied.certificate_files)
+        await trio.to_thread.run_sync(loaded.load_certificates, applied.certificate_files, abandon_on_cancel=True)
     if agent_path is not None and any(half.is_named for half in loaded.public_halves):
         await _demand_from_agent(agent_path, loaded.public_halves)
     own = _as_list(client_host_keys)
     if own and client_host is None:
         # It may ask the DNS.
-        client_host = await trio.to_thread.run_sync(socket.getfqdn)
+        client_host = await trio.to_thread.run_sync(socket.getfqdn, abandon_on_cancel=True)
     if own and client_username is None:
         client_username = local_user()
     certified = partial(certified_forms, certificates=loaded.certificates)

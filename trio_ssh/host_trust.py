@@ -51,7 +51,7 @@ class HostTrust:
         self._has_loaded_keys = True
         if filename is not None:
             [path] = paths_of(filename, "filename")
-            await trio.to_thread.run_sync(read_known_hosts, self._system_host_keys, path)
+            self._system_host_keys.merge(await _read(path))
         else:
             self._system_host_keys.merge(await load_known_hosts(None))
 
@@ -64,7 +64,7 @@ class HostTrust:
         self._has_loaded_keys = True
         [path] = paths_of(filename, "filename")
         self._host_keys_filename = Path(path)
-        await trio.to_thread.run_sync(read_known_hosts, self._host_keys, self._host_keys_filename)
+        self._host_keys.merge(await _read(path))
 
     async def save_host_keys(self, filename: str | Path | None = None) -> None:
         """Write this client's own host keys: atomically, and without losing a line that was not understood.
@@ -83,7 +83,7 @@ class HostTrust:
             known.merge(known_hosts)
         elif known_hosts is not None:
             for name in paths_of(known_hosts, "known_hosts"):
-                await trio.to_thread.run_sync(read_known_hosts, known, name)
+                known.merge(await _read(name))
         else:
             known.merge(self._system_host_keys if self._has_loaded_keys else await load_known_hosts(options))
             known.merge(self._host_keys)
@@ -106,3 +106,10 @@ class HostTrust:
         self._host_keys = other._host_keys
         self._host_keys_filename = other._host_keys_filename
         self._has_loaded_keys = other._has_loaded_keys
+
+
+async def _read(path: str | Path) -> HostKeys:
+    """Read a file, in a thread that is left behind where it takes too long, with what it has read."""
+    keys = HostKeys()
+    await trio.to_thread.run_sync(read_known_hosts, keys, path, abandon_on_cancel=True)
+    return keys

@@ -19,6 +19,7 @@ from typing import ClassVar, Final, Self
 
 import trio
 
+from trio_ssh.core.channel import Half
 from trio_ssh.errors import ConnectionLost, ProcessError, RequestRefused
 from trio_ssh.redirect import Input, Output, drain, feed, sink
 from trio_ssh.runtime.block import bare_nursery
@@ -248,8 +249,7 @@ async def run(
     feeding = trio.CancelScope()
 
     async def feed_stdin() -> None:
-        # It may end without reading everything, as with any pipe; a lost connection is told by the others.
-        with feeding, contextlib.suppress(trio.BrokenResourceError):
+        with feeding:
             await feed(stdin, process.stdin)
 
     async def follow() -> None:
@@ -306,9 +306,12 @@ async def _or_end(
     """Run `function`; if it is left early, end the command, which may run although the server has not said so yet."""
     try:
         await function()
-    except (RequestRefused, *_GONE):
-        raise  # nothing runs, or nobody hears of it
-    except BaseException:  # Ctrl-C, where this is the main task; or our own stdout is gone
+    except RequestRefused:
+        raise  # nothing runs
+    except BaseException:  # Ctrl-C, where this is the main task; or what is read from, or written to, has broken
+        channel = process.channel
+        if channel.core.inbound is Half.CLOSED or not channel.get_transport().is_active():
+            raise  # nobody hears of it
         with trio.CancelScope(shield=True):
             if deliver_cancel is None:
                 await process.end()

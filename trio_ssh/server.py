@@ -28,6 +28,7 @@ from trio_ssh.keys.certified_key import CertifiedKey
 from trio_ssh.keys.private_key import PKey
 from trio_ssh.penalties import Offence, Penalties, address_of, source_of
 from trio_ssh.runtime.arguments import checked_stream
+from trio_ssh.runtime.block import RAISED, is_failure
 from trio_ssh.runtime.gss import KERBEROS, check_acceptor
 from trio_ssh.runtime.handler import SubsystemSource, checked_subsystem
 from trio_ssh.runtime.hints import with_argument_hints
@@ -353,8 +354,10 @@ async def _serve_listeners(  # noqa: ASYNC114, ASYNC128 -- what calls it is star
                 # A client that is cut off says nothing any more, and nobody would notice.
                 stream.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_KEEPALIVE, 1)
             await _serve(stream, checked_server(server_factory()), settings, on_login=logged_in, blame=blame)
-        except Exception:
+        except RAISED as error:
             # A server's author can fail in a factory or a check; other clients must not notice.
+            if not is_failure(error):
+                raise
             _log.exception("serving a client failed")
         finally:
             logged_in()

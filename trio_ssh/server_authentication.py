@@ -45,6 +45,7 @@ from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.key_restrictions import KeyRestrictions
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.keys.security_key import SecurityPublicKey
+from trio_ssh.runtime.block import RAISED, is_failure
 from trio_ssh.runtime.gss import KERBEROS, GssAcceptor, GssIdentity
 from trio_ssh.runtime.handler import PeerHandler
 from trio_ssh.runtime.link import shown_address
@@ -299,7 +300,9 @@ class ServerAuthentication(PeerHandler):
             self._expired = None
         try:
             answer = self._check_if_allowed(question)
-        except (Exception, SystemExit):
+        except RAISED as error:
+            if not is_failure(error):
+                raise
             return _failed(question)
         return after(_guarded(question, answer), lambda result: self._told(question, self._note(question, result)))
 
@@ -575,7 +578,9 @@ def _guarded(question: Question, decision: object) -> MaybeAwaitable[object]:
     async def wait() -> object:
         try:
             return await awaitable
-        except (Exception, SystemExit):
+        except RAISED as error:
+            if not is_failure(error):
+                raise
             return _failed(question)
 
     return wait()

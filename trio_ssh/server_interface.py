@@ -15,6 +15,7 @@ import trio
 
 from trio_ssh.core.questions import AuthResult
 from trio_ssh.host_key_rotation import ANNOUNCE, announcement, prove
+from trio_ssh.runtime.block import RAISED, sort_out
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.handler import GRANTED, REFUSED, Answer, SubsystemSource
 from trio_ssh.runtime.waiting import MaybeAwaitable, after, resolved
@@ -34,7 +35,7 @@ from trio_ssh.session import (
     SessionPlaces,
     SessionState,
     SubsystemHandler,
-    is_left_by_client,
+    note_failure,
     run_session,
 )
 from trio_ssh.wire.connection import (
@@ -331,14 +332,15 @@ class ServerInterface(ServerAuthentication):
                 channel.end_with_channel(scope)
                 if self._client_forwards is None or not await self._client_forwards.serve(channel):
                     await self.handle_channel(channel, destination)
-        except SystemExit:
-            _log.warning("the handler of a %s channel called sys.exit", printable(channel.kind, 64))
-        except Exception as error:
-            if is_left_by_client(channel, error):
-                _log.debug("a %s channel ended with its client: %s", printable(channel.kind, 64), error)
-            else:
-                _log.exception("the handler of a %s channel failed", printable(channel.kind, 64))
-                self.handler_failed(error)
+        except RAISED as error:
+            failure, exited, rest = sort_out(error)
+            what = f"a {printable(channel.kind, 64)} channel"
+            if failure is not None:
+                note_failure(what, channel, failure, self.handler_failed)
+            elif exited is not None:
+                _log.warning("the handler of %s called sys.exit", what)
+            if rest is not None:
+                raise rest  # noqa: B904 -- it is what was caught, less what is dealt with
         finally:
             self._channels_at_work -= 1
             channel.close_later()

@@ -8,14 +8,14 @@ import signal
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import ClassVar, Final, Generic, Self, TypeVar
+from typing import ClassVar, Final, Generic, Self, TypeVar, cast
 
 import attrs
 import trio
 
 from trio_ssh.core.channel import Half, Source
 from trio_ssh.errors import LocalProtocolError
-from trio_ssh.runtime.block import leaves
+from trio_ssh.runtime.block import RAISED, leaves, sort_out
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.files import Reader, Writer
 from trio_ssh.runtime.hints import SERVER_PROCESS_HINTS, Hints, HintTable
@@ -372,18 +372,30 @@ async def run_session(
             status = _as_status(await resolved(handle(process)))
         if scope.cancelled_caught:
             process._note_end()
-    except SystemExit as error:
-        # As argparse does: it is the session that is to end, and not the server.
-        _log.warning("the handler of %r called sys.exit", process)
-        status = error.code if isinstance(error.code, int) and 0 <= error.code <= LARGEST_STATUS else FAILED_STATUS
-    except Exception as error:
-        if is_left_by_client(process.channel, error):
-            _log.debug("%r ended with its client: %s", process, error)
-        else:
-            _log.exception("the handler of %r failed", process)
-            on_failure(error)
+    except RAISED as error:
+        failure, exited, rest = sort_out(error)
+        if failure is not None:
+            note_failure(repr(process), process.channel, failure, on_failure)
+        elif exited is not None:
+            _log.warning("the handler of %r called sys.exit", process)
+            is_status = isinstance(exited.code, int) and 0 <= exited.code <= LARGEST_STATUS
+            status = cast("int", exited.code) if is_status else FAILED_STATUS
+        if rest is not None:
+            raise rest  # noqa: B904 -- it is what was caught, less what is dealt with
     finally:
         process._finish(status)
+
+
+def note_failure(what: str, channel: Channel, error: Exception, on_failure: Callable[[Exception], None]) -> None:
+    """Log why a handler failed, and tell whoever wants to know, unless its client merely went away."""
+    if is_left_by_client(channel, error):
+        _log.debug("%s ended with its client: %s", what, error)
+        return
+    _log.error("the handler of %s failed", what, exc_info=error)
+    try:
+        on_failure(error)
+    except (Exception, SystemExit):
+        _log.exception("handler_failed failed, told of %s", what)
 
 
 def is_left_by_client(channel: Channel, error: Exception) -> bool:

@@ -142,7 +142,7 @@ async def test_an_interface_that_hangs_at_the_end_is_left_behind(
     async with serving(trio_ssh.SFTPServer(Hangs)) as hand:
         await hand.channel.send_eof()
         assert await hand.channel.recv_exit_status() == 0
-    assert "did not close its files" in caplog.text
+    assert "did not end its session" in caplog.text
 
 
 async def test_a_handle_that_cannot_be_closed_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
@@ -168,6 +168,51 @@ async def test_a_handle_that_cannot_be_closed_keeps_no_other_open(caplog: pytest
         assert await hand.channel.recv_exit_status() == 0
     assert sorted(closed) == ["a", "b", "c"]
     assert "could not be closed" in caplog.text
+
+
+async def test_a_handle_that_takes_long_to_close_keeps_no_other_open(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    closed: list[str] = []
+
+    class File(trio_ssh.SFTPHandle):
+        def __init__(self, path: str) -> None:
+            super().__init__()
+            self.path = path
+
+        async def close(self) -> None:
+            if self.path == "b":
+                await trio.sleep_forever()
+            if self.path == "c":
+                raise SystemExit
+            closed.append(self.path)
+
+    class Files(trio_ssh.SFTPServerInterface):
+        async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
+            return File(path)
+
+        async def session_ended(self) -> None:
+            closed.append("the session")
+
+    async with serving(trio_ssh.SFTPServer(Files)) as hand:
+        for path in "abcd":
+            await hand.open(path)
+        await hand.channel.send_eof()
+        assert await hand.channel.recv_exit_status() == 0
+    assert sorted(closed[:-1]) == ["a", "d"]
+    assert closed[-1] == "the session"
+    assert "did not close its files" in caplog.text
+
+
+async def test_sys_exit_in_a_method_fails_its_request(caplog: pytest.LogCaptureFixture) -> None:
+    class Files(trio_ssh.SFTPServerInterface):
+        async def stat(self, path: str) -> trio_ssh.SFTPAttributes:
+            raise SystemExit(3)
+
+    async with serving(trio_ssh.SFTPServer(Files)) as hand:
+        for _ in range(2):
+            assert (await hand.refusal(Stat(b"x"))).code == StatusCode.FAILURE
+    assert "a request failed: Stat" in caplog.text
 
 
 # -- bounds
@@ -478,7 +523,7 @@ async def test_a_listing_may_be_a_generator_of_either_kind(path: str) -> None:
 async def test_what_waited_is_not_served_behind_the_end(caplog: pytest.LogCaptureFixture) -> None:
     class Stubborn(Slow):
         async def session_ended(self) -> None:
-            await trio.sleep(5)
+            await trio.sleep(0.5)
 
     handler = trio_ssh.SFTPServer(Stubborn)
     async with serving(handler) as hand:

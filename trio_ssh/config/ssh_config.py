@@ -65,7 +65,7 @@ class SSHConfig(Hints):
             parser = config._parser()
             config._lines.extend(parser.read_text(text, name))
 
-        await trio.to_thread.run_sync(read)
+        await trio.to_thread.run_sync(read, abandon_on_cancel=True)
         return config
 
     @classmethod
@@ -81,7 +81,7 @@ class SSHConfig(Hints):
         def read() -> None:
             config._lines.extend(config._parser().read_file(os.path.expanduser(path)))
 
-        await trio.to_thread.run_sync(read)
+        await trio.to_thread.run_sync(read, abandon_on_cancel=True)
         return config
 
     @classmethod
@@ -103,7 +103,7 @@ class SSHConfig(Hints):
             ConfigParseError: there is a mistake in it, or others may write to the user's.
         """
         config = cls()
-        await trio.to_thread.run_sync(config._load_default)
+        await trio.to_thread.run_sync(config._load_default, abandon_on_cancel=True)
         return config
 
     def _gathered(self) -> LocalFacts:
@@ -145,7 +145,7 @@ class SSHConfig(Hints):
         local = self._local
         if local is None:
             # Where nothing is said, nothing has to be known to fill it in.
-            local = await trio.to_thread.run_sync(self._gathered) if self._lines else _NOBODY
+            local = await trio.to_thread.run_sync(self._gathered, abandon_on_cancel=True) if self._lines else _NOBODY
         evaluation = Evaluation(self._lines, local=local, version=_VERSION, hostname=hostname, port=port, user=user)
         return await evaluation.run()
 

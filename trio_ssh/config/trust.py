@@ -84,7 +84,7 @@ async def load_known_hosts(options: SSHOptions | None) -> HostKeys:
             if expanded.is_file():
                 read_known_hosts(keys, expanded)
 
-    await trio.to_thread.run_sync(load)
+    await trio.to_thread.run_sync(load, abandon_on_cancel=True)
     return keys
 
 
@@ -119,7 +119,7 @@ async def load_revoked(options: SSHOptions | None) -> KeyRevocationList | None:
     if options is None or path is None:
         return None
     try:
-        return await trio.to_thread.run_sync(KeyRevocationList.load, path)
+        return await trio.to_thread.run_sync(KeyRevocationList.load, path, abandon_on_cancel=True)
     except (OSError, KeyFileException) as error:
         why = error.strerror or error if isinstance(error, OSError) else error
         raise ConfigParseError(f"{options.place('revoked_host_keys')}: {path} can't be read: {why}") from error

@@ -8,11 +8,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import cast
+from typing import Final, cast
 
 import trio
 
 from trio_ssh.errors import LocalProtocolError
+
+#: What a user's code may raise that isn't merely to be raised again; see `sort_out`.
+RAISED: Final = (Exception, SystemExit, BaseExceptionGroup)
+
+#: The least bad thing that can leave a task.
+_CANCELLED: Final = 0
 
 
 class Block:
@@ -58,7 +64,7 @@ class Block:
             nursery.cancel_scope.cancel()
             await manager.__aexit__(type(shown) if shown else None, shown, None)
         except BaseExceptionGroup as group:
-            found.extend(leaves(group))
+            found.append(worst_of(group))
         finally:
             self._manager = self.nursery = None
         worst = max(found, key=badness, default=None)
@@ -68,7 +74,7 @@ class Block:
 
 @asynccontextmanager
 async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
-    """Open a nursery that no exception group leaves: of several exceptions the worst, as it is."""
+    """Open a nursery that no exception group of its own leaves: of several exceptions the worst, as it is."""
     worst: BaseException | None = None
     try:
         async with trio.open_nursery() as nursery:
@@ -80,15 +86,43 @@ async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
 
 
 def worst_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the one exception of a group that tells most: an interrupt, else an error, else a cancellation."""
-    return max(leaves(group), key=badness)
+    """Return what tells most of all that a nursery has gathered: an interrupt, else an error, else a cancellation.
+
+    That may be a group once more, of a nursery of the user's, and stays whole.
+    """
+    worst = max(group.exceptions, key=badness)
+    return next(leaves(worst)) if badness(worst) == _CANCELLED else worst
+
+
+def sort_out(error: BaseException) -> tuple[Exception | None, SystemExit | None, BaseException | None]:
+    """Tell apart what has come out of a user's code, which may be a group, as of a nursery of its own.
+
+    Returns:
+        (failure, exit, rest): what went wrong; a call of ``sys.exit``, as argparse makes them, which ends no more than
+        what has called it; and what is to be raised again, such as a cancellation or Ctrl-C.
+    """
+    if isinstance(error, Exception):
+        return error, None, None
+    if isinstance(error, SystemExit):
+        return None, error, None
+    if not isinstance(error, BaseExceptionGroup):
+        return None, None, error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    failure, others = group.split(Exception)
+    exits, rest = (None, None) if others is None else others.split(SystemExit)
+    return failure, None if exits is None else cast("SystemExit", next(leaves(exits))), rest
+
+
+def is_failure(error: BaseException) -> bool:
+    """Tell whether a user's code has merely failed, or called ``sys.exit``: nothing of it is to be raised again."""
+    return sort_out(error)[2] is None
 
 
 def badness(error: BaseException) -> int:
     """Rank an exception: an interrupt is worse than an error, which is worse than a cancellation."""
     if isinstance(error, BaseExceptionGroup):
-        return badness(worst_of(cast("BaseExceptionGroup[BaseException]", error)))
-    return 0 if isinstance(error, trio.Cancelled) else 1 if isinstance(error, Exception) else 2
+        return max(map(badness, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+    return _CANCELLED if isinstance(error, trio.Cancelled) else 1 if isinstance(error, Exception) else 2
 
 
 def leaves(error: BaseException) -> Iterator[BaseException]:

@@ -320,6 +320,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         await self._send(data, Source.STDERR)
 
     async def _send(self, data: Data, source: Source) -> None:
+        self._engine.check_thread()
         with self._send_conflicts[source]:
             await trio.lowlevel.checkpoint_if_cancelled()
             try:
@@ -521,6 +522,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._engine.core.mux.request(self.core, name, details, wants_reply=False)
 
     def _check_requesting(self) -> None:
+        self._engine.check_thread()
         if self._is_closed:
             raise trio.ClosedResourceError("this channel was closed")
         if self._engine.is_over:

@@ -40,6 +40,7 @@ from trio_ssh.core.limits import Limits
 from trio_ssh.core.mux import HIGH_WATER
 from trio_ssh.core.phases import Phase
 from trio_ssh.errors import ConnectionLost, InternalError, PeerDisconnected, RemoteProtocolError
+from trio_ssh.runtime.block import RAISED, leaves, sort_out
 from trio_ssh.runtime.coalescing import PATIENCE_SECONDS, Coalescing
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
 from trio_ssh.runtime.waiting import Reply
@@ -65,6 +66,11 @@ _FIRST_EXCHANGE: Final = frozenset((Phase.EXCHANGE_STRICT, Phase.EXCHANGE_LENIEN
 _EXCHANGES_PER_SECOND: Final = 2
 
 KEEPALIVE: Final = "keepalive@openssh.com"
+
+# What the reader spends its time in.  The core knows no trio, and calls nothing of the user's.
+trio.lowlevel.enable_ki_protection(Connection.receive_data)
+trio.lowlevel.enable_ki_protection(Connection.resume)
+trio.lowlevel.enable_ki_protection(Connection.answer)
 
 
 def _stands_still(now: float) -> bool:
@@ -106,6 +112,7 @@ class Engine:
         self.over: trio.Event = trio.Event()
         self.exchanges: int = 0
         self.is_closing: bool = False
+        self._token = trio.lowlevel.current_trio_token()
         self._stream = stream
         self._descriptor = descriptor_of(stream)
         self._limits = limits
@@ -166,12 +173,32 @@ class Engine:
     async def _guard(self, function: Callable[[], Awaitable[object]]) -> None:
         try:
             await function()
-        except SystemExit:
-            self.fail(InternalError("something that serves this connection called sys.exit"))
-        except Exception as error:
-            self.fail(error)
+        except (KeyboardInterrupt, *RAISED) as error:
+            failure, exited, rest = sort_out(error)
+            if failure is not None:
+                self.fail(failure)
+            elif exited is not None:
+                self.fail(InternalError("something that serves this connection called sys.exit"))
+            elif any(not isinstance(leaf, trio.Cancelled) for leaf in leaves(error)):
+                # Whoever waits must hear that nobody reads any more, and not wait for ever.
+                self.fail(ConnectionLost("Ctrl-C ended one of its tasks"))
+            if rest is not None:
+                raise rest  # noqa: B904 -- it is what was caught, less what is dealt with
 
     # -- what the rest of the runtime calls
+
+    def check_thread(self) -> None:
+        """Find out who uses a connection in another thread, before that changes anything.
+
+        Raises:
+            RuntimeError: this isn't the `trio.run` in which it was made.
+        """
+        try:
+            is_here = trio.lowlevel.current_trio_token() is self._token
+        except RuntimeError:
+            is_here = False
+        if not is_here:
+            raise RuntimeError("this connection lives in another trio.run: use it there, as by trio.from_thread.run")
 
     @property
     def is_over(self) -> bool:
@@ -424,6 +451,7 @@ class Engine:
 
     def set_keepalive(self, interval: float, count: int = KEEPALIVE_COUNT) -> None:
         """Ask for a sign of life after every `interval` seconds of silence, `count` times; 0 turns it off."""
+        self.check_thread()
         if self._keepalive is not None:
             self._keepalive.cancel()
         if interval > 0:

@@ -10,6 +10,7 @@ from typing import ClassVar, Final, Generic, Literal, TypeVar, cast
 import trio
 
 from trio_ssh.runtime.hints import CLOSE, NO_TIMEOUT, READER_HINTS, WRITER_HINTS, Hints, HintTable
+from trio_ssh.runtime.waiting import OneAtATime
 
 C = TypeVar("C")
 L = TypeVar("L", str, bytes)
@@ -23,6 +24,8 @@ class LineReader:
 
     def __init__(self, stream: trio.abc.ReceiveStream) -> None:
         self._stream = stream
+        #: Held while somebody reads: whoever took what is left meanwhile would tear a line.
+        self.conflict: OneAtATime = OneAtATime("another task is reading this stream")
         self._buffer = bytearray()
         self._searched = 0
         self._is_at_end = False
@@ -31,23 +34,32 @@ class LineReader:
         """Return the next line with its end, or what there is at EOF; ``b""`` when nothing is left.
 
         Cancelled, it loses nothing: what was read stays for the next call.
+
+        Raises:
+            trio.BusyResourceError: another task is reading.
         """
-        while True:
-            end = self._buffer.find(b"\n", self._searched)
-            if end >= 0 or self._is_at_end or len(self._buffer) >= limit:
-                size = min(end + 1 if end >= 0 else len(self._buffer), limit)
-                if size or self._is_at_end:
-                    await trio.lowlevel.checkpoint()
-                    return self._take(size)
-            self._searched = len(self._buffer)
-            await self._fill()
+        with self.conflict:
+            while True:
+                end = self._buffer.find(b"\n", self._searched)
+                if end >= 0 or self._is_at_end or len(self._buffer) >= limit:
+                    size = min(end + 1 if end >= 0 else len(self._buffer), limit)
+                    if size or self._is_at_end:
+                        await trio.lowlevel.checkpoint()
+                        return self._take(size)
+                self._searched = len(self._buffer)
+                await self._fill()
 
     async def read(self, size: int = -1) -> bytes:
-        """Return `size` bytes, fewer only at EOF; all there is up to EOF if `size` is negative."""
-        while not self._is_at_end and (size < 0 or len(self._buffer) < size):
-            await self._fill()
-        await trio.lowlevel.checkpoint()
-        return self._take(len(self._buffer) if size < 0 else min(size, len(self._buffer)))
+        """Return `size` bytes, fewer only at EOF; all there is up to EOF if `size` is negative.
+
+        Raises:
+            trio.BusyResourceError: another task is reading.
+        """
+        with self.conflict:
+            while not self._is_at_end and (size < 0 or len(self._buffer) < size):
+                await self._fill()
+            await trio.lowlevel.checkpoint()
+            return self._take(len(self._buffer) if size < 0 else min(size, len(self._buffer)))
 
     @property
     def has_left(self) -> bool:
@@ -110,10 +122,12 @@ class Reader(trio.abc.ReceiveStream, Hints):
         if self._lines.has_left or self._is_closed:
             if max_bytes is not None and max_bytes < 1:
                 raise ValueError(f"max_bytes is at least 1, not {max_bytes}")
-            await trio.lowlevel.checkpoint()
-            self._check_open()
-            return self._lines.take_left(max_bytes)
-        return bytes(await self._stream.receive_some(max_bytes))
+            with self._lines.conflict:
+                await trio.lowlevel.checkpoint()
+                self._check_open()
+                return self._lines.take_left(max_bytes)
+        with self._lines.conflict:
+            return bytes(await self._stream.receive_some(max_bytes))
 
     async def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative.
@@ -188,21 +202,31 @@ class Writer(trio.abc.SendStream, Hints):
         self._send = send
         self._end = end
         self._wait = wait
+        self._is_closed = False
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`."""
+        await self._check_open()
         await self._send(data)
 
     async def write(self, data: str | bytes) -> None:
         """Send all of `data`; text becomes UTF-8."""
+        await self._check_open()
         await self._send(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""
+        await self._check_open()
         await self._wait()
+
+    async def _check_open(self) -> None:
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError("this stream was closed")
 
     async def aclose(self) -> None:
         """Say that no more comes; once more, or where the channel is closed, it does nothing."""
+        self._is_closed = True
         with contextlib.suppress(trio.ClosedResourceError):
             await self._end()
 
@@ -290,6 +314,7 @@ class ChannelFile(BufferedFile, Generic[C, L]):
         self._reader = LineReader(receive_stream) if receive_stream is not None else None
         self._send_stream = send_stream
         self._text = text
+        self._is_closed = False
 
     def __repr__(self) -> str:
         return f"<ChannelFile of {self.channel!r}>"
@@ -297,6 +322,8 @@ class ChannelFile(BufferedFile, Generic[C, L]):
     def _reading(self) -> LineReader:
         if self._reader is None:
             raise OSError("this file is for writing")
+        if self._is_closed:
+            raise trio.ClosedResourceError("this file was closed")
         return self._reader
 
     def _writing(self) -> trio.abc.HalfCloseableStream:
@@ -341,9 +368,10 @@ class ChannelFile(BufferedFile, Generic[C, L]):
         await trio.lowlevel.checkpoint()
 
     async def aclose(self) -> None:
-        """Send EOF if the file is for writing.  The channel stays open for its other streams."""
+        """Send EOF if the file is for writing; what it reads besides can still be read.  The channel stays open."""
         if self._send_stream is not None:
             with contextlib.suppress(trio.ClosedResourceError):
                 await self._send_stream.send_eof()
         else:
+            self._is_closed = True
             await trio.lowlevel.checkpoint()

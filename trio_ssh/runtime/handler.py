@@ -19,6 +19,18 @@ from trio_ssh.runtime.waiting import MaybeAwaitable
 from trio_ssh.wire.numbers import OpenFailureReason
 
 
+def call_plainly(hook: Callable[[], object]) -> None:
+    """Call what is run in the middle of a read, and can't be waited for.
+
+    Raises:
+        TypeError: it is to be awaited.
+    """
+    result = hook()
+    if inspect.iscoroutine(result):
+        result.close()
+        raise TypeError("it is plain code, and no coroutine function: it runs in the middle of a read")
+
+
 @attrs.frozen
 class Answer:
     """What becomes of a request.

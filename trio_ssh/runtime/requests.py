@@ -17,7 +17,7 @@ import trio
 from trio_ssh.core.limits import Limits
 from trio_ssh.core.questions import AllowedAuths, Question
 from trio_ssh.errors import RemoteProtocolError
-from trio_ssh.runtime.block import leaves
+from trio_ssh.runtime.block import RAISED, is_failure, leaves
 from trio_ssh.runtime.channel import Channel
 from trio_ssh.runtime.engine import Engine
 from trio_ssh.runtime.handler import REFUSED, Answer, PeerHandler
@@ -86,7 +86,9 @@ def _attempt(engine: Engine, what: str, decide: Callable[[], MaybeAwaitable[T]],
         return decide()
     except RemoteProtocolError as error:
         engine.fail(error)  # malformed details: the peer's mistake ends the connection
-    except (Exception, SystemExit):
+    except RAISED as error:
+        if not is_failure(error):
+            raise
         _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
     return refusal
 
@@ -96,7 +98,9 @@ async def _decided(what: str, decision: MaybeAwaitable[T], refusal: T) -> T:
         return await resolved(decision)
     except RemoteProtocolError:
         raise
-    except (Exception, SystemExit):
+    except RAISED as error:
+        if not is_failure(error):
+            raise
         _log.exception("a handler failed to decide about %s: refused", printable(what, 64))
         return refusal
 
@@ -199,7 +203,9 @@ class PeerRequests:
             with trio.CancelScope() as scope:
                 channel.end_with_channel(scope)
                 await serve(channel)
-        except (Exception, SystemExit) as error:
+        except RAISED as error:
+            if not is_failure(error):
+                raise
             # A peer that goes away is nobody's mistake.
             if not all(isinstance(leaf, trio.BrokenResourceError | trio.ClosedResourceError) for leaf in leaves(error)):
                 _log.exception("what serves %s channels failed", printable(channel.kind, 64))

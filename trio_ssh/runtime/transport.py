@@ -59,7 +59,7 @@ from trio_ssh.runtime.client_authentication import ClientAuthentication
 from trio_ssh.runtime.engine import KEEPALIVE, KEEPALIVE_COUNT, Engine
 from trio_ssh.runtime.explain import Explanation, explain
 from trio_ssh.runtime.gss_keying import GssKeying
-from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, checked_subsystem
+from trio_ssh.runtime.handler import PeerHandler, SubsystemSource, call_plainly, checked_subsystem
 from trio_ssh.runtime.handshake import Handshake, HostKeyCheck
 from trio_ssh.runtime.hints import TRANSPORT_HINTS, Hints, HintTable, with_argument_hints
 from trio_ssh.runtime.link import PeerAddress
@@ -482,6 +482,7 @@ class Transport(ClientAuthentication, Hints):
 
     def _check_open(self) -> None:
         engine = self._engine
+        engine.check_thread()
         if engine.is_over:
             raise engine.lost()
         if engine.core.phase not in (Phase.OPEN, Phase.REEXCHANGE_OPEN):
@@ -690,7 +691,7 @@ class Transport(ClientAuthentication, Hints):
 
     def _tell_handler(self, hook: Callable[[], None]) -> None:
         try:
-            hook()
+            call_plainly(hook)
         except (Exception, SystemExit):
             self._log.exception("%s of %r failed", hook.__name__, self._handler)
 

@@ -106,9 +106,17 @@ class OneAtATime:
         self._text = text
         self._is_held = False
 
-    def __enter__(self) -> None:
+    def check(self) -> None:
+        """Raise where another task does it now.
+
+        Raises:
+            trio.BusyResourceError: it does.
+        """
         if self._is_held:
             raise trio.BusyResourceError(self._text)
+
+    def __enter__(self) -> None:
+        self.check()
         self._is_held = True
 
     def __exit__(

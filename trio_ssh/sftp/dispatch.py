@@ -7,6 +7,7 @@ interface whose methods may wait.  A thread runs it for one whose methods never 
 from __future__ import annotations
 
 import errno
+import functools
 import itertools
 import logging
 import struct
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, C
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from trio_ssh.errors import RemoteProtocolError
+from trio_ssh.runtime.block import RAISED, is_failure
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.interface import (
     EXTENSION_METHODS,
@@ -210,7 +212,9 @@ class Dispatcher:
             packet = Status(StatusCode.BAD_MESSAGE, str(error), "")
         except (OSError, EOFError) as error:
             packet = status_of(error)
-        except Exception:
+        except RAISED as error:
+            if not is_failure(error):
+                raise
             _log.exception("a request failed: %s", type(request).__name__)
             packet = FAILURE
         return packet.frame(number)
@@ -248,12 +252,14 @@ class Dispatcher:
 
     async def close_all(self) -> None:
         """Close every handle; one that can't be closed keeps no other open."""
-        while self._handles:
-            _, entry = self._handles.popitem()
-            try:
-                await _close(entry)
-            except Exception:
-                _log.exception("a handle could not be closed at the end of its session")
+        for close in self.closings():
+            await close()
+
+    def closings(self) -> list[Callable[[], Awaitable[None]]]:
+        """Forget every handle, and return what closes each, for whoever has them closed at the same time."""
+        entries = list(self._handles.values())
+        self._handles.clear()
+        return [functools.partial(_close_in_the_end, entry) for entry in entries]
 
     # -- paths and handles
 
@@ -527,6 +533,15 @@ async def _close(entry: _OpenFile | _OpenFolder) -> None:
         await entry.handle.close()
     else:
         await entry.close()
+
+
+async def _close_in_the_end(entry: _OpenFile | _OpenFolder) -> None:
+    try:
+        await _close(entry)
+    except RAISED as error:
+        if not is_failure(error):
+            raise
+        _log.exception("a handle could not be closed at the end of its session")
 
 
 def _named(attributes: SFTPAttributes) -> NamedFile:

@@ -7,11 +7,12 @@ stays on its channel's window, which bounds it.  A client that doesn't take its 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Final
 
 import trio
@@ -273,12 +274,25 @@ class SFTPServer(SubsystemHandler):
                 link.stop()
                 nursery.cancel_scope.cancel()
         finally:
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING_SECONDS) as closing:
-                await dispatcher.close_all()
-                await interface.session_ended()
-            if closing.cancelled_caught:
-                _log.error("the interface of %r did not close its files within %g seconds", process, _CLOSING_SECONDS)
+            try:
+                with _in_time(process, "close its files"):
+                    # One that takes long is not to keep another open.
+                    async with bare_nursery() as closing:  # noqa: ASYNC102 -- `_in_time` shields it
+                        for close in dispatcher.closings():
+                            closing.start_soon(close)
+            finally:
+                with _in_time(process, "end its session"):
+                    await interface.session_ended()  # noqa: ASYNC102 -- so here
         return exit_status(link, process)
+
+
+@contextlib.contextmanager
+def _in_time(process: ServerProcess, what: str) -> Generator[None]:
+    """Let an interface clean up, whoever is cancelled, and not for ever."""
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + _CLOSING_SECONDS) as closing:
+        yield
+    if closing.cancelled_caught:
+        _log.error("the interface of %r did not %s within %g seconds", process, what, _CLOSING_SECONDS)
 
 
 def _set_file_attributes(path: bytes, attr: SFTPAttributes) -> None:
