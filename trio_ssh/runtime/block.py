@@ -6,8 +6,9 @@ they are.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Final, cast
 
 import trio
@@ -72,16 +73,31 @@ class Block:
             raise worst
 
 
-@asynccontextmanager
-async def bare_nursery() -> AsyncGenerator[trio.Nursery, None]:
+def bare_nursery() -> AbstractAsyncContextManager[trio.Nursery]:
     """Open a nursery that no exception group of its own leaves: of several exceptions the worst, as it is."""
-    worst: BaseException | None = None
-    try:
-        async with trio.open_nursery() as nursery:
-            yield nursery
-    except BaseExceptionGroup as group:
-        worst = worst_of(group)
-    if worst is not None:
+    return _BareNursery()
+
+
+class _BareNursery(AbstractAsyncContextManager[trio.Nursery]):
+    """See `bare_nursery`.  No generator: Ctrl-C in one would leave trio's nursery half open."""
+
+    __slots__ = ("_manager",)
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aenter__(self) -> trio.Nursery:
+        self._manager = trio.open_nursery()
+        return await self._manager.__aenter__()
+
+    @trio.lowlevel.enable_ki_protection
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        try:
+            return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102 -- as a nursery's own
+        except BaseExceptionGroup as group:
+            worst = worst_of(group)
+        if worst is error:
+            return False
         raise worst  # outside of the handler, so that it keeps its own cause and context
 
 
