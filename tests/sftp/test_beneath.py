@@ -95,6 +95,7 @@ def test_a_path_leads_where_it_would_after_chroot(root: Beneath, path: bytes, co
 @pytest.mark.parametrize(
     ("path", "number"),
     [
+        (b"", errno.ENOENT),
         (b"absolute_outside", errno.ENOENT),
         (b"sibling", errno.ENOENT),
         (b"../root-else/secret", errno.ENOENT),
@@ -117,7 +118,7 @@ def test_a_path_that_leads_nowhere_is_an_error(root: Beneath, path: bytes, numbe
     assert raised.value.errno == number
 
 
-@pytest.mark.parametrize("path", [b"", b".", b"/", b"..", b"../..", b"to_root", b"to_parent", b"folder/.."])
+@pytest.mark.parametrize("path", [b".", b"/", b"..", b"../..", b"to_root", b"to_parent", b"folder/.."])
 def test_the_root_is_its_own_parent(root: Beneath, tree: Path, path: bytes) -> None:
     descriptor = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:

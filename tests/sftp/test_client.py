@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pathlib
 import random
 import stat
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -227,10 +229,46 @@ async def test_names_of_any_bytes() -> None:
         await sftp.remove("/" + text)
 
 
+#: What must not do to a whole server what was meant for a name that a program has left out.
+EMPTY_PATHS: list[Callable[[trio_ssh.SFTPClient], Awaitable[object]]] = [
+    lambda sftp: sftp.stat(""),
+    lambda sftp: sftp.lstat(b""),
+    lambda sftp: sftp.listdir(""),
+    lambda sftp: sftp.scandir("").__anext__(),
+    lambda sftp: sftp.normalize(""),
+    lambda sftp: sftp.chdir(""),
+    lambda sftp: sftp.mkdir(""),
+    lambda sftp: sftp.makedirs("", exist_ok=True),
+    lambda sftp: sftp.rmdir(""),
+    lambda sftp: sftp.remove(""),
+    lambda sftp: sftp.rmtree(""),
+    lambda sftp: sftp.rename("", "a"),
+    lambda sftp: sftp.rename("a", ""),
+    lambda sftp: sftp.posix_rename("a", ""),
+    lambda sftp: sftp.symlink("a", ""),
+    lambda sftp: sftp.link("", "a"),
+    lambda sftp: sftp.chmod("", 0),
+    lambda sftp: sftp.chmod("", 0, follow_symlinks=False),
+    lambda sftp: sftp.statvfs(""),
+    lambda sftp: sftp.expand_path(""),
+    lambda sftp: sftp.open("", "w"),
+    lambda sftp: sftp.get("", "nowhere", recurse=True),
+    lambda sftp: sftp.put("nowhere", "", recurse=True),
+    lambda sftp: sftp.putfo(io.BytesIO(), ""),
+    lambda sftp: sftp.copy("", "a", recurse=True),
+    lambda sftp: sftp.copy("a", ""),
+]
+
+
 async def test_paths_that_are_none() -> None:
     server = ScriptedServer()
     async with using(server) as sftp:
         before = len(server.requests)
+        for uses in EMPTY_PATHS:
+            with pytest.raises(FileNotFoundError, match="an empty path names nothing") as empty:
+                await uses(sftp)
+            assert empty.value.errno == errno.ENOENT
+            assert empty.value.filename in ("", b"")
         for path in ("a\0b", b"\0", sftp.path("x", "\0")):
             with pytest.raises(ValueError, match="NUL"):
                 await sftp.stat(path)
@@ -268,7 +306,7 @@ async def test_where_relative_paths_begin() -> None:
             await sftp.chdir("nowhere")
         await sftp.chdir()
         assert sftp.getcwd() is None
-        assert await sftp.normalize("") == "/"
+        assert await sftp.normalize(sftp.path("")) == "/"
 
 
 # -- errors

@@ -241,6 +241,32 @@ async def test_links_do_not_lead_out(hand: HandClient) -> None:
             assert (await hand.refusal(packet)).code == StatusCode.NO_SUCH_FILE
 
 
+async def test_an_empty_path_names_nothing(hand: HandClient) -> None:
+    for packet in [
+        Open(b"", R, NO_ATTRIBUTES),
+        Open(b"", W, NO_ATTRIBUTES),
+        Opendir(b""),
+        Stat(b""),
+        Lstat(b""),
+        Setstat(b"", trio_ssh.SFTPAttributes(st_mode=0)),
+        Extended("lsetstat@openssh.com", Lsetstat(b"", trio_ssh.SFTPAttributes(st_mode=0)).encode()),
+        Extended("statvfs@openssh.com", OnePath(b"").encode()),
+        Mkdir(b"", NO_ATTRIBUTES),
+        Rmdir(b""),
+        Remove(b""),
+        Readlink(b""),
+        Symlink(b"file", b""),
+        Rename(b"", b"/new"),
+        Rename(b"/file", b""),
+        xattr("posix-rename@openssh.com", "", "/new"),
+        xattr("posix-rename@openssh.com", "/file", ""),
+        xattr("hardlink@openssh.com", "", "/new"),
+        xattr("hardlink@openssh.com", "/file", ""),
+    ]:
+        assert (await hand.refusal(packet)).code == StatusCode.NO_SUCH_FILE
+    assert set(await hand.list("/")) == {b"file", b"folder"}
+
+
 async def test_attributes_are_set(hand: HandClient) -> None:
     wanted = trio_ssh.SFTPAttributes(st_mode=0o604, st_atime=1_000_000_000, st_mtime=1_100_000_000, st_size=3)
     await hand.do(Setstat(b"/file", wanted))

@@ -104,7 +104,13 @@ class Beneath:
         Args:
             flags: with ``os.O_NOFOLLOW``, a link that is the last name isn't followed, as in open(2).
             mode: of a file that is made.
+
+        Raises:
+            FileNotFoundError: an empty path names nothing, and not the root either.
+            OSError: as open(2) says.
         """
+        if not path:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         flags |= os.O_CLOEXEC
         if not flags & _PATH:
             flags |= os.O_NOCTTY
@@ -116,7 +122,7 @@ class Beneath:
         made = mode if flags & os.O_CREAT else 0
         for _ in range(_TRIES):
             try:
-                return self._openat2(self.root, path or b".", flags, made, resolve)
+                return self._openat2(self.root, path, flags, made, resolve)
             except OSError as error:
                 if error.errno != errno.EAGAIN:
                     raise

@@ -107,8 +107,9 @@ class Operations:
     """Requests about paths.  Any number of tasks may make them.
 
     A path is a str, bytes or an `SFTPPath`; a relative one begins where the server lets its users begin, or where
-    `chdir` went.  What fails raises an `SFTPError`, which is an `OSError`.  A request that is cancelled may or may not
-    have been carried out; the session goes on.
+    `chdir` went.  An empty one names nothing, and is refused with `FileNotFoundError`.  What fails raises an
+    `SFTPError`, which is an `OSError`.  A request that is cancelled may or may not have been carried out; the session
+    goes on.
     """
 
     def __init__(self, link: Link) -> None:
@@ -123,10 +124,15 @@ class Operations:
 
         Raises:
             TypeError, ValueError: it is no path, or has a NUL in it.
+            FileNotFoundError: it is empty.
             OSError: it is too long.
         """
         name = as_bytes(path)
-        if self._cwd is not None and name and not name.startswith(b"/"):
+        if not name:
+            # Servers differ: to some it is their root, which nobody means who says nothing.
+            text = "an empty path names nothing; '.' is the directory where relative paths begin"
+            raise FileNotFoundError(errno.ENOENT, text, shown(path))
+        if self._cwd is not None and not name.startswith(b"/"):
             name = self._cwd.rstrip(b"/") + b"/" + name
         return self._checked_path(name)
 
@@ -298,7 +304,7 @@ class Operations:
     def scandir(self, path: RemotePath = ".") -> Listing[SFTPDirEntry]:
         """Return the files in a directory as they come, as `os.scandir` does, to be iterated over: see `Listing`."""
         prefix = as_text(path)
-        prefix = "" if prefix in ("", ".") else prefix if prefix.endswith("/") else prefix + "/"
+        prefix = "" if prefix == "." else prefix if prefix.endswith("/") else prefix + "/"
 
         def make(entry: NamedFile) -> SFTPDirEntry:
             attributes = as_attributes(entry)
@@ -325,7 +331,7 @@ class Operations:
         return absolute if isinstance(path, bytes) else decoded(absolute)
 
     async def _real_path(self, path: RemotePath) -> bytes:
-        return await self._real_bytes(self._wire(path) or b".", shown(path))
+        return await self._real_bytes(self._wire(path), shown(path))
 
     async def _real_bytes(self, path: bytes, name: str | bytes | None = None) -> bytes:
         return await self._link.ask_path(Realpath(path), name)

@@ -130,12 +130,9 @@ class RemoteWriter:
         """Open what is to be written.
 
         Raises:
-            ValueError: the path is empty.
             SFTPError: the server refuses.
             OSError: the target is a directory, or another transfer of this session writes it.
         """
-        if not self.path:
-            raise ValueError("the remote path is empty: give the name that the file is to have there")
         if self._atomic:
             await self._open_part()
         else:

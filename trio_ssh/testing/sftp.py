@@ -188,6 +188,8 @@ class MemorySFTPServer(SFTPServer):
 
     def _place(self, path: str, *, follow: bool = False) -> tuple[_Node, str]:
         """Return the directory that holds, or would hold, what `path` names, and its name there; empty for the root."""
+        if not path:
+            raise _error(errno.ENOENT)
         trail = [self._root]
         place = (self._root, "")
         names = _split(path)[::-1]
