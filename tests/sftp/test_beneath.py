@@ -140,6 +140,13 @@ def test_a_file_is_made_where_a_dangling_link_leads(root: Beneath, tree: Path) -
         root.open(b"to_file", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
 
+@pytest.mark.parametrize("path", [b"new/", b"file/", b"to_file/", b"dangling/", b"folder/"])
+def test_no_file_is_made_by_a_directory_s_name(root: Beneath, tree: Path, path: bytes) -> None:
+    with pytest.raises(IsADirectoryError):
+        root.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    assert not {"new", "missing"} & set(os.listdir(tree))
+
+
 def test_descriptors_are_not_for_children_and_none_is_left(root: Beneath) -> None:
     before = set(os.listdir("/proc/self/fd"))
     descriptor = root.open(b"to_folder/deep/../file", os.O_RDONLY)

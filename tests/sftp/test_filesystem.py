@@ -267,6 +267,76 @@ async def test_an_empty_path_names_nothing(hand: HandClient) -> None:
     assert set(await hand.list("/")) == {b"file", b"folder"}
 
 
+#: What is asked by a name with a slash behind it that is no directory's, and the code that OpenSSH's server answers.
+SLASHES: list[tuple[Packet, StatusCode]] = [
+    (Remove(b"/file/"), StatusCode.NO_SUCH_FILE),
+    (Remove(b"/to_file/"), StatusCode.NO_SUCH_FILE),
+    (Remove(b"/to_folder/"), StatusCode.NO_SUCH_FILE),
+    (Remove(b"/dangling/"), StatusCode.NO_SUCH_FILE),
+    (Remove(b"/folder/"), StatusCode.FAILURE),
+    (Rmdir(b"/to_folder/"), StatusCode.NO_SUCH_FILE),
+    (Readlink(b"/to_folder/"), StatusCode.FAILURE),
+    (Readlink(b"/to_file/"), StatusCode.NO_SUCH_FILE),
+    (Readlink(b"/dangling/"), StatusCode.NO_SUCH_FILE),
+    (Mkdir(b"/file/", NO_ATTRIBUTES), StatusCode.FAILURE),
+    (Symlink(b"x", b"/new/"), StatusCode.NO_SUCH_FILE),
+    (Symlink(b"x", b"/file/"), StatusCode.FAILURE),
+    (xattr("hardlink@openssh.com", "/file/", "/new"), StatusCode.NO_SUCH_FILE),
+    (xattr("hardlink@openssh.com", "/file", "/new/"), StatusCode.NO_SUCH_FILE),
+    (xattr("hardlink@openssh.com", "/file", "/other/"), StatusCode.FAILURE),
+    *((Rename(old, b"/new"), StatusCode.NO_SUCH_FILE) for old in (b"/file/", b"/to_file/", b"/to_folder/")),
+    (Rename(b"/file", b"/new/"), StatusCode.NO_SUCH_FILE),
+    (Rename(b"/to_folder", b"/new/"), StatusCode.NO_SUCH_FILE),
+    (Rename(b"/file", b"/other/"), StatusCode.FAILURE),
+    (Rename(b"/file", b"/folder/"), StatusCode.FAILURE),
+    *(
+        (xattr("posix-rename@openssh.com", old, new), StatusCode.NO_SUCH_FILE)
+        for old, new in [
+            ("/file/", "/new"),
+            ("/to_folder/", "/new"),
+            ("/file", "/new/"),
+            ("/file", "/other/"),
+            ("/file", "/folder/"),
+            ("/folder", "/other/"),
+            ("/folder", "/to_folder/"),
+        ]
+    ),
+    (Open(b"/file/", R, NO_ATTRIBUTES), StatusCode.NO_SUCH_FILE),
+    (Open(b"/file/", W, NO_ATTRIBUTES), StatusCode.FAILURE),
+    (Open(b"/new/", W, NO_ATTRIBUTES), StatusCode.FAILURE),
+    (Stat(b"/file/"), StatusCode.NO_SUCH_FILE),
+    (Lstat(b"/to_file/"), StatusCode.NO_SUCH_FILE),
+    (
+        Extended("lsetstat@openssh.com", Lsetstat(b"/to_file/", trio_ssh.SFTPAttributes(st_mode=0)).encode()),
+        StatusCode.NO_SUCH_FILE,
+    ),
+]
+
+
+async def test_what_has_a_slash_behind_its_name_is_a_directory_or_nothing(hand: HandClient) -> None:
+    await hand.write("/other", b"other content")
+    for target, path in {b"file": b"/to_file", b"folder": b"/to_folder", b"missing": b"/dangling"}.items():
+        await hand.do(Symlink(target, path))
+    before = {name: entry.attributes.st_mode for name, entry in (await hand.list("/")).items()}
+    for packet, code in SLASHES:
+        assert (await hand.refusal(packet)).code == code, packet
+    assert {name: entry.attributes.st_mode for name, entry in (await hand.list("/")).items()} == before
+    assert [await hand.read(name) for name in ("/file", "/other")] == [b"content", b"other content"]
+
+
+async def test_a_directory_may_have_a_slash_behind_its_name(hand: HandClient) -> None:
+    await hand.do(Symlink(b"folder", b"/to_folder"))
+    await hand.do(Mkdir(b"/new/", NO_ATTRIBUTES))
+    await hand.do(Rename(b"/new/", b"/renamed/"))
+    await hand.do(xattr("posix-rename@openssh.com", "/renamed/", "/again//"))
+    assert (await attributes(hand, Lstat(b"/again/"))).is_dir()
+    await hand.do(Rmdir(b"/again/"))
+    mode = trio_ssh.SFTPAttributes(st_mode=0o711)
+    await hand.do(Extended("lsetstat@openssh.com", Lsetstat(b"/to_folder/", mode).encode()))
+    assert stat.S_IMODE((await attributes(hand, Lstat(b"/folder"))).st_mode or 0) == 0o711
+    assert set(await hand.list("/to_folder/")) == {b"inner"}
+
+
 async def test_attributes_are_set(hand: HandClient) -> None:
     wanted = trio_ssh.SFTPAttributes(st_mode=0o604, st_atime=1_000_000_000, st_mtime=1_100_000_000, st_size=3)
     await hand.do(Setstat(b"/file", wanted))
@@ -583,7 +653,11 @@ async def test_the_real_path_has_no_links(root: Path) -> None:
         for path, expected in {b"/soft/new": b"/folder/new", b"out/file": b"/file", b"soft/..": b"/"}.items():
             assert (await hand.ask(Realpath(path), Name)).names[0].filename == expected
         (root / "ring").symlink_to("ring")
-        for path in (b"ring", b"missing/new", b"file/new"):
+        (root / "dangling").symlink_to("missing")
+        (root / "slash").symlink_to("missing/")
+        assert (await hand.ask(Realpath(b"dangling"), Name)).names[0].filename == b"/missing"
+        assert (await hand.ask(Realpath(b"soft/"), Name)).names[0].filename == b"/folder"
+        for path in (b"ring", b"missing/new", b"file/new", b"missing/", b"missing/.", b"dangling/", b"slash"):
             assert (await hand.refusal(Realpath(path))).code == StatusCode.NO_SUCH_FILE
 
 
@@ -605,6 +679,8 @@ async def test_an_upload_appears_when_it_is_closed(root: Path) -> None:
         assert (root / "file").read_bytes() == b"new"
         assert stat.S_IMODE((root / "file").stat().st_mode) == 0o604
         await hand.write("/other", b"x")
+        for path in (b"/new/", b"/file/"):
+            assert (await hand.refusal(Open(path, W, NO_ATTRIBUTES))).text == os.strerror(errno.EISDIR)
         assert sorted(os.listdir(root)) == ["file", "other"]
 
 

@@ -15,6 +15,7 @@ import ctypes
 import errno
 import functools
 import os
+import stat
 import sys
 from collections import deque
 from collections.abc import Callable
@@ -134,11 +135,12 @@ class Beneath:
 
     def parent(self, path: bytes) -> Place:
         """Find the directory that holds what `path` names, which itself isn't followed, and need not be there."""
-        folder, _, name = path.rstrip(b"/").rpartition(b"/")
+        stripped = path.rstrip(b"/")
+        folder, _, name = stripped.rpartition(b"/")
         if name in (b"", b".", b".."):
             # It names a directory by another's entry, or the root, which has none.
             return Place(self.open(path, _FOLDER), b"")
-        return Place(self.open(folder or b"/", _FOLDER), name)
+        return Place(self.open(folder or b"/", _FOLDER), name, is_folder=stripped != path)
 
     # -- the walk where the kernel has none
 
@@ -180,6 +182,8 @@ class Beneath:
             if not is_last:
                 trail.append(os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=here))
                 continue
+            if is_folder and flags & os.O_CREAT:
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))  # some kernels would make a file
             wanted = flags | os.O_NOFOLLOW | (os.O_DIRECTORY if is_folder else 0)
             try:
                 return os.open(name, wanted, mode, dir_fd=here)
@@ -212,13 +216,16 @@ class Place:
     Attributes:
         folder: the directory's descriptor.
         name: the entry's; empty where the directory itself is meant, and no entry of it.
+        is_folder: a slash is behind the name, which so is a directory's and nothing else's.  The kernel doesn't get to
+            see it: it would follow a link, and not beneath the root.
     """
 
-    __slots__ = ("folder", "name")
+    __slots__ = ("folder", "is_folder", "name")
 
-    def __init__(self, folder: int, name: bytes) -> None:
+    def __init__(self, folder: int, name: bytes, *, is_folder: bool = False) -> None:
         self.folder: int = folder
         self.name: bytes = name
+        self.is_folder: bool = is_folder
 
     def __enter__(self) -> Self:
         return self
@@ -237,6 +244,37 @@ class Place:
         if not self.name:
             raise OSError(errno.EBUSY, "this names a directory by another name than its own")
         return self.name
+
+    def existing(self) -> bytes:
+        """Return the name of what is to be moved or removed.
+
+        Raises:
+            NotADirectoryError: it is named as a directory, and is none.
+            OSError: as `entry`; or it is named so, and isn't there.
+        """
+        name = self.entry()
+        if self.is_folder and not self.is_directory():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return name
+
+    def vacant(self) -> bytes:
+        """Return the name of what is to be made, and is no directory.
+
+        Raises:
+            OSError: as `entry`; or it is named as a directory: ``EEXIST`` if anything is there, else ``ENOENT``.
+        """
+        name = self.entry()
+        if self.is_folder:
+            self._status()
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        return name
+
+    def is_directory(self) -> bool:
+        """Tell whether the entry is a directory itself, and no link to one."""
+        return stat.S_ISDIR(self._status().st_mode)
+
+    def _status(self) -> os.stat_result:
+        return os.stat(self.name, dir_fd=self.folder, follow_symlinks=False)
 
 
 def by_descriptor(descriptor: int) -> int | str:

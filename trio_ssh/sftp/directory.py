@@ -160,6 +160,8 @@ class LocalFiles(SFTPServerInterface):
 
     def _open_upload(self, name: bytes, flags: int, mode: int, give_back: Callable[[], None]) -> LocalFile | None:
         """Make a hidden file that takes its name on closing; None if what has the name is to be written into."""
+        if name.endswith(b"/"):
+            return None  # opening it says what is wrong
         place = self._files.parent(name)
         kept_mode: int | None = None
         try:
@@ -252,35 +254,46 @@ class LocalFiles(SFTPServerInterface):
         """Remove a file or a link; a directory is refused."""
         self._check_writable()
         with self._files.parent(_encoded(path)) as place:
-            os.unlink(place.entry(), dir_fd=place.folder)
+            os.unlink(place.existing(), dir_fd=place.folder)
 
     async def rename(self, oldpath: str, newpath: str) -> None:
         """Rename, unless there is something of the new name."""
         self._check_writable()
         with self._files.parent(_encoded(oldpath)) as old, self._files.parent(_encoded(newpath)) as new:
+            old.existing()
+            if new.is_folder and not old.is_directory():
+                new.vacant()
             rename_to_new(old, new)
 
     async def posix_rename(self, oldpath: str, newpath: str) -> None:
         """Rename, as rename(2): what had the new name is gone."""
         self._check_writable()
         with self._files.parent(_encoded(oldpath)) as old, self._files.parent(_encoded(newpath)) as new:
-            os.rename(old.entry(), new.entry(), src_dir_fd=old.folder, dst_dir_fd=new.folder)
+            name = old.existing()
+            if new.is_folder and not old.is_directory():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            os.rename(name, new.entry(), src_dir_fd=old.folder, dst_dir_fd=new.folder)
 
     async def link(self, oldpath: str, newpath: str) -> None:
         """Make a hard link; one of a symbolic link is of the link itself."""
         self._check_writable()
         with self._files.parent(_encoded(oldpath)) as old, self._files.parent(_encoded(newpath)) as new:
-            os.link(old.entry(), new.entry(), src_dir_fd=old.folder, dst_dir_fd=new.folder, follow_symlinks=False)
+            name, new_name = old.existing(), new.vacant()
+            os.link(name, new_name, src_dir_fd=old.folder, dst_dir_fd=new.folder, follow_symlinks=False)
 
     async def symlink(self, target_path: str, path: str) -> None:
         """Make a symbolic link; whatever it says, it is followed inside only."""
         self._check_writable()
         with self._files.parent(_encoded(path)) as place:
-            os.symlink(target_path.encode("utf-8", "surrogateescape"), place.entry(), dir_fd=place.folder)
+            os.symlink(target_path.encode("utf-8", "surrogateescape"), place.vacant(), dir_fd=place.folder)
 
     async def readlink(self, path: str) -> str:
         """Return what a symbolic link says."""
-        with self._files.parent(_encoded(path)) as place:
+        encoded = _encoded(path)
+        if encoded.endswith(b"/"):
+            os.close(self._files.hold(encoded))  # the slash follows, to what is no link
+            raise OSError(errno.EINVAL, "this is no symbolic link")
+        with self._files.parent(encoded) as place:
             if not place.name:
                 raise OSError(errno.EINVAL, "this is no symbolic link")
             return os.readlink(place.name, dir_fd=place.folder).decode("utf-8", "surrogateescape")
@@ -300,7 +313,11 @@ class LocalFiles(SFTPServerInterface):
         self._check_writable()
         if attr.st_size is not None:
             raise OSError(errno.EINVAL, "a size can't be set by lsetstat")
-        with self._files.parent(_encoded(path)) as place:
+        encoded = _encoded(path)
+        if encoded.endswith(b"/"):
+            await self.chattr(path, attr)  # as in `lstat`
+            return
+        with self._files.parent(encoded) as place:
             name, folder = place.name or b".", place.folder
             if attr.st_mode is not None:
                 if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
@@ -323,6 +340,7 @@ class LocalFiles(SFTPServerInterface):
     def _canonical(self, path: bytes) -> bytes:
         done: list[bytes] = []
         names = [name for name in reversed(path.split(b"/")) if name not in (b"", b".")]
+        is_folder = path.endswith((b"/", b"/."))
         links = 0
         while names:
             name = names.pop()
@@ -335,7 +353,7 @@ class LocalFiles(SFTPServerInterface):
                     mode = os.stat(place.name, dir_fd=place.folder, follow_symlinks=False).st_mode
                     target = os.readlink(place.name, dir_fd=place.folder) if stat.S_ISLNK(mode) else None
             except FileNotFoundError:
-                if names:
+                if names or is_folder:
                     raise
                 target = None
             if target is None:
@@ -346,6 +364,7 @@ class LocalFiles(SFTPServerInterface):
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
             if target.startswith(b"/"):
                 done.clear()
+            is_folder = is_folder or (not names and target.endswith((b"/", b"/.")))
             names.extend(part for part in reversed(target.split(b"/")) if part not in (b"", b"."))
         return b"/" + b"/".join(done)
 

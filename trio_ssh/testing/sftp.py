@@ -178,12 +178,16 @@ class MemorySFTPServer(SFTPServer):
                     raise fault.error
 
     def _find(self, path: str, *, follow: bool = True) -> _Node:
-        folder, name = self._place(path, follow=follow)
+        # POSIX: a slash behind a name follows, and what it leads to is a directory.
+        is_folder = _is_of_folder(path)
+        folder, name = self._place(path, follow=follow or is_folder)
         if not name:
             return folder
         node = folder.children.get(name)
         if node is None:
             raise _error(errno.ENOENT)
+        if is_folder and not node.is_folder:
+            raise _error(errno.ENOTDIR)
         return node
 
     def _place(self, path: str, *, follow: bool = False) -> tuple[_Node, str]:
@@ -229,6 +233,11 @@ class MemorySFTPServer(SFTPServer):
 
 def _split(path: str) -> list[str]:
     return [name for name in path.split("/") if name not in ("", ".")]
+
+
+def _is_of_folder(path: str) -> bool:
+    """Whether a path can only be a directory's, by how it ends."""
+    return path.endswith(("/", "/."))
 
 
 def _normal(path: str) -> str:
@@ -297,6 +306,10 @@ class _MemoryFiles(SFTPServerInterface):
         if not name:
             raise _error(errno.EISDIR)
         node = folder.children.get(name)
+        if _is_of_folder(path):
+            if not flags & os.O_CREAT:
+                server._find(path)
+            raise _error(errno.EISDIR)
         if node is None:
             if not flags & os.O_CREAT:
                 raise _error(errno.ENOENT)
@@ -360,15 +373,15 @@ class _MemoryFiles(SFTPServerInterface):
     async def mkdir(self, path: str, attr: SFTPAttributes) -> None:
         """Make a directory."""
         await self._server._happen("mkdir", path)
-        folder, name = self._free(path)
+        folder, name = self._free(path, for_folder=True)
         mode = 0o755 if attr.st_mode is None else attr.st_mode & _MODE_BITS
         folder.children[name] = _Node(stat.S_IFDIR | mode)
 
     async def rename(self, oldpath: str, newpath: str) -> None:
         """Rename to a name that is free."""
         await self._server._happen("rename", oldpath)
-        self._existing(oldpath)
-        self._free(newpath)
+        folder, name = self._existing(oldpath)
+        self._free(newpath, for_folder=folder.children[name].is_folder)
         self._move(oldpath, newpath)
 
     async def posix_rename(self, oldpath: str, newpath: str) -> None:
@@ -382,6 +395,8 @@ class _MemoryFiles(SFTPServerInterface):
         if not new_name:
             raise _error(errno.EBUSY)
         node = folder.children[name]
+        if _is_of_folder(newpath) and not node.is_folder:
+            raise _error(errno.ENOTDIR)
         if node.is_folder and _contains(node, target):
             raise _error(errno.EINVAL)
         existing = target.children.get(new_name)
@@ -462,12 +477,16 @@ class _MemoryFiles(SFTPServerInterface):
             raise _error(errno.EBUSY)
         if name not in folder.children:
             raise _error(errno.ENOENT)
+        if _is_of_folder(path) and not folder.children[name].is_folder:
+            raise _error(errno.ENOTDIR)
         return folder, name
 
-    def _free(self, path: str) -> tuple[_Node, str]:
+    def _free(self, path: str, *, for_folder: bool = False) -> tuple[_Node, str]:
         folder, name = self._server._place(path)
         if not name or name in folder.children:
             raise _error(errno.EEXIST)
+        if _is_of_folder(path) and not for_folder:
+            raise _error(errno.ENOENT)
         return folder, name
 
 
