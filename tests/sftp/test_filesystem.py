@@ -568,6 +568,15 @@ async def test_modes_obey_the_umask_that_was_given(root: Path) -> None:
     assert stat.S_IMODE((root / "own").stat().st_mode) == 0o666 & ~previous
 
 
+@pytest.mark.parametrize("umask", [0o027, None])
+async def test_a_directory_keeps_the_group_of_its_parent_for_what_is_in_it(root: Path, umask: int | None) -> None:
+    (root / "shared").mkdir()
+    (root / "shared").chmod(0o2770)
+    async with serving(trio_ssh.LocalSFTPServer(root, umask=umask)) as hand:
+        await hand.do(Mkdir(b"/shared/new", trio_ssh.SFTPAttributes(st_mode=0o750)))
+    assert stat.S_IMODE((root / "shared" / "new").stat().st_mode) == 0o2750
+
+
 CHANGES: list[Packet] = [
     Open(b"/file", W, NO_ATTRIBUTES),
     Open(b"/file", RW, NO_ATTRIBUTES),

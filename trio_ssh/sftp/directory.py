@@ -223,7 +223,9 @@ class LocalFiles(SFTPServerInterface):
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
                 descriptor = os.open(place.name, flags, dir_fd=place.folder)
                 try:
-                    os.fchmod(descriptor, mode & ~self._umask)
+                    # It has its parent's group if that one's bit was set, and then the bit, too: so the next ones have.
+                    kept = os.fstat(descriptor).st_mode & stat.S_ISGID
+                    os.fchmod(descriptor, mode & ~self._umask | kept)
                 finally:
                     os.close(descriptor)
 
