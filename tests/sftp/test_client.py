@@ -320,6 +320,8 @@ async def test_errors_are_python_s_own_and_name_the_path() -> None:
         assert missing.value.filename == "/nowhere"
         taken: list[Any] = [
             lambda: sftp.mkdir("/srv/deep"),
+            lambda: sftp.mkdir("/srv/a.txt/"),
+            lambda: sftp.rename("/srv/b.log", "/srv/a.txt/"),
             lambda: sftp.rename("/srv/a.txt", "/srv/b.log"),
             lambda: sftp.symlink("x", "/srv/b.log"),
             lambda: sftp.link("/srv/a.txt", "/srv/b.log"),
@@ -395,6 +397,26 @@ async def test_making_directories_on_the_way() -> None:
             await sftp.makedirs("/srv/a.txt", exist_ok=True)
         with pytest.raises(OSError, match=r"a\.txt"):
             await sftp.makedirs("/srv/a.txt/below")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EOPNOTSUPP])
+async def test_a_directory_that_is_there_need_not_be_makable(number: int) -> None:
+    storage = MemorySFTPServer(TREE)
+    for path in ("/srv/deep", "/srv/a.txt", "/srv/new"):
+        storage.fail_on(path, OSError(number, "as told"), operation="mkdir")
+    async with using(storage) as sftp:
+        await sftp.makedirs("/srv/deep", exist_ok=True)
+        await sftp.makedirs("/srv/deep/new")
+        await sftp.path("/srv/deep").mkdir(exist_ok=True)
+        uses: list[Callable[[str], Awaitable[object]]] = [
+            sftp.makedirs,
+            lambda path: sftp.makedirs(path, exist_ok=True),
+            lambda path: sftp.path(path).mkdir(exist_ok=True),
+        ]
+        for use in uses:
+            for path in ("/srv/a.txt", "/srv/new"):
+                with pytest.raises(trio_ssh.SFTPError):
+                    await use(path)
 
 
 async def test_walking() -> None:

@@ -173,8 +173,10 @@ class Operations:
         raise failure
 
     async def _is_there(self, path: RemotePath) -> bool:
+        # Whatever has the name is in the way of the directory that a slash behind it asks for.
+        name = as_bytes(path)
         try:
-            await self.lstat(path)
+            await self.lstat(name.rstrip(b"/") or name)
         except SFTPError:
             return False
         return True
@@ -398,13 +400,20 @@ class Operations:
             await self.mkdir(path, mode)
         except SFTPNoSuchFile:
             return False
-        except SFTPFileExists as error:
+        except SFTPError as error:
             failure = error
         else:
             return True
-        if not exist_ok or not (await self.stat(path)).is_dir():
+        # A server that is read-only, or whose disk is full, may say so of what is there already.
+        if not exist_ok or not await self._is_directory(path):
             raise failure
         return True
+
+    async def _is_directory(self, path: RemotePath) -> bool:
+        try:
+            return (await self.stat(path)).is_dir()
+        except SFTPError:
+            return False
 
     async def rmdir(self, path: RemotePath) -> None:
         """Remove an empty directory.

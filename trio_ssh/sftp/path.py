@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import PurePosixPath
 from typing import Generic, Self, TypeVar
 
-from trio_ssh.errors import SFTPFileExists, SFTPNoSuchFile
+from trio_ssh.errors import SFTPError, SFTPNoSuchFile
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.file import SFTPFile, open_file
 from trio_ssh.sftp.listing import Listing
@@ -141,11 +141,11 @@ class SFTPPath(PureSFTPPath):
             return
         try:
             await self._operations.mkdir(self, mode)
-        except SFTPFileExists as error:
+        except SFTPError as error:
             failure = error
         else:
             return
-        if not exist_ok or not await self.is_dir():
+        if not exist_ok or not await self._operations._is_directory(self):
             raise failure
 
     async def rmdir(self) -> None:
