@@ -139,6 +139,7 @@ def test_what_can_t_be_served_is_said_in_a_line(
     cases = {
         (str(tmp_path / "missing"),): "is no directory: name one that shall be served",
         (str(folder / "file"),): "is no directory",
+        ("",): "an empty path is no directory: name one that shall be served",
         (str(folder), "--authorized-keys", str(tmp_path / "missing")): "No such file",
         (str(folder), "--password-file", str(empty)): "the first line, which is the password, is empty",
         (str(folder), "--password-file", str(tmp_path / "missing")): "No such file",

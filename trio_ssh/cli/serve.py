@@ -134,6 +134,8 @@ async def serve(
     Raises:
         CannotServe, OSError, trio_ssh.SSHException: a file or the address can't be used; the text says which.
     """
+    if not settings.folder:
+        raise CannotServe("an empty path is no directory: name one that shall be served, or . for this one")
     if not await trio.Path(settings.folder).is_dir():
         raise CannotServe(f"{printable(settings.folder)} is no directory: name one that shall be served")
     admission = _admission(settings)
