@@ -772,7 +772,27 @@ async def test_a_device_is_not_a_file(tmp_path: Path) -> None:
 
 
 async def test_a_tree_is_not_copied_into_itself() -> None:
-    server = MemorySFTPServer({"/tree/file": b"data"})
+    server = MemorySFTPServer({"/tree/file": b"data", "/tree/folder/file": b"data"})
     async with connected(server) as sftp:
+        for target in ("/tree/copy", "/tree/folder/copy/", "/tree", "/tree/folder", "tree/../tree/./copy"):
+            with pytest.raises(ValueError, match="into itself"):
+                await sftp.copy("/tree", target, recurse=True)
         with pytest.raises(ValueError, match="into itself"):
-            await sftp.copy("/tree", "/tree/copy", recurse=True)
+            await sftp.copy("/", "/new", recurse=True)
+        assert [names for _, names, _ in [visit async for visit in sftp.walk("/tree")]] == [["folder"], []]
+        await sftp.copy("/tree/folder", "/tree/folder2", recurse=True)
+    assert server.files["/tree/folder2/file"] == b"data"
+
+
+@pytest.mark.parametrize("target", ["tree/copy", "to_tree/copy", "to_tree", "to_tree/folder", "folder/../tree/copy"])
+async def test_a_tree_is_not_copied_into_itself_through_a_link(target: str, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "folder").mkdir(parents=True)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "to_tree").symlink_to("tree")
+    async with connected(trio_ssh.LocalSFTPServer(tmp_path)) as sftp:
+        with pytest.raises(ValueError, match="into itself"):
+            await sftp.copy("tree", target, recurse=True)
+        with pytest.raises(FileNotFoundError, match="missing/copy"):
+            await sftp.copy("tree", "missing/copy", recurse=True)
+    assert os.listdir(tmp_path / "tree") == ["folder"]
+    assert os.listdir(tmp_path / "tree" / "folder") == []

@@ -10,7 +10,7 @@ from typing import Final
 
 import attrs
 
-from trio_ssh.errors import SFTPUnsupported
+from trio_ssh.errors import SFTPError, SFTPUnsupported
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link, Share
 from trio_ssh.sftp.listing import DirectoryReader
@@ -24,6 +24,7 @@ from trio_ssh.sftp.messages import (
     Handle,
     Opendir,
     Readlink,
+    Realpath,
     Stat,
     Status,
 )
@@ -161,6 +162,17 @@ async def _size_of(link: Link, handle: bytes, path: bytes) -> int:
     return (await link.ask(Fstat(handle), Attrs, decoded(path))).attributes.st_size or 0
 
 
+async def _real_target(link: Link, path: bytes) -> bytes:
+    """Ask where a path leads, or will lead when it is made: servers differ in what they say of what isn't there."""
+    name = decoded(path)
+    try:
+        await link.ask(Stat(path), Attrs, name)
+    except SFTPError:
+        folder, slash, last = path.rstrip(b"/").rpartition(b"/")
+        return joined(await link.ask_path(Realpath(folder or slash or b"."), name), last)
+    return await real_path(link, path)
+
+
 @attrs.frozen(eq=False)
 class _Directory:
     """A directory that is still to be listed."""
@@ -193,11 +205,11 @@ class CopyTree(TreeTransfer[_Directory, _File]):
     async def run(self, source: bytes, target: bytes, attributes: SFTPAttributes) -> None:
         """Copy all of it."""
         real = await real_path(self.link, source)
-        await make_directory(self._target_link, target, 0o777 if attributes.st_mode is None else attributes.st_mode)
         if self.link is self._target_link:
-            real_target = await real_path(self.link, target)
+            real_target = await _real_target(self.link, target)
             if (real_target + b"/").startswith(real.rstrip(b"/") + b"/"):
                 raise ValueError(f"a tree can't be copied into itself: {decoded(source)!r} to {decoded(target)!r}")
+        await make_directory(self._target_link, target, 0o777 if attributes.st_mode is None else attributes.st_mode)
         await self.transfer(_Directory(source, target, b"", 0, attributes, (real,)), None, _AT_ONCE)
         if self.options.file.preserve:
             self._made.sort(key=lambda made: made[0].count(b"/"), reverse=True)
