@@ -17,7 +17,7 @@ import pytest
 import trio
 
 import trio_ssh
-from tests.interop.peers import Account, KeyFolder, Sshd
+from tests.interop.peers import SFTP_SERVER, Account, KeyFolder, Sshd
 from tests.sftp.connected import noise
 from tests.sftp.test_local import largest_file, part_of
 
@@ -172,6 +172,18 @@ async def test_a_part_is_continued(sftp_sshd: Sshd, there: Path, tmp_path: Path)
         assert seen[0] > MIB
         await sftp.put(tmp_path / "source", str(there / "back"), resume=True)
     assert (tmp_path / "file").read_bytes() == data == (there / "back").read_bytes()
+
+
+@pytest.mark.parametrize("own_sshd", [(f"Subsystem sftp ulimit -n 40; exec {SFTP_SERVER}",)], indirect=True, ids=["40"])
+async def test_a_tree_needs_no_more_descriptors_than_there_are(own_sshd: Sshd, there: Path, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(300):
+        (tmp_path / "source" / str(number)).write_bytes(noise(number, number))
+    async with connected(own_sshd) as sftp:
+        await sftp.put(tmp_path / "source", str(there / "put"), recurse=True)
+        await sftp.copy(str(there / "put"), str(there / "copied"), recurse=True)
+        await sftp.get(str(there / "copied"), tmp_path / "got", recurse=True)
+    assert tree(tmp_path / "got") == tree(tmp_path / "source")
 
 
 @pytest.mark.parametrize("own_sshd", [("Subsystem sftp internal-sftp",)], indirect=True, ids=["sftp"])

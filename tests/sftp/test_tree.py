@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -145,6 +146,34 @@ async def test_many_files_are_counted_as_they_come(tmp_path: Path) -> None:
         await sftp.put(tmp_path / "tree", "/back", lambda *now: calls.append(now), recurse=True, parallel=5)
         assert calls[-1] == (size, size)
     assert local_files(tmp_path / "tree") == files == remote_files(server, "/back")
+
+
+@pytest.mark.parametrize(
+    ("kind", "handles", "own"), [("disk", 3, 0), ("disk", 10, 2), ("disk", 40, 4), ("memory", 10, 2), ("memory", 40, 4)]
+)
+async def test_a_tree_needs_no_more_handles_than_the_server_has(
+    kind: str, handles: int, own: int, tmp_path: Path
+) -> None:
+    files = {f"/tree/{number % 6}/{number}": noise(number % 99, number) for number in range(200)}
+    files |= {f"/tree/{number}/large": noise(100 * KIB, number) for number in range(6)}
+    server: trio_ssh.SFTPServer = MemorySFTPServer(files, limits=SFTPLimits(handles=handles))
+    if kind == "disk":
+        for path, data in files.items():
+            (tmp_path / path[1:]).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path[1:]).write_bytes(data)
+        server = trio_ssh.LocalSFTPServer(tmp_path, max_handles=handles)
+    async with connected(server) as sftp, AsyncExitStack() as stack:
+        for number in range(own):
+            await stack.enter_async_context(await sftp.open(f"/tree/{number}/large"))
+        await sftp.get("/tree", tmp_path / "got", recurse=True)
+        assert local_files(tmp_path / "got") == files
+        await sftp.put(tmp_path / "got", "/put", recurse=True)
+        await sftp.put(tmp_path / "got", "/put", recurse=True, resume=True)
+        await sftp.copy("/put", "/copied", recurse=True)
+        async with connected(server) as other:
+            await sftp.copy("/copied", "/again", recurse=True, target_client=other)
+        await sftp.get("/again", tmp_path / "back", recurse=True)
+    assert local_files(tmp_path / "back") == files
 
 
 async def test_a_file_that_is_not_as_large_as_listed_is_got_as_it_is(tmp_path: Path) -> None:

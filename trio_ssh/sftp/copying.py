@@ -33,14 +33,11 @@ from trio_ssh.sftp.protocol import MIB
 from trio_ssh.sftp.pure_path import decoded
 from trio_ssh.sftp.remote_writer import RemoteWriter
 from trio_ssh.sftp.transfer import GATHERED_BYTES, Options, Progress, mode_of, open_source, receive, times_of
-from trio_ssh.sftp.tree import TreeOptions, TreeTransfer, loop, not_a_file, real_path, remote_memory, too_deep
+from trio_ssh.sftp.tree import AtOnce, TreeOptions, TreeTransfer, loop, not_a_file, real_path, remote_memory, too_deep
 from trio_ssh.sftp.tree_put import make_directory, make_symlink, set_directories
 
 #: What one request copies on the server: progress is told after each, and a cancelled copy goes on for no more.
 _COPIED_BYTES: Final = 64 * MIB
-
-#: Files of a tree that are copied at once.
-_AT_ONCE: Final = 8
 
 
 class _RemoteSink:
@@ -198,7 +195,7 @@ class CopyTree(TreeTransfer[_Directory, _File]):
     """Copies a tree."""
 
     def __init__(self, link: Link, target_link: Link, options: TreeOptions, progress: Progress) -> None:
-        super().__init__(link, options, progress)
+        super().__init__(link, options, progress, AtOnce.of_copy(link, target_link))
         self._target_link = target_link
         self._made: list[tuple[bytes, SFTPAttributes]] = []
 
@@ -210,7 +207,7 @@ class CopyTree(TreeTransfer[_Directory, _File]):
             if (real_target + b"/").startswith(real.rstrip(b"/") + b"/"):
                 raise ValueError(f"a tree can't be copied into itself: {decoded(source)!r} to {decoded(target)!r}")
         await make_directory(self._target_link, target, 0o777 if attributes.st_mode is None else attributes.st_mode)
-        await self.transfer(_Directory(source, target, b"", 0, attributes, (real,)), None, _AT_ONCE)
+        await self.transfer(_Directory(source, target, b"", 0, attributes, (real,)), None)
         if self.options.file.preserve:
             self._made.sort(key=lambda made: made[0].count(b"/"), reverse=True)
             for error in await set_directories(self._target_link, self._made):

@@ -147,6 +147,7 @@ class Link:
         used_bytes: of `SFTPLimits.session_bytes`.
         parts: paths of what transfers are writing.
         read_bytes, write_bytes: what one READ and one WRITE carry.
+        open_handles: files and directories that the server lets this session have open; 0 for no limit that is known.
         feeders: those whose turn it is where everything queued is sealed, one after the other.
         failure: why the session has ended, or None.
     """
@@ -159,6 +160,7 @@ class Link:
         self.parts: set[bytes] = set()
         self.read_bytes: int = limits.plain_block_bytes
         self.write_bytes: int = limits.plain_block_bytes
+        self.open_handles: int = 0
         self.feeders: deque[Feeder] = deque()
         self.failure: Exception | None = None
         #: Who waits until more is sealed, and how much that is in all for the first of them.

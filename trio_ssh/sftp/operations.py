@@ -249,7 +249,7 @@ class Operations:
         return await self._gather(path, lambda entry: entry, entry_memory)
 
     async def _ask_limits(self) -> None:
-        """Learn what the server carries in one READ and one WRITE."""
+        """Learn what the server carries in one READ and one WRITE, and how much may be open."""
         if b"limits@openssh.com" not in self._link.session.extensions:
             return
         try:
@@ -259,6 +259,7 @@ class Operations:
         limits = ServerLimits.decode(reply.details)
         most = self._link.limits.block_bytes
         self._server_limits = limits
+        self._link.open_handles = limits.open_handles
         if limits.read_bytes:
             self._link.read_bytes = max(_LEAST_BLOCK, min(most, limits.read_bytes))
         if limits.write_bytes:

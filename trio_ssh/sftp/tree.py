@@ -16,7 +16,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, Generic, TypeVar, cast
+from typing import Final, Generic, Self, TypeVar, cast
 
 import attrs
 import trio
@@ -43,8 +43,19 @@ ErrorHandler = Callable[[Exception], object]
 AT_ONCE: Final = 64
 
 #: Tasks that list directories, and that transfer large files: these fill the network one by one already.
-LISTERS: Final = 4
-LARGE_AT_ONCE: Final = 4
+_LISTERS: Final = 4
+_LARGE_AT_ONCE: Final = 4
+
+#: Files that are copied at once.
+_COPIED_AT_ONCE: Final = 8
+
+#: Of the handles that a server allows, what is left to the user's own files, but no more than this part of them.
+_OWN_HANDLES: Final = 4
+_OWN_SHARE: Final = 4
+
+#: What a task has open: one file or directory, and the last one besides, where a server lets the next request overtake
+#: its CLOSE, which waits for what was asked ahead.
+_TASK_HANDLES: Final = 2
 
 #: What a directory costs besides its paths.  Measured: by tracemalloc.
 _DIRECTORY_BYTES: Final = 600
@@ -72,6 +83,55 @@ class TreeOptions:
     exclude: tuple[str, ...] = ()
     at_once: int = AT_ONCE
     error_handler: ErrorHandler | None = None
+
+
+@attrs.frozen(kw_only=True)
+class AtOnce:
+    """What of a tree is under way at once, so that a server doesn't run out of handles: at least one of each.
+
+    Attributes:
+        listers: tasks that list directories.
+        large: tasks that transfer a file.
+        small: small files.
+    """
+
+    listers: int
+    large: int
+    small: int
+
+    @classmethod
+    def of_transfer(cls, link: Link, at_once: int) -> Self:
+        """Decide for a tree that is got or put."""
+        free = _free_handles(link)
+        listers = _share(_LISTERS, free)
+        large = min(_share(_LARGE_AT_ONCE, free), at_once)
+        if free is not None:
+            at_once = max(1, min(at_once, free - _TASK_HANDLES * (listers + large)))
+        return cls(listers=listers, large=large, small=at_once)
+
+    @classmethod
+    def of_copy(cls, link: Link, target_link: Link) -> Self:
+        """Decide for a tree that is copied: where a file is written, a task has one thing more open."""
+        free = _free_handles(link)
+        listers, large = _share(_LISTERS, free), _COPIED_AT_ONCE
+        if free is not None:
+            each = _TASK_HANDLES + (link is target_link)
+            large = min(large, (free - _TASK_HANDLES * listers) // each)
+        target_free = _free_handles(target_link)
+        if link is not target_link and target_free is not None:
+            large = min(large, target_free)
+        return cls(listers=listers, large=max(1, large), small=0)
+
+
+def _free_handles(link: Link) -> int | None:
+    """Return how many of a server's handles a tree may have; None for as many as it likes."""
+    most = link.open_handles
+    return most - min(_OWN_HANDLES, most // _OWN_SHARE) if most else None
+
+
+def _share(most: int, free: int | None) -> int:
+    """Return how many tasks of one kind there may be: a quarter of what is free is theirs."""
+    return most if free is None else max(1, min(most, free // (4 * _TASK_HANDLES)))
 
 
 def remote_memory(*paths: bytes) -> int:
@@ -136,9 +196,10 @@ class TreeTransfer(ABC, Generic[D, J]):
     `D` is a directory that is still to be listed, `J` a file that a task of its own transfers.
     """
 
-    def __init__(self, link: Link, options: TreeOptions, progress: Progress) -> None:
+    def __init__(self, link: Link, options: TreeOptions, progress: Progress, at_once: AtOnce) -> None:
         self.link = link
         self.options = options
+        self.at_once = at_once
         self.progress = progress
         self.selection: Selection = Selection(options.include, options.exclude)
         self.done_bytes: int = 0
@@ -275,8 +336,9 @@ class TreeTransfer(ABC, Generic[D, J]):
 
     # -- all of it
 
-    async def transfer(self, first: D, small: SmallFiles[J] | None, workers: int) -> None:
+    async def transfer(self, first: D, small: SmallFiles[J] | None) -> None:
         """Transfer everything below a directory."""
+        workers = self.at_once.large
         self.add_directory(first)
         async with bare_nursery() as workers_nursery:
             for _ in range(workers):
@@ -285,7 +347,7 @@ class TreeTransfer(ABC, Generic[D, J]):
                 if small is not None:
                     nursery.start_soon(small.run)
                 async with bare_nursery() as listers:
-                    for _ in range(LISTERS):
+                    for _ in range(self.at_once.listers):
                         listers.start_soon(self._list)
                 if small is not None:
                     small.add_no_more()
@@ -333,9 +395,9 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
     """Gets a tree."""
 
     def __init__(self, link: Link, local: LocalTree, options: TreeOptions, progress: Progress) -> None:
-        super().__init__(link, options, progress)
+        super().__init__(link, options, progress, AtOnce.of_transfer(link, options.at_once))
         self._local = local
-        self._small = SmallFiles[_RemoteFile](link, options.at_once, self._deal)
+        self._small = SmallFiles[_RemoteFile](link, self.at_once.small, self._deal)
         self._small_bytes = small_bytes(link)
         self._made: list[tuple[bytes, Finish]] = []
 
@@ -347,7 +409,7 @@ class GetTree(TreeTransfer[_RemoteDirectory, _RemoteFile]):
         try:
             real_paths = (await real_path(self.link, path),) if self.options.follow_symlinks else ()
             first = _RemoteDirectory(path, b"", 0, attributes, real_paths)
-            await self.transfer(first, self._small, min(LARGE_AT_ONCE, self.options.at_once))
+            await self.transfer(first, self._small)
             if self.options.file.preserve:
                 # What is inside first: a directory may lose the right to be entered.
                 self._made.sort(key=lambda made: made[0].count(b"/") if made[0] else -1, reverse=True)

@@ -22,7 +22,7 @@ from trio_ssh.sftp.remote_writer import POSIX_RENAME, new_file, remote_part, ren
 from trio_ssh.sftp.round import Round, request_later
 from trio_ssh.sftp.small_files import SmallFile, SmallFiles, SmallPut, small_bytes
 from trio_ssh.sftp.transfer import Progress, put_file, wire_times
-from trio_ssh.sftp.tree import LARGE_AT_ONCE, TreeOptions, TreeTransfer, loop, not_a_file, too_deep
+from trio_ssh.sftp.tree import AtOnce, TreeOptions, TreeTransfer, loop, not_a_file, too_deep
 
 #: Entries of a directory that one hop into a thread looks at, and the files among them that it reads.
 _ENTRIES: Final = 64
@@ -132,8 +132,8 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
     """Puts a tree."""
 
     def __init__(self, link: Link, options: TreeOptions, progress: Progress) -> None:
-        super().__init__(link, options, progress)
-        self._small = SmallFiles[_LocalFile](link, options.at_once, self._deal)
+        super().__init__(link, options, progress, AtOnce.of_transfer(link, options.at_once))
+        self._small = SmallFiles[_LocalFile](link, self.at_once.small, self._deal)
         self._atomic = options.file.atomic
         # Without a rename that replaces, a small file is no cheaper than a large one.
         is_small_cheap = not self._atomic or POSIX_RENAME in link.session.extensions
@@ -143,7 +143,7 @@ class PutTree(TreeTransfer[_LocalDirectory, _LocalFile]):
     async def run(self, path: bytes, remote: bytes, status: os.stat_result) -> None:
         """Put all of it."""
         first = _LocalDirectory(path, remote, b"", 0, status, ((status.st_dev, status.st_ino),))
-        await self.transfer(first, self._small, min(LARGE_AT_ONCE, self.options.at_once))
+        await self.transfer(first, self._small)
         if self.options.file.preserve:
             # What is inside first: a directory may lose the right to be entered.
             self._made.sort(key=lambda made: made[0].count(b"/"), reverse=True)
