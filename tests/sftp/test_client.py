@@ -504,9 +504,10 @@ async def test_removing_a_tree() -> None:
         assert storage.files == {"/keep/f": b"precious"}
         assert await sftp.listdir("/") == ["keep"]
         await sftp.symlink("/keep", "/link")
-        for path, text in (("/link", "symbolic link"), ("/keep/f", "no directory")):
-            with pytest.raises(NotADirectoryError, match=text):
+        for path, text in (("/link", "symbolic link"), ("/link/", "symbolic link"), ("/keep/f", "no directory")):
+            with pytest.raises(NotADirectoryError, match=text) as caught:
                 await sftp.rmtree(path)
+            assert caught.value.filename == path
         with pytest.raises(FileNotFoundError):
             await sftp.rmtree("/nowhere")
         await sftp.rmtree("/nowhere", ignore_errors=True)
@@ -528,6 +529,22 @@ async def test_removing_what_cannot_all_be_removed() -> None:
             "/srv/deep",
             "/srv",
         ]
+
+
+async def test_what_cannot_be_removed_is_named_as_the_tree_was() -> None:
+    storage = MemorySFTPServer({"/deep/1/2/3/file": b"", "/denied/1/file": b"", "/kept/1/file": b""})
+    storage.fail_on("/denied/1", PermissionError(errno.EACCES, "no"), operation="list_folder")
+    storage.fail_on("/kept/1/file", PermissionError(errno.EACCES, "no"), operation="remove")
+    errors: list[OSError] = []
+    async with using(storage, limits=SFTPLimits(depth=3)) as sftp:
+        await sftp.chdir("/denied/..")
+        for path in ("deep", "denied", "/kept", "missing"):
+            await sftp.rmtree(path, onerror=errors.append)
+            named = [error.filename for error in errors]
+            errors.clear()
+            await sftp.rmtree(path.encode(), onerror=errors.append)
+            assert [error.filename for error in errors] == [name.encode() for name in named] != []
+            errors.clear()
 
 
 async def test_a_server_that_lists_links_as_directories_does_not_mislead_us() -> None:

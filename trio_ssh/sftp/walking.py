@@ -255,30 +255,40 @@ async def remove_tree(
             raise error
 
     try:
-        attributes = await operations.lstat(path)
+        # Without the slash behind it, which would follow a link.
+        directory = operations._wire(path).rstrip(b"/") or b"/"
+        attributes = (await operations._link.ask(Lstat(directory), Attrs, shown(path))).attributes
         if not attributes.is_dir():
             text = "a symbolic link, which rmtree doesn't follow" if attributes.is_symlink() else "no directory"
             raise NotADirectoryError(errno.ENOTDIR, text, shown(path))
     except OSError as error:
         fail(error)
         return
-    await _Removal(operations, fail).remove(operations._wire(path), 1)
+    await _Removal(operations, fail, (lambda name: name) if isinstance(path, bytes) else decoded).remove(directory, 1)
 
 
 class _Removal:
-    """Empties directories, the requests of one directory all at once."""
+    """Empties directories, the requests of one directory all at once.
 
-    def __init__(self, operations: Operations, fail: Callable[[OSError], None]) -> None:
+    Args:
+        fail: told of what can't be removed.
+        shown: makes of a path what errors have: bytes or a str, as the user has named the tree.
+    """
+
+    def __init__(
+        self, operations: Operations, fail: Callable[[OSError], None], shown: Callable[[bytes], str | bytes]
+    ) -> None:
         self._operations = operations
         self._fail = fail
+        self._shown = shown
         self._gathered = Gathered(operations._link.limits)
 
     async def remove(self, directory: bytes, depth: int) -> None:
         if depth > self._operations._link.limits.depth:
-            self._fail(too_deep(self._operations, directory))
+            self._fail(too_deep(self._operations, self._shown(directory)))
             return
         try:
-            entries = await self._operations._entries(directory)
+            entries = await self._operations._entries(self._shown(directory))
         except OSError as error:
             self._fail(error)
             return
@@ -287,7 +297,7 @@ class _Removal:
         del entries
         memory = sum(map(name_memory, directories))
         try:
-            self._gathered.add(memory, directory)
+            self._gathered.add(memory, self._shown(directory))
         except OSError as error:
             self._fail(error)
             return
@@ -327,4 +337,4 @@ class _Removal:
         requests: list[Packet] = [make(path) for path in paths]
         for path, reply in zip(paths, await self._operations._ask_all(requests, Status), strict=True):
             if isinstance(reply, Status) and reply.code != StatusCode.OK:
-                self._fail(as_error(reply, decoded(path)))
+                self._fail(as_error(reply, self._shown(path)))
