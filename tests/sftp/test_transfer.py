@@ -907,6 +907,19 @@ async def test_an_old_part_is_replaced_and_a_planted_link_not_followed(tmp_path:
     assert server.files == {"/file": b"new", "/other": b"new", "/victim": b"precious"}
 
 
+@pytest.mark.parametrize("resume", [False, True])
+async def test_a_link_that_is_planted_as_a_part_here_is_told_of(resume: bool, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/file": b"new"})
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / ".file.part").symlink_to("victim")
+    async with connected(server) as sftp:
+        with pytest.raises(OSError, match=r"a symbolic link has the name of its part, '\.file\.part'") as raised:
+            await sftp.get("/file", tmp_path / "file", resume=resume)
+        assert raised.value.errno == errno.ELOOP
+        assert raised.value.filename == str(tmp_path / "file")
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
 async def test_a_link_that_is_the_target_is_followed(tmp_path: Path) -> None:
     server = MemorySFTPServer({"/folder/file": b"old"})
     (tmp_path / "file").write_bytes(b"new")

@@ -300,6 +300,11 @@ class LocalWriter:
             # Trees may have both names in them.  What has a name that nobody knows can't be gone on with.
             self._part = aside_name(self._name, b"part")
             return False
+        except OSError as error:
+            if error.errno != errno.ELOOP or not self._part:
+                raise
+            text = f"a symbolic link has the name of its part, {os.fsdecode(self._part)!r}, and is not followed"
+            raise OSError(errno.ELOOP, text) from None
         status = os.fstat(descriptor)
         # A part with a second name may be anything of the user's.
         if not stat.S_ISREG(status.st_mode) or (self._part and (status.st_uid != os.geteuid() or status.st_nlink > 1)):
