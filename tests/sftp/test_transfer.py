@@ -961,6 +961,23 @@ async def test_a_copy_onto_itself_changes_nothing(without: tuple[bytes, ...]) ->
     assert server.files == {"/file": noise(MIB)}
 
 
+@pytest.mark.parametrize("without", [(), (b"copy-data",)])
+@pytest.mark.parametrize("size", [1, 9 * MIB])
+async def test_a_copy_that_there_is_no_room_for_names_the_copy(size: int, without: tuple[bytes, ...]) -> None:
+    server = MemorySFTPServer({"/file": noise(size)})
+    server.fail_on("/.copy.part", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), operation="write")
+    async with connected(server, without=without) as sftp:
+        with pytest.raises(trio_ssh.SFTPError, match="No space left") as raised:
+            await sftp.copy("/file", "/copy")
+        assert raised.value.filename == "/copy"
+        server.fail_on("/file", OSError(errno.EIO, os.strerror(errno.EIO)), operation="read")
+        if without:
+            with pytest.raises(trio_ssh.SFTPError) as raised:
+                await sftp.copy("/file", "/other")
+            assert raised.value.filename == "/file"
+    assert list(server.files) == ["/file"]
+
+
 async def test_a_copy_goes_to_another_server() -> None:
     data = noise(5 * MIB)
     source, target = MemorySFTPServer({"/file": data}), MemorySFTPServer()

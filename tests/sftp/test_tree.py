@@ -477,6 +477,31 @@ async def test_the_first_error_is_the_end_and_comes_bare(tmp_path: Path) -> None
     assert server.open_handles == 0
 
 
+@pytest.mark.parametrize("target", ["/file", "/file/", "/to_file"])
+async def test_a_tree_does_not_take_the_place_of_a_file(target: str, tmp_path: Path) -> None:
+    server = MemorySFTPServer({"/tree/file": b"data", "/tree/folder/file": b"data", "/file": b"precious"})
+    (tmp_path / "tree" / "folder").mkdir(parents=True)
+    (tmp_path / "file").touch()
+    async with connected(server) as sftp:
+        await sftp.symlink("/file", "/to_file")
+        for transfer in (
+            partial(sftp.put, tmp_path / "tree", target),
+            partial(sftp.copy, "/tree", target),
+            partial(sftp.get, "/tree", tmp_path / "file"),
+        ):
+            with pytest.raises(NotADirectoryError):
+                await transfer(recurse=True)
+    assert server.files["/file"] == b"precious"
+
+
+async def test_a_tree_that_is_not_there_is_told_by_a_str(tmp_path: Path) -> None:
+    async with connected(MemorySFTPServer()) as sftp:
+        for path in (tmp_path / "missing", os.fsencode(tmp_path / "missing")):
+            with pytest.raises(FileNotFoundError) as raised:
+                await sftp.put(path, "/there", recurse=True)
+            assert raised.value.filename == str(tmp_path / "missing")
+
+
 async def test_a_handler_hears_of_each_error_and_the_rest_goes_on(tmp_path: Path) -> None:
     server = MemorySFTPServer({f"/tree/{number}": b"data" for number in range(100)})
     server.write_bytes("/tree/folder/file", b"data")

@@ -6,6 +6,8 @@ sent is sent to the other, as it comes, and no more of it is held than any trans
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
 from typing import Final
 
 import attrs
@@ -40,17 +42,29 @@ from trio_ssh.sftp.tree_put import make_directory, make_symlink, set_directories
 _COPIED_BYTES: Final = 64 * MIB
 
 
+@contextlib.contextmanager
+def _of_target(path: bytes) -> Generator[None]:
+    """Let an error that names nothing name what is written: the source could be read so far."""
+    try:
+        yield
+    except SFTPError as error:
+        error.filename = error.filename or decoded(path)
+        raise
+
+
 class _RemoteSink:
     """Another file on a server.
 
     Args:
+        path: that errors name.
         sparse: leave out blocks of zeros: whoever finishes the file sets its size.
 
     Attributes:
         has_holes: something was left out.
     """
 
-    def __init__(self, link: Link, handle: bytes, *, sparse: bool) -> None:
+    def __init__(self, link: Link, handle: bytes, path: bytes, *, sparse: bool) -> None:
+        self._path = path
         self._sparse = sparse
         self.most_bytes: int = GATHERED_BYTES
         self.has_holes: bool = False
@@ -60,19 +74,20 @@ class _RemoteSink:
 
     async def write(self, parts: Parts, offset: int, *, is_last: bool) -> None:
         """Send all of it; of what was sent before, no more stays unacknowledged than one such piece."""
-        packet = bytearray(self._head)
-        for part in parts:
-            view = memoryview(part)
-            while view:
-                room = self._head + self._block_bytes - len(packet)
-                packet += view[:room]
-                view = view[room:]
-                if len(packet) == self._head + self._block_bytes:
-                    offset = await self._send(packet, offset)
-                    packet = bytearray(self._head)
-        if len(packet) > self._head:
-            await self._send(packet, offset)
-        await self._writer.wait_below(0 if is_last else GATHERED_BYTES)
+        with _of_target(self._path):
+            packet = bytearray(self._head)
+            for part in parts:
+                view = memoryview(part)
+                while view:
+                    room = self._head + self._block_bytes - len(packet)
+                    packet += view[:room]
+                    view = view[room:]
+                    if len(packet) == self._head + self._block_bytes:
+                        offset = await self._send(packet, offset)
+                        packet = bytearray(self._head)
+            if len(packet) > self._head:
+                await self._send(packet, offset)
+            await self._writer.wait_below(0 if is_last else GATHERED_BYTES)
 
     async def _send(self, packet: bytearray, offset: int) -> int:
         size = len(packet) - self._head
@@ -85,7 +100,8 @@ class _RemoteSink:
 
     async def drain(self) -> None:
         """Wait until all of it is written."""
-        await self._writer.wait_below(0)
+        with _of_target(self._path):
+            await self._writer.wait_below(0)
 
 
 async def copy_file(
@@ -109,10 +125,10 @@ async def copy_file(
         end: int | None = None
         has_holes = False
         if link is target_link and b"copy-data" in link.session.extensions:
-            end = await _copy_there(link, handle, source, writer.handle, size, progress)
+            end = await _copy_there(link, handle, target, writer.handle, size, progress)
         if end is None:
             # What is no part, such as a device, may have something where zeros are to be.
-            sink = _RemoteSink(target_link, writer.handle, sparse=options.sparse and bool(writer.part))
+            sink = _RemoteSink(target_link, writer.handle, target, sparse=options.sparse and bool(writer.part))
             end = await receive(link, handle, source, sink, progress, size=size)
             await sink.drain()
             has_holes = sink.has_holes
@@ -133,7 +149,11 @@ async def copy_file(
 async def _copy_there(
     link: Link, source: bytes, path: bytes, target: bytes, size: int, progress: Progress
 ) -> int | None:
-    """Let the server copy; return the size of what it copied, or None if it can't after all."""
+    """Let the server copy; return the size of what it copied, or None if it can't after all.
+
+    Args:
+        path: the target's, which errors name: what can be opened mostly can be read, and a disk may be full.
+    """
     offset = 0
     while True:
         left = size - offset

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from trio_ssh.errors import SFTPError
 from trio_ssh.sftp.attributes import SFTPAttributes
 from trio_ssh.sftp.link import Link
 from trio_ssh.sftp.listing import DirectoryReader, name_memory
-from trio_ssh.sftp.local import LocalReader, part_level
+from trio_ssh.sftp.local import LocalReader, located, part_level
 from trio_ssh.sftp.local_tree import Found, LocalScan, joined
 from trio_ssh.sftp.messages import Attrs, Handle, Mkdir, Opendir, Remove, Setstat, Stat, Status, Symlink
 from trio_ssh.sftp.pure_path import decoded
@@ -43,14 +44,17 @@ async def make_directory(link: Link, path: bytes, mode: int) -> bool:
         Whether it is new, and so nothing is in it.
 
     Raises:
-        SFTPError: it can't be made, or something else is there.
+        NotADirectoryError: something else is there.
+        SFTPError: it can't be made.
     """
     round_ = Round(link)
     making = round_.add(Mkdir(path, SFTPAttributes(st_mode=mode & 0o777 | stat.S_IRWXU)))
-    looking = round_.add(Stat(path), Attrs)
+    looking = round_.add(Stat(path.rstrip(b"/") or path), Attrs)
     await round_.wait()
     there = looking.get_or_none(Attrs)
     if not making.is_ok and (there is None or not there.attributes.is_dir()):
+        if there is not None and there.attributes.st_mode is not None:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), decoded(path))
         making.status(decoded(path))
     return making.is_ok
 
@@ -288,7 +292,8 @@ async def put_tree(link: Link, path: bytes, remote: bytes, options: TreeOptions,
 
     Cancelled, files are complete, or there are parts of them, or nothing.
     """
-    status = await trio.to_thread.run_sync(os.stat, path)
+    with located(path):
+        status = await trio.to_thread.run_sync(os.stat, path)
     if not stat.S_ISDIR(status.st_mode):
         await put_file(link, LocalReader(path, sparse=options.file.sparse), remote, options.file, progress)
         return
