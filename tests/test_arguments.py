@@ -326,7 +326,7 @@ async def test_files_take_what_the_protocol_can_carry() -> None:
             await sftp.chmod("/file", "600")  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="permissions are set by chmod"):
             await sftp.open("/file", 0o644)  # type: ignore[arg-type]
-        with pytest.raises(ValueError, match="the remote path is empty"):
+        with pytest.raises(FileNotFoundError, match="an empty path names nothing"):
             await sftp.putfo(io.BytesIO(b"x"), "")
         assert await sftp.listdir("/") == ["file"]
 

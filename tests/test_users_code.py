@@ -169,6 +169,14 @@ async def test_a_user_s_own_group_leaves_a_block_whole() -> None:
         async with open_memory_client(OpenDoor(), host_key=HOST_KEY):
             raise mine
 
+    async def use_agent(process: trio_ssh.ServerProcess) -> int:
+        async with trio_ssh.agent_socket(process):
+            raise mine
+
+    with pytest.RaisesGroup(ValueError, KeyError):  # as a handler's failure leaves this block
+        async with open_memory_client(OpenDoor(use_agent), host_key=HOST_KEY) as client:
+            await client.run_process("x", check=False)
+
     class Breaking(trio.abc.ReceiveStream):
         async def receive_some(self, max_bytes: int | None = None) -> bytes:
             raise mine

@@ -105,8 +105,15 @@ async def agent_socket(process: ServerProcess) -> AsyncGenerator[str, None]:
 
     try:
         with listening_socket(path) as listener:
-            async with bare_nursery() as nursery:
-                await nursery.start(trio.serve_listeners, serve, [listener])
+
+            async def accept(task_status: trio.TaskStatus[None]) -> None:  # noqa: ASYNC114 -- it is started here alone
+                # A listener that breaks does so in a group of trio's.
+                async with bare_nursery() as accepting:
+                    await accepting.start(trio.serve_listeners, serve, [listener])
+                    task_status.started()
+
+            async with bare_nursery(keeps_groups=True) as nursery:
+                await nursery.start(accept)
                 yield str(path)
                 nursery.cancel_scope.cancel()
     finally:

@@ -325,7 +325,7 @@ async def _or_end(
 
 async def _together(*functions: Callable[[], Awaitable[object]]) -> None:
     """Run all of them; the first exception cancels the others and leaves bare."""
-    async with bare_nursery() as nursery:
+    async with bare_nursery(keeps_groups=True) as nursery:
         for function in functions[:-1]:
             nursery.start_soon(function)
         await functions[-1]()

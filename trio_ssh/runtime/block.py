@@ -73,15 +73,22 @@ class Block:
             raise worst
 
 
-def bare_nursery() -> AbstractAsyncContextManager[trio.Nursery]:
-    """Open a nursery that no exception group of its own leaves: of several exceptions the worst, as it is."""
-    return _BareNursery()
+def bare_nursery(*, keeps_groups: bool = False) -> AbstractAsyncContextManager[trio.Nursery]:
+    """Open a nursery that no exception group leaves: of several exceptions the worst, as it is.
+
+    Args:
+        keeps_groups: a user's code runs in it, whose own groups leave it whole.
+    """
+    return _BareNursery(keeps_groups)
 
 
 class _BareNursery(AbstractAsyncContextManager[trio.Nursery]):
     """See `bare_nursery`.  No generator: Ctrl-C in one would leave trio's nursery half open."""
 
-    __slots__ = ("_manager",)
+    __slots__ = ("_keeps_groups", "_manager")
+
+    def __init__(self, keeps_groups: bool) -> None:
+        self._keeps_groups = keeps_groups
 
     @trio.lowlevel.enable_ki_protection
     async def __aenter__(self) -> trio.Nursery:
@@ -95,19 +102,17 @@ class _BareNursery(AbstractAsyncContextManager[trio.Nursery]):
         try:
             return bool(await self._manager.__aexit__(kind, error, traceback))  # noqa: ASYNC102 -- as a nursery's own
         except BaseExceptionGroup as group:
-            worst = worst_of(group)
+            worst = max(group.exceptions, key=badness) if self._keeps_groups else worst_of(group)
+            if badness(worst) == _CANCELLED:
+                worst = next(leaves(worst))
         if worst is error:
             return False
         raise worst  # outside of the handler, so that it keeps its own cause and context
 
 
 def worst_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return what tells most of all that a nursery has gathered: an interrupt, else an error, else a cancellation.
-
-    That may be a group once more, of a nursery of the user's, and stays whole.
-    """
-    worst = max(group.exceptions, key=badness)
-    return next(leaves(worst)) if badness(worst) == _CANCELLED else worst
+    """Return the one exception of a group that tells most: an interrupt, else an error, else a cancellation."""
+    return max(leaves(group), key=badness)
 
 
 def sort_out(error: BaseException) -> tuple[Exception | None, SystemExit | None, BaseException | None]:
@@ -137,7 +142,7 @@ def is_failure(error: BaseException) -> bool:
 def badness(error: BaseException) -> int:
     """Rank an exception: an interrupt is worse than an error, which is worse than a cancellation."""
     if isinstance(error, BaseExceptionGroup):
-        return max(map(badness, cast("BaseExceptionGroup[BaseException]", error).exceptions))
+        return badness(worst_of(cast("BaseExceptionGroup[BaseException]", error)))
     return _CANCELLED if isinstance(error, trio.Cancelled) else 1 if isinstance(error, Exception) else 2
 
 
