@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import ClassVar, Final, Generic, Literal, TypeVar, cast
+from typing import ClassVar, Final, Generic, Literal, NoReturn, TypeVar, cast
 
 import trio
 
@@ -126,8 +126,8 @@ class Reader(trio.abc.ReceiveStream, Hints):
                 await trio.lowlevel.checkpoint()
                 self._check_open()
                 return self._lines.take_left(max_bytes)
-        with self._lines.conflict:
-            return bytes(await self._stream.receive_some(max_bytes))
+        self._lines.conflict.check()  # the stream itself finds out about two who receive
+        return bytes(await self._stream.receive_some(max_bytes))
 
     async def read(self, size: int = -1) -> bytes:
         """Read `size` bytes, fewer only at EOF; up to EOF if `size` is negative.
@@ -206,23 +206,25 @@ class Writer(trio.abc.SendStream, Hints):
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send all of `data`."""
-        await self._check_open()
+        if self._is_closed:
+            await self._refuse()
         await self._send(data)
 
     async def write(self, data: str | bytes) -> None:
         """Send all of `data`; text becomes UTF-8."""
-        await self._check_open()
+        if self._is_closed:
+            await self._refuse()
         await self._send(data.encode("utf-8", "surrogateescape") if isinstance(data, str) else data)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there is room."""
-        await self._check_open()
+        if self._is_closed:
+            await self._refuse()
         await self._wait()
 
-    async def _check_open(self) -> None:
-        if self._is_closed:
-            await trio.lowlevel.checkpoint()
-            raise trio.ClosedResourceError("this stream was closed")
+    async def _refuse(self) -> NoReturn:
+        await trio.lowlevel.checkpoint()
+        raise trio.ClosedResourceError("this stream was closed")
 
     async def aclose(self) -> None:
         """Say that no more comes; once more, or where the channel is closed, it does nothing."""
