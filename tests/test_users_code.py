@@ -87,6 +87,26 @@ async def test_sys_exit_in_a_nursery_of_a_user_s_ends_what_called_it(where: str)
         nursery.cancel_scope.cancel()
 
 
+async def test_sys_exit_where_a_server_is_made_costs_one_client() -> None:
+    made = 0
+
+    def make() -> trio_ssh.ServerInterface:
+        nonlocal made
+        made += 1
+        if made == 1:
+            sys.exit(3)
+        return OpenDoor()
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio_ssh.serve_tcp, make, 0, host="127.0.0.1", host_keys=[HOST_KEY])
+        [listener] = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        for is_served in (False, True):
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                assert (await stream.receive_some(4) == b"SSH-") is is_served
+        nursery.cancel_scope.cancel()
+
+
 async def test_what_a_cancelled_handler_s_nursery_raises_is_logged_and_told(caplog: pytest.LogCaptureFixture) -> None:
     async def clean_up_badly(process: trio_ssh.ServerProcess) -> int:
         async def child() -> None:

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import logging
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -145,21 +146,31 @@ async def test_an_interface_that_hangs_at_the_end_is_left_behind(
     assert "did not end its session" in caplog.text
 
 
+class Closes(trio_ssh.SFTPHandle):
+    """A file that is closed as a test says.
+
+    Args:
+        close: does it.
+    """
+
+    def __init__(self, close: Callable[[], Awaitable[None]]) -> None:
+        super().__init__()
+        self._close = close
+
+    async def close(self) -> None:
+        await self._close()
+
+
 async def test_a_handle_that_cannot_be_closed_keeps_no_other_open(caplog: pytest.LogCaptureFixture) -> None:
     closed: list[str] = []
 
-    class File(trio_ssh.SFTPHandle):
-        def __init__(self, path: str) -> None:
-            super().__init__()
-            self.path = path
-
-        async def close(self) -> None:
-            closed.append(self.path)
-            raise ValueError("stuck")
+    async def close(path: str) -> None:
+        closed.append(path)
+        raise ValueError("stuck")
 
     class Files(trio_ssh.SFTPServerInterface):
         async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
-            return File(path)
+            return Closes(partial(close, path))
 
     async with serving(trio_ssh.SFTPServer(Files)) as hand:
         for path in "abc":
@@ -175,21 +186,16 @@ async def test_a_handle_that_takes_long_to_close_keeps_no_other_open(
 ) -> None:
     closed: list[str] = []
 
-    class File(trio_ssh.SFTPHandle):
-        def __init__(self, path: str) -> None:
-            super().__init__()
-            self.path = path
-
-        async def close(self) -> None:
-            if self.path == "b":
-                await trio.sleep_forever()
-            if self.path == "c":
-                raise SystemExit
-            closed.append(self.path)
+    async def close(path: str) -> None:
+        if path == "b":
+            await trio.sleep_forever()
+        if path == "c":
+            raise SystemExit
+        closed.append(path)
 
     class Files(trio_ssh.SFTPServerInterface):
         async def open(self, path: str, flags: int, attr: trio_ssh.SFTPAttributes) -> trio_ssh.SFTPHandle:
-            return File(path)
+            return Closes(partial(close, path))
 
         async def session_ended(self) -> None:
             closed.append("the session")

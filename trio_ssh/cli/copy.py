@@ -339,7 +339,9 @@ async def _is_directory(sftp: trio_ssh.SFTPClient, place: Place) -> bool:
 
 def complain(error: BaseException) -> None:
     """Say in one line what went wrong."""
-    text = (str(error) or type(error).__name__).replace("recurse=True", "-r")
+    if isinstance(error, IsADirectoryError) and error.strerror:
+        error.strerror = error.strerror.replace("recurse=True", "-r")  # as it is called on a command line
+    text = str(error) or type(error).__name__
     print("\r\x1b[K" * sys.stderr.isatty() + f"copy: {text}", file=sys.stderr)
 
 

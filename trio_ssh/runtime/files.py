@@ -126,7 +126,6 @@ class Reader(trio.abc.ReceiveStream, Hints):
                 await trio.lowlevel.checkpoint()
                 self._check_open()
                 return self._lines.take_left(max_bytes)
-        self._lines.conflict.check()  # the stream itself finds out about two who receive
         return bytes(await self._stream.receive_some(max_bytes))
 
     async def read(self, size: int = -1) -> bytes:
