@@ -195,7 +195,7 @@ async def test_everything_works_where_each_read_is_to_bring_much(patient: type[P
         done = await client.run_process("count", stdin=bytes(2 * MIB), capture_stdout=True)
     assert done.stdout == b"%d" % (2 * MIB)
     if KNOWS_LEAST:
-        assert patient.given_up > 1
+        assert patient.given_up > 0
 
 
 async def test_whoever_asks_has_the_answer_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

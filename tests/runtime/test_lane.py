@@ -8,6 +8,7 @@ import trio.testing
 
 from trio_ssh.core.channel import Batch
 from trio_ssh.runtime.lane import Lane
+from trio_ssh.runtime.lead import asleep
 
 
 def batch(data: bytes) -> Batch:
@@ -17,7 +18,7 @@ def batch(data: bytes) -> Batch:
 
 
 async def test_what_is_delivered_is_received_in_pieces_of_the_asked_size() -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     lane.deliver(batch(b"abcdef"))
     assert lane.unread_bytes == 6
     assert await lane.receive(4) == b"abcd"
@@ -27,7 +28,7 @@ async def test_what_is_delivered_is_received_in_pieces_of_the_asked_size() -> No
 
 
 async def test_what_comes_while_nobody_reads_joins_what_waits() -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     for _ in range(1000):
         lane.deliver(batch(b"x"))
     assert lane.unread_bytes == 1000
@@ -35,7 +36,7 @@ async def test_what_comes_while_nobody_reads_joins_what_waits() -> None:
 
 
 async def test_what_comes_while_the_reader_is_in_the_middle_waits_behind_it() -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     lane.deliver(batch(b"first"))
     assert await lane.receive(2) == b"fi"
     lane.deliver(batch(b"second"))
@@ -46,7 +47,7 @@ async def test_what_comes_while_the_reader_is_in_the_middle_waits_behind_it() ->
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_what_joins_a_batch_on_its_way_to_a_reader_is_not_lost(steps: int) -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     received = bytearray()
 
     async def read() -> None:
@@ -65,7 +66,7 @@ async def test_what_joins_a_batch_on_its_way_to_a_reader_is_not_lost(steps: int)
 
 @pytest.mark.parametrize("steps", range(5))
 async def test_a_reader_that_is_cancelled_loses_nothing(steps: int) -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     received = bytearray()
 
     async def read(scope: trio.CancelScope) -> None:
@@ -87,7 +88,7 @@ async def test_a_reader_that_is_cancelled_loses_nothing(steps: int) -> None:
 
 
 async def test_the_end_comes_behind_what_was_delivered() -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     lane.deliver(batch(b"abc"))
     lane.end()
     lane.end()
@@ -100,7 +101,7 @@ async def test_the_end_comes_behind_what_was_delivered() -> None:
 
 
 async def test_the_end_wakes_a_reader() -> None:
-    lane = Lane()
+    lane = Lane(asleep)
     received: list[bytes] = []
 
     async def read() -> None:
@@ -115,7 +116,7 @@ async def test_the_end_wakes_a_reader() -> None:
 
 @pytest.mark.parametrize("is_waiting", [False, True])
 async def test_clearing_drops_what_waits_and_tells_the_reader_that_it_was_closed(is_waiting: bool) -> None:
-    lane = Lane()
+    lane = Lane(asleep)
 
     async def read() -> None:
         with pytest.raises(trio.ClosedResourceError):

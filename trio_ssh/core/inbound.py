@@ -144,6 +144,9 @@ class Inbound:
             offset = self._offset
             view = self._view
             available = len(view) - offset
+            if not available:
+                self._view, self._offset = _EMPTY, 0
+                return None
             length = self._length
             if length < 0:
                 if available < opener.header_size:

@@ -86,6 +86,7 @@ class Keying:
         "gss_context",
         "host_key",
         "host_key_shown",
+        "is_running",
         "is_strict",
         "negotiated",
         "our_version",
@@ -139,15 +140,12 @@ class Keying:
         #: What was hashed as the host's key: the key, or its certificate.
         self.host_key_shown: bytes = b""
         self.negotiated: Negotiated | None = None
+        #: Between our KEXINIT and the end of the exchange.
+        self.is_running: bool = False
         #: Of the first exchange, if it was by GSS-API: who is at the other side.
         self.gss_context: GssContext | None = None
         #: True behind authentication, when zlib@openssh.com begins.
         self.wants_delayed_compression: bool = False
-
-    @property
-    def is_running(self) -> bool:
-        """Between our KEXINIT and the end of the exchange."""
-        return self._ours is not None
 
     @property
     def is_first_exchange(self) -> bool:
@@ -183,8 +181,9 @@ class Keying:
 
     def start(self, *, by_peer: bool = False) -> None:
         """Seal our KEXINIT; from here on nothing but the exchange passes until our NEWKEYS."""
-        if self._ours is not None:
+        if self.is_running:
             return
+        self.is_running = True
         message = kexinit(
             self._role, self._algorithms, self._options.random_bytes(16), is_first_exchange=self.is_first_exchange
         )
@@ -296,6 +295,7 @@ class Keying:
             self._keep_to_first_method()
         self._ours = None
         self._conversation = None
+        self.is_running = False
         self._on_finished(was_first)
 
     def _keep_to_first_method(self) -> None:

@@ -306,10 +306,15 @@ class Mux:
         elif channel.receive(source, data):
             self._emit(DataArrived(channel, Source.DATA if channel.combine_stderr else source))
 
-    def credit(self, channel: CoreChannel, size: int) -> None:
-        """The user took `size` bytes of what is unread; grant the peer more when it is worth a message."""
+    def credit(self, channel: CoreChannel, size: int) -> bool:
+        """The user took `size` bytes of what is unread; grant the peer more when it is worth a message.
+
+        Returns:
+            Whether anything is to be sent.
+        """
         channel.unread -= size
         self._grant(channel, size)
+        return self._outbound.ready_bytes > 0
 
     def _grant(self, channel: CoreChannel, size: int) -> None:
         if channel.inbound is Half.CLOSED and not channel.unread:

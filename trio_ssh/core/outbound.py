@@ -66,7 +66,6 @@ class Outbound:
 
     __slots__ = (
         "_compressor",
-        "_filled",
         "_filling",
         "_filling_view",
         "_held",
@@ -80,6 +79,7 @@ class Outbound:
         "held_bytes",
         "is_gated",
         "packets_since_keys",
+        "ready_bytes",
         "sequence",
     )
 
@@ -88,7 +88,8 @@ class Outbound:
         self._compressor: Compressor | None = None
         self._filling = bytearray(_SMALL_BYTES)
         self._filling_view = memoryview(self._filling)
-        self._filled = 0
+        #: Bytes that `data_to_send` would return now.
+        self.ready_bytes: int = 0
         self._sent = bytearray(_SMALL_BYTES)
         self._sent_view: memoryview | None = None
         self._plain = bytearray(_SMALL_BYTES)
@@ -106,12 +107,7 @@ class Outbound:
     @property
     def queued_bytes(self) -> int:
         """Bytes sealed and not yet taken, and the memory that answers take which a key exchange holds back."""
-        return self._filled + self.held_bytes
-
-    @property
-    def ready_bytes(self) -> int:
-        """Bytes that `data_to_send` would return now."""
-        return self._filled
+        return self.ready_bytes + self.held_bytes
 
     # -- keys
 
@@ -192,7 +188,7 @@ class Outbound:
         # Packets of one size differ in nothing but their data.  Measured: a third of Python's share in each is saved.
         total = self._frame(end - 5)
         step = total + self._sealer.tag_size
-        filled = self._filled
+        filled = self.ready_bytes
         count = min(len(data) // size, -(-(most - filled) // step))
         if filled + count * step > len(self._filling):
             self._grow(filled + count * step)
@@ -202,7 +198,7 @@ class Outbound:
             view[start:end] = data[taken : taken + size]
             seal(self.sequence, packet, out[offset : offset + step])
             # Here, because Ctrl-C may strike at any time: what has a number must be sent.
-            self._filled = offset + step
+            self.ready_bytes = offset + step
             self.sequence = (self.sequence + 1) & 0xFFFFFFFF
             self.packets_since_keys += 1
             self.bytes_since_keys += total
@@ -241,12 +237,12 @@ class Outbound:
     def _seal_plain(self, size: int) -> None:
         """Seal the `size` payload bytes that stand at offset 5 of the plain buffer."""
         total = self._frame(size)
-        start = self._filled
+        start = self.ready_bytes
         stop = start + total + self._sealer.tag_size
         if stop > len(self._filling):
             self._grow(stop)
         self._sealer.seal(self.sequence, self._plain_view[:total], self._filling_view[start:stop])
-        self._filled = stop
+        self.ready_bytes = stop
         self.sequence = (self.sequence + 1) & 0xFFFFFFFF
         self.packets_since_keys += 1
         self.bytes_since_keys += total
@@ -255,7 +251,7 @@ class Outbound:
         """Go on in a larger outbox: a lent one, or beyond that one of our own."""
         larger = borrow() if needed <= LENT_BYTES else bytearray(needed + needed // 2)
         view = memoryview(larger)
-        view[: self._filled] = self._filling_view[: self._filled]
+        view[: self.ready_bytes] = self._filling_view[: self.ready_bytes]
         old = self._filling
         self._filling_view.release()
         self._filling, self._filling_view = larger, view
@@ -276,13 +272,13 @@ class Outbound:
             if len(self._sent) == LENT_BYTES:
                 give_back(self._sent)
             self._sent = bytearray(_SMALL_BYTES)
-        if self._filled == 0:
+        if self.ready_bytes == 0:
             if len(self._plain) > _SMALL_BYTES:
                 self._change_plain(bytearray(_SMALL_BYTES))
             return memoryview(b"")
         self._filling_view.release()
         self._sent, self._filling = self._filling, self._sent
         self._filling_view = memoryview(self._filling)
-        self._sent_view = memoryview(self._sent)[: self._filled]
-        self._filled = 0
+        self._sent_view = memoryview(self._sent)[: self.ready_bytes]
+        self.ready_bytes = 0
         return self._sent_view

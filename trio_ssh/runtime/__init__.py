@@ -4,9 +4,10 @@
 ``arguments``              what callers give, looked at where it is given
 ``interrupts``             what Ctrl-C may not cut in two
 ``waiting``                one-shot replies, and misuse detected instead of locked away
-``lane``                   one direction of one channel's data, from the reader task to its user
 ``link``                   what a channel tells of its connection
 ``descriptor``             a socket's reads and writes without a detour
+``lead``                   who reads: the reader's task, or whoever waits for what it would read
+``lane``                   one direction of one channel's data, from the reader task to its user
 ``server_keys``            the host keys that a server's connection is given
 ``coalescing``             how much is worth waking up for in a large transfer
 ``engine``                 the tasks that move bytes between a stream and the core

@@ -100,7 +100,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         #: Of a forwarded connection: who has opened it, as the peer says.
         self.origin: tuple[str, int] | None = None
         self._is_closed = False
-        self._lanes: list[Lane | None] = [Lane(), None]
+        self._lanes: list[Lane | None] = [Lane(engine.wait), None]
         #: Of streams that are not read now and must not hold up their sibling: how much of them is kept; 0 drops them.
         self._kept_at_most: list[float | None] = [None, None]
         #: Bytes that were delivered and not paid for by a window grant: those a reader still has to take.
@@ -208,7 +208,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _lane(self, source: Source) -> Lane:
         lane = self._lanes[source]
         if lane is None:
-            lane = self._lanes[source] = Lane()
+            lane = self._lanes[source] = Lane(self._engine.wait)
             if self.core.inbound is not Half.OPEN or self._engine.is_over:
                 lane.end()
         return lane
@@ -231,13 +231,13 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _credit(self, source: Source, size: int) -> None:
         """The user took `size` bytes: pay for what was not paid for as it came."""
         paid = min(size, self._owed[source])
-        if paid:
-            self._pay(source, paid)
+        if paid and self._pay(source, paid):
             self._engine.flush()
 
-    def _pay(self, source: Source, size: int) -> None:
+    def _pay(self, source: Source, size: int) -> bool:
+        """Tell whether anything is to be sent."""
         self._owed[source] -= size
-        self._engine.core.mux.credit(self.core, size)
+        return self._engine.core.mux.credit(self.core, size)
 
     def _absorb(self, source: Source, kept_at_most: float) -> None:
         """Take a stream's data off the window as it comes, so that an unread stream can't hold up the other.
@@ -250,8 +250,8 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         if not kept_at_most:
             self._kept_at_most[source] = 0
             lane.clear()
-        if self._owed[source] and (not kept_at_most or lane.unread_bytes <= kept_at_most):
-            self._pay(source, self._owed[source])
+        owed = self._owed[source]
+        if owed and (not kept_at_most or lane.unread_bytes <= kept_at_most) and self._pay(source, owed):
             self._engine.flush()
 
     def keep_stderr(self, at_most: float = KEPT_BYTES) -> None:
@@ -333,7 +333,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
                 if view:
                     # Others may have been woken beside us; who wasn't may have it all.
                     most = self._engine.share_bytes if has_waited else len(view)
-                    taken = self._engine.core.send_data(self.core, view[:most], source)
+                    taken = self._engine.core.mux.send_data(self.core, view[:most], source)
                     if taken:
                         self._engine.flush_now()
                         view = view[taken:]
@@ -399,7 +399,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
     def _check_sending(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("this channel was closed")
-        if self._engine.is_over:
+        if self._engine.core.failure is not None:
             raise self._engine.lost()
         if self.core.inbound is Half.CLOSED:
             raise ChannelClosed("the peer closed this channel")
@@ -510,7 +510,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             self._engine.core.mux.send_eof(self.core)
         self._engine.hurry()
         self._engine.flush_now()
-        if not await reply.wait():
+        if not await self._engine.answer_to(reply):
             raise RequestRefused(name, hint)
 
     def _notify(self, name: str, details: bytes) -> None:
@@ -557,7 +557,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         lane = self._lanes[source]
         if lane is None:
             # Open, even where the core knows of an EOF: that came later in this read, and its own event will say so.
-            lane = self._lanes[source] = Lane()
+            lane = self._lanes[source] = Lane(self._engine.wait)
         lane.deliver(batch)
 
     def _on_eof(self) -> None:

@@ -8,6 +8,7 @@ Theory of operation.  A connection has these kinds of task, of which only the re
   doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.  In
   the middle of a large transfer it has the system wait for much, and another task sees to it that this ends; see
   `Coalescing`.
+  Where one task talks with the peer word by word, it may read in the reader's place; see `lead`.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
   saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.  It is
@@ -28,9 +29,10 @@ What runs in a user's task, seals and writes is protected from Ctrl-C, here and 
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import trio
 
@@ -43,8 +45,11 @@ from trio_ssh.errors import ConnectionLost, InternalError, PeerDisconnected, Rem
 from trio_ssh.runtime.block import RAISED, leaves, sort_out
 from trio_ssh.runtime.coalescing import PATIENCE_SECONDS, Coalescing
 from trio_ssh.runtime.descriptor import LARGEST_READ, Descriptor, descriptor_of
+from trio_ssh.runtime.lead import Awaited, Lead, asleep
 from trio_ssh.runtime.waiting import Reply
 from trio_ssh.wire.numbers import DisconnectReason
+
+T = TypeVar("T")
 
 _SMALLEST_READ: Final = 8 * 1024
 
@@ -95,6 +100,7 @@ class Engine:
         exchanges: how many key exchanges have finished.
         is_closing: we ended it ourselves.
         over: set when the connection has ended.
+        wait: waits for something that isn't there yet and that the peer may bring.
         read_at: when something last came, on trio's clock.
     """
 
@@ -112,9 +118,12 @@ class Engine:
         self.over: trio.Event = trio.Event()
         self.exchanges: int = 0
         self.is_closing: bool = False
-        self._token = trio.lowlevel.current_trio_token()
+        self._thread = threading.get_ident()
+        self._now = trio.lowlevel.current_clock().current_time
         self._stream = stream
-        self._descriptor = descriptor_of(stream)
+        self._descriptor = descriptor = descriptor_of(stream)
+        self._lead = lead = Lead(descriptor, self._take_in, self._break, self._is_plain) if descriptor else None
+        self.wait: Callable[[Awaited], Awaitable[None]] = lead.wait if lead else asleep
         self._limits = limits
         self._nursery = nursery
         self._on_event = on_event
@@ -191,13 +200,9 @@ class Engine:
         """Find out who uses a connection in another thread, before that changes anything.
 
         Raises:
-            RuntimeError: this isn't the `trio.run` in which it was made.
+            RuntimeError: this isn't the thread in which it was made, and its `trio.run` runs.
         """
-        try:
-            is_here = trio.lowlevel.current_trio_token() is self._token
-        except RuntimeError:
-            is_here = False
-        if not is_here:
+        if threading.get_ident() != self._thread:
             raise RuntimeError("this connection lives in another trio.run: use it there, as by trio.from_thread.run")
 
     @property
@@ -467,51 +472,82 @@ class Engine:
 
     async def _read_all(self) -> None:
         core = self.core
-        descriptor, receive_some = self._descriptor, self._stream.receive_some
+        descriptor, lead, receive_some = self._descriptor, self._lead, self._stream.receive_some
         size = _SMALLEST_READ
         while core.failure is None:
-            while core.is_backlogged and core.failure is None:
+            if lead is not None and lead.is_wanted and self._is_plain():
+                await lead.lend()
+            if core.is_unfinished:
+                await self._go_on()
+            while core.is_backlogged and not self.is_over:
                 await self.room.park()
+            if self.is_over:
+                break
             is_exchanging = core.phase in _FIRST_EXCHANGE
             asked = trio.current_time() if is_exchanging else 0.0
             try:
                 data = await (receive_some(size) if descriptor is None else descriptor.read())
+                if data is None:
+                    continue
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                 self._break(error)
                 return
-            if data:
-                self._reads += 1
-                self.read_at = now = trio.current_time()
-                if now >= self._keys_expire_at:
-                    self._check_keys(now)
-                if is_exchanging:
-                    # Each side has sent its part and waits for the other's: the longest wait is at least a round trip.
-                    self._round_trip = max(self._round_trip, now - asked)
-                    core.mux.note_round_trip(self._round_trip)
-                # Measured: asking a stream for 256 KiB when 100 bytes come costs an allocation that is thrown away.
-                if len(data) == size:
-                    size = LARGEST_READ
-                elif len(data) < _SMALLEST_READ:
-                    size = _SMALLEST_READ
-                granted = core.mux.granted_bytes
-                self.handle(core.receive_data(data))
-                if descriptor is not None:
-                    self._coalesce(descriptor, len(data), core.mux.granted_bytes - granted, now)
-            else:
-                self.handle(core.receive_eof())
+            if is_exchanging and data:
+                # Each side has sent its part and waits for the other's: the longest wait is at least a round trip.
+                self._round_trip = max(self._round_trip, trio.current_time() - asked)
+                core.mux.note_round_trip(self._round_trip)
+            # Measured: asking a stream for 256 KiB when 100 bytes come costs an allocation that is thrown away.
+            if len(data) == size:
+                size = LARGEST_READ
+            elif len(data) < _SMALLEST_READ:
+                size = _SMALLEST_READ
+            self._take_in(data)
             # While it waits, the reader holds neither a buffer nor the channels of the last read.
             del data
-            if descriptor is not None:
-                descriptor.give_back()
-            if self._holds_back:
-                self.flush()
-            else:
-                self.flush_now()
-            if core.is_unfinished:
-                await self._go_on()
         if self._descriptor is not None and not self._has_writer and not self.is_closing:
             self._is_closed = True
             self._descriptor.close()  # our last words, if there were any, are written; else the writer closes it
+
+    def _take_in(self, data: bytes | bytearray | memoryview) -> None:
+        """Deal with one read, whoever has read it."""
+        core, descriptor = self.core, self._descriptor
+        if data:
+            self._reads += 1
+            self.read_at = now = self._now()
+            if now >= self._keys_expire_at:
+                self._check_keys(now)
+            granted = core.mux.granted_bytes
+            self.handle(core.receive_data(data))
+            granted = core.mux.granted_bytes - granted
+            if descriptor is not None and (granted or not descriptor.is_short):
+                self._coalesce(descriptor, len(data), granted, now)
+        else:
+            self.handle(core.receive_eof())
+        if descriptor is not None:
+            descriptor.give_back()
+        if self._holds_back:
+            self.flush()
+        else:
+            self.flush_now()
+
+    def _is_plain(self) -> bool:
+        """Whether nothing is on hand but word by word: no login, no transfer, no rest of a read."""
+        core, descriptor = self.core, self._descriptor
+        return (
+            descriptor is not None
+            and descriptor.is_short
+            and core.phase is Phase.OPEN
+            and not core.is_unfinished
+            and not core.is_backlogged
+        )
+
+    async def answer_to(self, reply: Reply[T]) -> T:
+        """Wait for a reply that the peer brings, and return it.  A checkpoint, always."""
+        if reply.is_done:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self.wait(reply)
+        return reply.result()
 
     def _coalesce(self, descriptor: Descriptor, size: int, granted: int, now: float) -> None:
         window = self.core.mux.granted_window

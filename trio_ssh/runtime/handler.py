@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 import attrs
+import trio
 
 from trio_ssh.core.questions import Question
 from trio_ssh.errors import LocalProtocolError
@@ -19,6 +20,7 @@ from trio_ssh.runtime.waiting import MaybeAwaitable
 from trio_ssh.wire.numbers import OpenFailureReason
 
 
+@trio.lowlevel.disable_ki_protection
 def call_plainly(hook: Callable[[], object]) -> None:
     """Call what is run in the middle of a read, and can't be waited for.
 

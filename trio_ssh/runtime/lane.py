@@ -1,17 +1,19 @@
 """One direction of one channel's data: from the reader task, which never waits, to the user, who may.
 
-A lane is a memory channel whose items are batches.  The SSH window bounds what can be in it, so the reader's
-`send_nowait` can't fail; and at most one batch is in it at a time, because what arrives while nobody reads joins the
-batch that waits.
+A lane is a memory channel whose items are batches.  The SSH window bounds what can be in them.  An item goes from hand
+to hand, to a user who sleeps at the channel; what arrives while nobody does joins the batch that waits.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
 from trio_ssh.core.channel import Batch
+from trio_ssh.runtime.lead import Awaited
 
 #: Bytes that one receive returns at the most, where the caller sets no bound: a read of the socket holds no more.
 RECEIVE_BYTES: Final = 256 * 1024
@@ -23,15 +25,33 @@ _open_channel: Final = trio.open_memory_channel[Batch]
 class Lane:
     """Carries batches to one reader.
 
+    Args:
+        wait: waits for this lane's `is_done`, by `sleep` or by reading what brings it.
+
     The memory channel is made when a reader first waits: many streams, such as most stderrs, never have one who does.
     """
 
-    __slots__ = ("_current", "_is_cleared", "_receiver", "_sender", "_waiting", "is_ended")
+    __slots__ = (
+        "_current",
+        "_is_asleep",
+        "_is_cleared",
+        "_receiver",
+        "_sender",
+        "_wait",
+        "_waiting",
+        "is_ended",
+        "wake_follower",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, wait: Callable[[Awaited], Awaitable[None]]) -> None:
+        self._wait = wait
+        #: See `lead.Awaited`.
+        self.wake_follower: Callable[[], None] | None = None
         self._sender: trio.MemorySendChannel[Batch] | None = None
         self._receiver: trio.MemoryReceiveChannel[Batch] | None = None
-        #: The batch that was delivered and not taken; it is in the memory channel, if there is one.
+        #: The user waits at the memory channel.
+        self._is_asleep = False
+        #: The batch that was delivered and not taken.
         self._waiting: Batch | None = None
         #: The batch that the user is in the middle of.
         self._current: Batch | None = None
@@ -52,14 +72,20 @@ class Lane:
             self._waiting.absorb(batch)
             return
         self._waiting = batch
-        if self._sender is not None:
-            self._sender.send_nowait(batch)
+        if self._is_asleep and self._sender is not None:
+            # A user who is asleep and was cancelled is none whom it reaches: it waits here then.
+            with contextlib.suppress(trio.WouldBlock):
+                self._sender.send_nowait(batch)
+        elif self.wake_follower is not None:
+            self.wake_follower()
 
     def end(self) -> None:
         """Nothing more comes; what was delivered can still be received."""
         self.is_ended = True
         if self._sender is not None:
             self._sender.close()
+        if self.wake_follower is not None:
+            self.wake_follower()
 
     def clear(self) -> None:
         """Drop what was delivered, and end: the user has closed the stream.  A reader that waits is woken."""
@@ -78,8 +104,6 @@ class Lane:
             if batch is None:
                 return b""
             self._waiting = None
-            if self._receiver is not None:
-                self._receiver.receive_nowait()
         data = batch.take(limit)
         self._current = batch if batch.size else None
         return data
@@ -90,22 +114,29 @@ class Lane:
         Raises:
             trio.ClosedResourceError: `clear` was called meanwhile.
         """
-        if self._current is not None or self._waiting is not None or self.is_ended:
+        if self.is_done:
             await trio.lowlevel.checkpoint()
         else:
-            await self._wait()
+            await self._wait(self)
         if self._is_cleared:
             raise trio.ClosedResourceError("this stream was closed")
         return self.take_nowait(limit)
 
-    async def _wait(self) -> None:
+    @property
+    def is_done(self) -> bool:
+        """Something can be received, or the end."""
+        return self._current is not None or self._waiting is not None or self.is_ended
+
+    async def sleep(self) -> None:
         """Wait for a batch, or for the end."""
         if self._receiver is None:
-            self._sender, self._receiver = _open_channel(1)
+            self._sender, self._receiver = _open_channel(0)
+        self._is_asleep = True
         try:
-            batch = await self._receiver.receive()
+            # Between its delivery and this line more may have arrived, and joined it.
+            self._current = await self._receiver.receive()
+            self._waiting = None
         except trio.EndOfChannel:
-            return
-        # Between its delivery and this line more may have arrived, and joined it.
-        self._current = batch
-        self._waiting = None
+            pass
+        finally:
+            self._is_asleep = False

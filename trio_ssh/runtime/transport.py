@@ -474,7 +474,7 @@ class Transport(ClientAuthentication, Hints):
         engine.hurry()
         engine.flush_now()
         try:
-            await channel._opened.wait()
+            await engine.answer_to(channel._opened)
         except BaseException:
             channel.close_later()
             raise
@@ -534,7 +534,7 @@ class Transport(ClientAuthentication, Hints):
             self._engine.flush()
             await trio.lowlevel.cancel_shielded_checkpoint()
             return None
-        is_success, answer = await self._engine.ask(name, details).wait()
+        is_success, answer = await self._engine.answer_to(self._engine.ask(name, details))
         if not is_success:
             raise RequestRefused(name)
         return answer
@@ -578,7 +578,7 @@ class Transport(ClientAuthentication, Hints):
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         self._check_open()
-        await self._engine.ask(KEEPALIVE, b"").wait()
+        await self._engine.answer_to(self._engine.ask(KEEPALIVE, b""))
 
     async def renegotiate_keys(self) -> None:
         """Exchange keys now, and wait until both directions use the new ones."""

@@ -19,9 +19,11 @@ class Reply(Generic[T]):
     A waiter that is cancelled leaves the reply behind; bringing it later does no harm.
     """
 
-    __slots__ = ("_error", "_lot", "_value", "is_done")
+    __slots__ = ("_error", "_lot", "_value", "is_done", "wake_follower")
 
     def __init__(self) -> None:
+        #: See `lead.Awaited`.
+        self.wake_follower: Callable[[], None] | None = None
         self._lot: trio.lowlevel.ParkingLot | None = None
         self._value: T | None = None
         self._error: Callable[[], Exception] | None = None
@@ -45,17 +47,27 @@ class Reply(Generic[T]):
 
     def _wake(self) -> None:
         self.is_done = True
+        if self.wake_follower is not None:
+            self.wake_follower()
         if self._lot is not None:
             self._lot.unpark_all()
+
+    async def sleep(self) -> None:
+        """Wait until `is_done`."""
+        if self._lot is None:
+            self._lot = trio.lowlevel.ParkingLot()
+        await self._lot.park()
 
     async def wait(self) -> T:
         """Return the value.  A checkpoint, always."""
         if self.is_done:
             await trio.lowlevel.checkpoint()
         else:
-            if self._lot is None:
-                self._lot = trio.lowlevel.ParkingLot()
-            await self._lot.park()
+            await self.sleep()
+        return self.result()
+
+    def result(self) -> T:
+        """Return the value, or raise what came instead; only once it `is_done`."""
         if self._error is not None:
             raise self._error()
         return self._value  # type: ignore[return-value]  # a brought value is a T
@@ -116,7 +128,8 @@ class OneAtATime:
             raise trio.BusyResourceError(self._text)
 
     def __enter__(self) -> None:
-        self.check()
+        if self._is_held:
+            self.check()
         self._is_held = True
 
     def __exit__(

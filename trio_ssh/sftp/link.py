@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Final, Protocol, TypeVar, cast
 
 import trio
@@ -60,7 +60,7 @@ class Answer(ReplyWaiter):
     A task that is cancelled leaves its request behind; if that opens something, it is closed when it comes.
     """
 
-    __slots__ = ("_is_left", "_link", "_reply", "_sleeper")
+    __slots__ = ("_is_left", "_link", "_reply", "_sleeper", "wake_follower")
 
     def __init__(self, link: Link, expects: type[Packet]) -> None:
         super().__init__(expects)
@@ -68,30 +68,52 @@ class Answer(ReplyWaiter):
         self._reply: Packet | None = None
         self._sleeper = OneSleeper()
         self._is_left = False
+        #: See `lead.Awaited`.
+        self.wake_follower: Callable[[], None] | None = None
 
     def on_reply(self, reply: Packet) -> None:
         """Wake the task."""
         self._reply = reply
         if self._is_left and isinstance(reply, Handle):
             self._link.close_later(reply.handle)
-        self._sleeper.wake()
+        self._wake()
 
     def on_lost(self) -> None:
         """Nothing comes any more."""
+        self._wake()
+
+    def _wake(self) -> None:
         self._sleeper.wake()
+        if self.wake_follower is not None:
+            self.wake_follower()
+
+    @property
+    def is_done(self) -> bool:
+        """It has come, or nothing does any more."""
+        return self._reply is not None or self._link.failure is not None
+
+    async def sleep(self) -> None:
+        """Wait until `is_done`."""
+        await self._sleeper.sleep()
 
     async def wait(self) -> Packet:
         """Return the reply.  A checkpoint, always."""
-        if self._reply is not None or self._link.failure is not None:
+        if self.is_done:
             await trio.lowlevel.checkpoint()
         else:
-            await self._sleeper.sleep(self._leave)
+            try:
+                await self._link.channel._engine.wait(self)
+            except BaseException:
+                self._leave()
+                raise
         if self._reply is None:
             raise self._link.lost()
         return self._reply
 
     def _leave(self) -> None:
         self._is_left = True
+        if isinstance(self._reply, Handle):  # it came, and its task was cancelled before it could go on
+            self._link.close_later(self._reply.handle)
 
 
 class Share:
