@@ -176,36 +176,6 @@ def test_a_run_of_packets_is_the_same_as_one_after_the_other(suite: tuple[str, s
 
 
 @pytest.mark.parametrize("suite", ALL_SUITES)
-def test_a_run_that_is_interrupted_loses_nothing_that_has_a_number(suite: tuple[str, str]) -> None:
-    """Ctrl-C may strike between any two packets, and the connection goes on, if only to say goodbye."""
-    (sealer, opener), sending = ciphers(suite), Outbound()
-    seal, left = sealer.seal, 3
-
-    class Struck:
-        """The sealer, until it is struck."""
-
-        def __getattr__(self, name: str) -> object:
-            return getattr(sealer, name)
-
-        def seal(self, sequence: int, plain: memoryview, out: memoryview) -> None:
-            nonlocal left
-            if not left:
-                raise KeyboardInterrupt
-            left -= 1
-            seal(sequence, plain, out)
-
-    sending.use(Struck(), None, reset_sequence=False)  # type: ignore[arg-type]
-    with pytest.raises(KeyboardInterrupt):
-        sending.seal_data(b"head", memoryview(bytes(8000)), 1000, NO_MOST)
-    assert (sending.sequence, sending.packets_since_keys) == (3, 3)
-    left = 1
-    sending.seal(b"goodbye")
-    reading = inbound(opener)
-    reading.feed(bytes(sending.data_to_send()))
-    assert packets(reading) == [b"head" + bytes(1000)] * 3 + [b"goodbye"]
-
-
-@pytest.mark.parametrize("suite", ALL_SUITES)
 def test_a_run_ends_where_the_outbox_is_full(suite: tuple[str, str]) -> None:
     """With the packet that makes it so, be there one that fits or not."""
     data = memoryview(bytes(1000))

@@ -98,7 +98,7 @@ async def test_why_a_connection_was_lost_is_known_after_it_was_closed_too() -> N
         assert isinstance(transport.get_exception(), trio_ssh.ConnectionLost)
 
 
-@pytest.mark.parametrize("writer", ["try_write", "write_all"])
+@pytest.mark.parametrize("writer", ["try_write", "write_rest"])
 def test_ctrl_c_while_something_is_written_leaves_no_half_of_it(writer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is heard where the user waits, what was begun is sent to its end, and so the server hears the goodbye."""
 

@@ -353,7 +353,7 @@ async def test_a_writer_that_waits_for_room_does_not_mind_that_a_reader_is_woken
         sent = bytes(4 * MIB)
         with trio.fail_after(10):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(descriptor.write_all, memoryview(sent))
+                nursery.start_soon(descriptor.write_rest, memoryview(sent))
                 await trio.testing.wait_all_tasks_blocked()
                 descriptor.wake()
                 received = 0

@@ -75,10 +75,10 @@ class Batch:
     def add(self, chunk: memoryview) -> None:
         """Append a chunk; a large one is kept as the slice that it is."""
         size = len(chunk)
-        if size >= JOINED_BELOW:
-            self.append(chunk, size)
-            return
         self.size += size
+        if size >= JOINED_BELOW:
+            self._chunks.append(chunk)
+            return
         last = self._chunks[-1] if self._chunks else None
         if isinstance(last, bytearray) and len(last) < 16 * JOINED_BELOW:
             last += chunk

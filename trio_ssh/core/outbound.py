@@ -192,17 +192,14 @@ class Outbound:
         count = min(len(data) // size, -(-(most - filled) // step))
         if filled + count * step > len(self._filling):
             self._grow(filled + count * step)
-        packet, out, seal = view[:total], self._filling_view, self._sealer.seal
-        taken = 0
-        for offset in range(filled, filled + count * step, step):
-            view[start:end] = data[taken : taken + size]
-            seal(self.sequence, packet, out[offset : offset + step])
-            # Here, because Ctrl-C may strike at any time: what has a number must be sent.
-            self.ready_bytes = offset + step
-            self.sequence = (self.sequence + 1) & 0xFFFFFFFF
-            self.packets_since_keys += 1
-            self.bytes_since_keys += total
-            taken += size
+        taken, stop = count * size, filled + count * step
+        self._sealer.seal_run(
+            self.sequence, view[:total], view[start:end], data[:taken], self._filling_view[filled:stop]
+        )
+        self.ready_bytes = stop
+        self.sequence = (self.sequence + count) & 0xFFFFFFFF
+        self.packets_since_keys += count
+        self.bytes_since_keys += count * total
         return taken
 
     def _enlarge_plain(self, size: int) -> None:

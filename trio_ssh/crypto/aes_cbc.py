@@ -20,13 +20,13 @@ from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
 
-from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, Opener, Sealer, bad_tag
+from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, OneByOne, Opener, Sealer, bad_tag
 from trio_ssh.crypto.mac import MacAlgorithm
 
 _unpack_uint32: Final = struct.Struct(">I").unpack_from
 
 
-class _Sealer:
+class _Sealer(OneByOne):
     """One direction, sealing; the context goes on from packet to packet, which chains them."""
 
     __slots__ = ("_encrypt", "_tag", "block_size", "tag_size")

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, Opener, Sealer, bad_tag
+from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, OneByOne, Opener, Sealer, bad_tag
 from trio_ssh.crypto.mac import MacAlgorithm
 
 _unpack_uint32: Final = struct.Struct(">I").unpack_from
@@ -30,7 +30,7 @@ def _context(key: bytes, iv: bytes) -> CipherContext:
     return Cipher(AES(key), CTR(iv)).encryptor()  # in counter mode decrypting is encrypting
 
 
-class EncryptThenMacSealer:
+class EncryptThenMacSealer(OneByOne):
     """One direction's AES-CTR, authenticated as it is sent."""
 
     __slots__ = ("_encrypt_into", "_tag", "tag_size")
@@ -77,7 +77,7 @@ class EncryptThenMacOpener:
         return self._decrypt(data[4:end])
 
 
-class EncryptAndMacSealer:
+class EncryptAndMacSealer(OneByOne):
     """One direction's AES-CTR, authenticated as it was before encryption."""
 
     __slots__ = ("_encrypt_into", "_tag", "tag_size")

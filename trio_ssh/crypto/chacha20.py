@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
-from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, bad_tag
+from trio_ssh.crypto.cipher import CIPHERS, CipherSuite, OneByOne, bad_tag
 from trio_ssh.crypto.mac import MacAlgorithm
 
 # The state's last four words: a block counter of 64 bits, little-endian, and the nonce of 64 bits.
@@ -35,7 +35,7 @@ def _context(key: bytes) -> CipherContext:
     return Cipher(ChaCha20(key, bytes(16)), None).encryptor()
 
 
-class ChaCha20Sealer:
+class ChaCha20Sealer(OneByOne):
     """One direction's chacha20-poly1305."""
 
     __slots__ = ("_body", "_body_into", "_length_into", "_reset_body", "_reset_length")

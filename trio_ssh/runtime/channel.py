@@ -369,7 +369,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
             ConnectionLost, trio.BrokenResourceError, trio.ClosedResourceError: nothing can be sent any more.
         """
         self._check_sending()
-        taken = self._engine.core.send_data(self.core, data)
+        taken = self._engine.core.mux.send_data(self.core, data, Source.DATA)
         window = self.core.outbound_window
         if taken < len(data) and self._tap is not None and window.left and window.maximum_packet:
             self._engine.call_for_room(self._tap.on_room)

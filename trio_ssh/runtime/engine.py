@@ -258,7 +258,8 @@ class Engine:
 
     def flush(self) -> None:
         """Something may have been sealed, and more may follow: wake the writer."""
-        if self.core.has_data_to_send or self.is_over:
+        # Whoever has events handled flushes behind them, and mostly writes at once: the writer would wake for nothing.
+        if not self._is_handling and (self.core.has_data_to_send or self.is_over):
             self._wake_writer()
 
     @trio.lowlevel.enable_ki_protection
@@ -599,17 +600,17 @@ class Engine:
             if rounds % _ROUNDS == 0 or self._holds_back:
                 self._holds_back = False
                 await trio.lowlevel.cancel_shielded_checkpoint()
-            data = self._unsent or core.data_to_send()
-            self._unsent = None
+            unsent, self._unsent = self._unsent, None
+            data = unsent or core.data_to_send()
             # Before anyone is called: who flushes at once would give away the view that is about to be written.
             self._is_writing = True
             is_idle = not data
-            if descriptor is not None and not is_idle:
+            if descriptor is not None and not is_idle and not unsent:
                 data = self._try_write(descriptor, data)
             self._wake_room()
             if data:
                 try:
-                    await (stream.send_all(data) if descriptor is None else descriptor.write_all(data))
+                    await (stream.send_all(data) if descriptor is None else descriptor.write_rest(data))
                 except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
                     # The peer's last words may still be on their way to the reader, and they say more than this.
                     with trio.move_on_after(CLOSE_SECONDS):

@@ -63,6 +63,7 @@ class Lead:
         "_broke",
         "_context",
         "_descriptor",
+        "_has_come",
         "_is_lent",
         "_is_offered",
         "_is_plain",
@@ -90,20 +91,24 @@ class Lead:
         self._is_lent = False
         #: For how many turns it was on offer.
         self._turns = 0
-        #: Tasks that wait, and not at the socket.
+        #: Tasks that wait, and not at the socket; and whether one has begun to since the place was lent.
         self._sleepers = 0
+        self._has_come = False
         #: What a follower met and the reader has to raise.
         self._trouble: BaseException | None = None
 
     @property
     def is_wanted(self) -> bool:
-        """Whether to lend: one task waits, or did until this read.  Where several do, the next read may be anyone's."""
-        return self._sleepers == 1
+        """Whether to lend: one task waits, or did until this read, and has come since the last time.
+
+        Where several wait, the next read may be anyone's.
+        """
+        return self._has_come and self._sleepers == 1
 
     async def lend(self) -> None:
         """The reader: stay away from the socket for a little, and then for as long as somebody else is there."""
         self._context = trio.lowlevel.current_task().context
-        self._is_offered, self._turns = True, 0
+        self._is_offered, self._turns, self._has_come = True, 0, False
         try:
             while self._is_lent or (self._is_offered and self._turns < _TURNS):
                 if self._is_lent:
@@ -124,6 +129,7 @@ class Lead:
             await self._follow(awaited)
         if not awaited.is_done:
             self._sleepers += 1
+            self._has_come = True
             try:
                 await awaited.sleep()
             finally:

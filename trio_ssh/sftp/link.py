@@ -10,6 +10,7 @@ and what may be asked for is counted in bytes, for each file and for the session
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections import deque
 from collections.abc import Callable, Generator
 from typing import Final, Protocol, TypeVar, cast
@@ -187,7 +188,7 @@ class Link:
         self.failure: Exception | None = None
         #: Who waits until more is sealed, and how much that is in all for the first of them.
         self._sealing = trio.lowlevel.ParkingLot()
-        self._seals_at = 0
+        self._seals_at = sys.maxsize
         self._is_closed = False
         self._is_flushing = False
         self._begun = trio.Event()
@@ -290,7 +291,8 @@ class Link:
         finally:
             self._is_flushing = False
         self.channel.flush(now=now)
-        if self._sealing and self.session.sealed_bytes >= self._seals_at:
+        if self.session.sealed_bytes >= self._seals_at:
+            self._seals_at = sys.maxsize
             self._sealing.unpark_all()
 
     def _feed(self) -> bool:
@@ -313,7 +315,7 @@ class Link:
 
     async def park_until_sealed(self, mark: int) -> None:
         """Sleep until so much in all may have been sealed, or something else has happened: look then."""
-        self._seals_at = min(self._seals_at, mark) if self._sealing else mark
+        self._seals_at = min(self._seals_at, mark)
         await self._sealing.park()
 
     def look_around(self) -> None:

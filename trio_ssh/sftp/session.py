@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from abc import ABC, abstractmethod
 from collections import deque
+from collections.abc import Callable
 from typing import Final, Protocol
 
 import attrs
@@ -71,15 +72,21 @@ _EMPTY: Final = memoryview(b"")
 _JOINED_BYTES: Final = 32 * 1024
 
 
+def _take_none(part: memoryview, left: int) -> None:
+    raise AssertionError("no bulk packet has begun")
+
+
 class _PacketWalk(ABC):
     """Cuts a stream into packets.  Those of one type, the bulk, are passed on in parts as they come."""
 
-    __slots__ = ("_bulk_left", "_bulk_type", "_limit", "_needed", "_partial", "has_begun")
+    __slots__ = ("_bulk_left", "_bulk_type", "_limit", "_needed", "_partial", "_take_part", "has_begun")
 
     def __init__(self, limits: SFTPLimits, bulk_type: int) -> None:
         self._limit = limits.packet_bytes + _HEAD_BYTES
         self._bulk_type = bulk_type
         self._bulk_left = 0
+        #: Takes a part that isn't the last, and how much follows it.
+        self._take_part: Callable[[memoryview, int], None] = _take_none
         #: A packet, or a bulk packet's head, that is not complete; and how long it has to be to go on.
         self._partial = bytearray()
         self._needed = 0
@@ -96,10 +103,10 @@ class _PacketWalk(ABC):
             RemoteProtocolError: it is no packet, or none that may arrive now.
         """
         size = len(data)
-        # What nearly every piece of a transfer is; the loop knows the rest.
-        if 0 < size < self._bulk_left and not self.is_full:
+        # What nearly every piece of a transfer is: in the middle of a packet that has begun.  The loop knows the rest.
+        if 0 < size < self._bulk_left:
             self._bulk_left -= size
-            self._on_bulk(data)
+            self._take_part(data, self._bulk_left)
             return _EMPTY
         while not self.is_full:
             if self._bulk_left:
@@ -108,6 +115,8 @@ class _PacketWalk(ABC):
                     break
                 self._bulk_left -= len(part)
                 data = data[len(part) :]
+                if not self._bulk_left:
+                    self._take_part = _take_none  # who took them isn't held on to
                 self._on_bulk(part)
             elif self._partial:
                 missing = self._needed - len(self._partial)
@@ -167,7 +176,7 @@ class _PacketWalk(ABC):
 
     @abstractmethod
     def _begin_bulk(self, data: memoryview, length: int) -> int:
-        """Read a bulk packet's head, as `_take` does, and set `_bulk_left`."""
+        """Read a bulk packet's head, as `_take` does, and set `_bulk_left` and `_take_part`."""
 
     @abstractmethod
     def _on_bulk(self, part: memoryview) -> None:
@@ -345,6 +354,7 @@ class ClientSession(_PacketWalk):
         self._pending.clear()
         self._reading = None
         self._bulk_left = 0
+        self._take_part = _take_none
         self.outgoing.clear()
         return waiting
 
@@ -379,6 +389,7 @@ class ClientSession(_PacketWalk):
         if size:
             self._reading = waiter
             self._bulk_left = size
+            self._take_part = waiter.on_data
         else:
             waiter.on_data(_EMPTY, 0)
         return _DATA_HEAD.size
@@ -581,17 +592,22 @@ class ServerSession(_PacketWalk):
         if size or self._surplus:
             self._writing = number, request
             self._bulk_left = size + self._surplus
+            self._take_part = self._add_part
         else:
             self.arrived.append((number, request))
         return head
 
-    def _on_bulk(self, part: memoryview) -> None:
+    def _add_part(self, part: memoryview, left: int) -> None:
         assert self._writing is not None, "data has a request"
-        if self._bulk_left < self._surplus:
-            part = part[: max(0, len(part) + self._bulk_left - self._surplus)]
+        if left < self._surplus:
+            part = part[: max(0, len(part) + left - self._surplus)]
         if part:
             self._writing[1].parts.add(part)
+
+    def _on_bulk(self, part: memoryview) -> None:
+        self._add_part(part, self._bulk_left)
         if not self._bulk_left:
+            assert self._writing is not None, "as above"
             self.arrived.append(self._writing)
             self._writing = None
 
