@@ -132,6 +132,7 @@ class TellsLength:
 
     tag_size = 16
     header_size = 4
+    has_clear_length = False
     hides_length = False
 
     def __init__(self, length: int, block_size: int, *, pads_length: bool) -> None:

@@ -199,6 +199,10 @@ class Connection:
             return memoryview(greeting + bytes(self._outbound.data_to_send()))
         return self._outbound.data_to_send()
 
+    def fill_again(self) -> None:
+        """All that `data_to_send` returned is sent, and there is more to seal: take no other memory for it."""
+        self._outbound.fill_again()
+
     @property
     def has_data_to_send(self) -> bool:
         """Would `data_to_send` return any bytes?"""

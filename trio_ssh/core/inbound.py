@@ -7,12 +7,17 @@ middle of a read.
 
 from __future__ import annotations
 
+import struct
+from typing import Final
+
 from trio_ssh.core.limits import Limits
 from trio_ssh.crypto.cipher import NullOpener, Opener, bad_tag
 from trio_ssh.crypto.compression import Decompressor
 from trio_ssh.errors import RemoteProtocolError
 
 _EMPTY = memoryview(b"")
+
+_unpack_uint32: Final = struct.Struct(">I").unpack_from
 
 
 class _Discarding:
@@ -28,6 +33,7 @@ class _Discarding:
     """
 
     pads_length = True
+    has_clear_length = False
     hides_length = False
 
     def __init__(self, opener: Opener, size: int) -> None:
@@ -152,7 +158,10 @@ class Inbound:
                 if available < opener.header_size:
                     self._keep_rest()
                     return None
-                length = opener.open_length(self.sequence, view[offset:])
+                if opener.has_clear_length:
+                    length = _unpack_uint32(view, offset)[0]
+                else:
+                    length = opener.open_length(self.sequence, view[offset:])
                 # As `_checked` says; a call for each small packet is a tenth of what it costs.
                 if length < 5 or length > self._packet_bytes or (length + self._padded_head) % opener.block_size:
                     length = self._checked(length)

@@ -255,7 +255,27 @@ class Outbound:
         if len(old) == LENT_BYTES:
             give_back(old)
 
+    def _let_go_of_sent(self) -> None:
+        if len(self._sent) > _SMALL_BYTES:
+            if len(self._sent) == LENT_BYTES:
+                give_back(self._sent)
+            self._sent = bytearray(_SMALL_BYTES)
+
+    def _swap(self) -> None:
+        self._filling_view.release()
+        self._sent, self._filling = self._filling, self._sent
+        self._filling_view = memoryview(self._filling)
+
     # -- sending
+
+    def fill_again(self) -> None:
+        """All that `data_to_send` returned is sent, and more will be sealed: it is filled again, warm as it is."""
+        if self._sent_view is not None:
+            self._sent_view.release()
+            self._sent_view = None
+        if not self.ready_bytes and len(self._sent) == LENT_BYTES:
+            self._swap()
+            self._let_go_of_sent()
 
     def data_to_send(self) -> memoryview:
         """Return everything sealed since the last call, and begin to fill the other outbox.
@@ -265,17 +285,15 @@ class Outbound:
         if self._sent_view is not None:
             self._sent_view.release()
             self._sent_view = None
-        if len(self._sent) > _SMALL_BYTES:
-            if len(self._sent) == LENT_BYTES:
-                give_back(self._sent)
-            self._sent = bytearray(_SMALL_BYTES)
         if self.ready_bytes == 0:
+            if len(self._filling) > _SMALL_BYTES:
+                self._swap()
+            self._let_go_of_sent()
             if len(self._plain) > _SMALL_BYTES:
                 self._change_plain(bytearray(_SMALL_BYTES))
             return memoryview(b"")
-        self._filling_view.release()
-        self._sent, self._filling = self._filling, self._sent
-        self._filling_view = memoryview(self._filling)
+        self._let_go_of_sent()
+        self._swap()
         self._sent_view = memoryview(self._sent)[: self.ready_bytes]
         self.ready_bytes = 0
         return self._sent_view

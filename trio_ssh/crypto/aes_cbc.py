@@ -70,6 +70,7 @@ class EncryptThenMacOpener(_Opener):
 
     __slots__ = ()
     pads_length = False
+    has_clear_length = True
     hides_length = False
 
     def open_length(self, sequence: int, data: memoryview) -> int:
@@ -103,6 +104,7 @@ class EncryptAndMacOpener(_Opener):
 
     __slots__ = ("_first", "_told")
     pads_length = True
+    has_clear_length = False
     hides_length = True
 
     def __init__(self, algorithm: BlockCipherAlgorithm, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:

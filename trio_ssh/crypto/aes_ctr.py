@@ -57,6 +57,7 @@ class EncryptThenMacOpener:
     block_size = _BLOCK_SIZE
     pads_length = False
     header_size = 4
+    has_clear_length = True
     hides_length = False
 
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:
@@ -102,6 +103,7 @@ class EncryptAndMacOpener:
     block_size = _BLOCK_SIZE
     pads_length = True
     header_size = _BLOCK_SIZE
+    has_clear_length = False
     hides_length = False
 
     def __init__(self, key: bytes, iv: bytes, mac: MacAlgorithm, mac_key: bytes) -> None:

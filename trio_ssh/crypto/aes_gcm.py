@@ -70,6 +70,7 @@ class AesGcmOpener:
     tag_size = 16
     pads_length = False
     header_size = 4
+    has_clear_length = True
     hides_length = False
 
     def __init__(self, key: bytes, iv: bytes) -> None:

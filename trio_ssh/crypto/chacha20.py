@@ -72,6 +72,7 @@ class ChaCha20Opener:
     tag_size = 16
     pads_length = False
     header_size = 4
+    has_clear_length = False
     hides_length = False
 
     def __init__(self, key: bytes) -> None:

@@ -64,6 +64,7 @@ class Opener(Protocol):
     Attributes:
         block_size, tag_size, pads_length: as of a `Sealer`.
         header_size: bytes of a packet that must be there before its length can be told.
+        has_clear_length: the length is sent as it is: what `open_length` tells stands in the first four bytes.
         hides_length: nobody may learn what became of a length, or of a tag, before the longest packet is over;
             see ``aes_cbc``.
     """
@@ -72,6 +73,7 @@ class Opener(Protocol):
     tag_size: int
     pads_length: bool
     header_size: int
+    has_clear_length: bool
     hides_length: bool
 
     def open_length(self, sequence: int, data: memoryview) -> int:
@@ -184,6 +186,7 @@ class NullOpener:
     tag_size = 0
     pads_length = True
     header_size = 4
+    has_clear_length = True
     hides_length = False
 
     def open_length(self, sequence: int, data: memoryview) -> int:

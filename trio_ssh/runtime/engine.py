@@ -292,7 +292,10 @@ class Engine:
         """
         rest = data[descriptor.try_write(data) :]
         if not rest and not self.core.has_data_to_send:
-            self.core.data_to_send()
+            if self._callers:
+                self.core.fill_again()  # the writer gives it back, behind them
+            else:
+                self.core.data_to_send()
         return rest
 
     def hold_back(self) -> None:

@@ -78,7 +78,8 @@ class Feed:
         if not writer.has_room(size, self.offset):
             return False
         got = self._source.fill_now(self._space, self.offset) or 0
-        writer.leave_room(size - got)
+        if got < size:
+            writer.leave_room(size - got)
         if got:
             writer.write(self._memory[: self._head + got], self.offset)
             self.offset += got

@@ -259,7 +259,9 @@ class Link:
 
     def flush(self) -> None:
         """Send what the session has sealed: at once if nothing is under way; else together with what others ask."""
-        if self.session.pending <= 1:
+        if self._is_flushing:
+            pass  # it is a feeder who asks, and what it asks is sent next
+        elif self.session.pending <= 1:
             self._flush(now=True)
         else:
             self.channel.call_before_rest()

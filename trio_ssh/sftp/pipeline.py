@@ -21,7 +21,7 @@ from trio_ssh.runtime.waiting import OneSleeper
 from trio_ssh.sftp.link import Link, Share, as_error
 from trio_ssh.sftp.messages import Data, Packet, Status
 from trio_ssh.sftp.protocol import StatusCode
-from trio_ssh.sftp.session import ReplyWaiter
+from trio_ssh.sftp.session import ClientSession, ReplyWaiter
 
 #: Blocks that are asked for at first; each that comes lets one more be asked for.
 FIRST_BLOCKS: Final = 4
@@ -354,6 +354,7 @@ class WritePipeline:
     """Writes to a file, in any order.
 
     Attributes:
+        head_size: bytes of room that `write` needs before the data.
         is_begun: something was sent.
         under_way: bytes that are not acknowledged.
         failure: the first error that the server answered.
@@ -363,6 +364,7 @@ class WritePipeline:
         self._link = link
         self._share = share
         self._handle = handle
+        self.head_size: int = ClientSession.write_head_size(handle)
         self._room = trio.lowlevel.ParkingLot()
         #: Where WRITEs begin that the server has not acknowledged, or has refused.
         self._unwritten: set[int] = set()
@@ -376,11 +378,6 @@ class WritePipeline:
     def first_unwritten(self) -> int | None:
         """Where the first bytes belong that are not known to be written, if there are any; later ones may be."""
         return min(self._unwritten, default=None)
-
-    @property
-    def head_size(self) -> int:
-        """Bytes of room that `write` needs before the data."""
-        return self._link.session.write_head_size(self._handle)
 
     def on_done(self, offset: int, size: int, status: Status | None) -> None:
         """`size` bytes are written, or never will be."""
