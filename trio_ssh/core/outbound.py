@@ -10,7 +10,7 @@ Two outboxes swap: one fills while the other is being sent.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import Final, cast
 
 from trio_ssh.core.buffers import LENT_BYTES, borrow, give_back
 from trio_ssh.crypto.cipher import NullSealer, Sealer
@@ -23,9 +23,6 @@ _ZEROS: Final = tuple(bytes(count) for count in range(256))
 
 #: An outbox begins with this, which holds the small talk of an idle connection; the first large packet borrows another.
 _SMALL_BYTES: Final = 512
-
-#: Room behind a payload for padding and tag, and before it for the lengths.
-_OVERHEAD: Final = 5 + 255 + 64
 
 #: What a held payload costs beside its bytes: an object's head and its place in a list.
 _HELD_OVERHEAD: Final = 48
@@ -70,11 +67,10 @@ class Outbound:
         "_filling_view",
         "_held",
         "_is_shut",
-        "_plain",
-        "_plain_view",
         "_sealer",
         "_sent",
         "_sent_view",
+        "_small_view",
         "bytes_since_keys",
         "held_bytes",
         "is_gated",
@@ -92,8 +88,8 @@ class Outbound:
         self.ready_bytes: int = 0
         self._sent = bytearray(_SMALL_BYTES)
         self._sent_view: memoryview | None = None
-        self._plain = bytearray(_SMALL_BYTES)
-        self._plain_view = memoryview(self._plain)
+        #: Where small packets are put together.
+        self._small_view = memoryview(bytearray(_SMALL_BYTES))
         self._held: list[bytes] = []
         #: What the answers among them cost.
         self.held_bytes: int = 0
@@ -157,11 +153,19 @@ class Outbound:
         """Make a packet of `payload` and append it to the outbox."""
         if self._compressor is not None:
             payload = self._compressor.compress(payload)
-        size = len(payload)
-        if size + _OVERHEAD > len(self._plain):
-            self._enlarge_plain(size + _OVERHEAD)
-        self._plain_view[5 : 5 + size] = payload
-        self._seal_plain(size)
+        total, padding = self._measure(5 + len(payload))
+        start = self.ready_bytes
+        stop = start + total + self._sealer.tag_size
+        if stop > len(self._filling):
+            self._grow(stop)
+        plain = self._small_view if total <= _SMALL_BYTES else self._scratch(total)
+        _HEAD.pack_into(plain, 0, total - 4, padding)
+        plain[5 : total - padding] = payload
+        plain[total - padding : total] = _ZEROS[padding]
+        self._sealer.seal(self.sequence, plain[:total], self._filling_view[start:stop])
+        self._count(stop, 1, total)
+        if total > _SMALL_BYTES:
+            self._give_back_scratch(plain)
 
     def seal_data(self, head: bytes, data: memoryview, size: int, most: int) -> int:
         """Make packets of channel data, without a message object or a join: `head` and `size` bytes of `data` in each.
@@ -181,68 +185,57 @@ class Outbound:
         # and feeding an AEAD in parts costs more.
         start = 5 + len(head)
         end = start + size
-        if end + _OVERHEAD > len(self._plain):
-            self._enlarge_plain(end + _OVERHEAD)
-        view = self._plain_view
-        view[5:start] = head
+        total, padding = self._measure(end)
         # Packets of one size differ in nothing but their data.  Measured: a third of Python's share in each is saved.
-        total = self._frame(end - 5)
         step = total + self._sealer.tag_size
         filled = self.ready_bytes
         count = min(len(data) // size, -(-(most - filled) // step))
-        if filled + count * step > len(self._filling):
-            self._grow(filled + count * step)
         taken, stop = count * size, filled + count * step
+        if stop > len(self._filling):
+            self._grow(stop)
+        plain = self._small_view if total <= _SMALL_BYTES else self._scratch(total)
+        _HEAD.pack_into(plain, 0, total - 4, padding)
+        plain[5:start] = head
+        plain[end:total] = _ZEROS[padding]
         self._sealer.seal_run(
-            self.sequence, view[:total], view[start:end], data[:taken], self._filling_view[filled:stop]
+            self.sequence, plain[:total], plain[start:end], data[:taken], self._filling_view[filled:stop]
         )
+        self._count(stop, count, total)
+        if total > _SMALL_BYTES:
+            self._give_back_scratch(plain)
+        return taken
+
+    def _measure(self, end: int) -> tuple[int, int]:
+        """Return how long a packet is whose payload ends at `end`, and how much of that is padding.
+
+        The padding is zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes
+        are as well known, and what the last packet left in the buffer must not travel to another reader.
+        """
+        sealer = self._sealer
+        block = sealer.block_size
+        padding = block - (end if sealer.pads_length else end - 4) % block
+        if padding < 4:
+            padding += block
+        return end + padding, padding
+
+    def _count(self, stop: int, count: int, total: int) -> None:
+        """`count` packets of `total` bytes were sealed, up to `stop`."""
         self.ready_bytes = stop
         self.sequence = (self.sequence + count) & 0xFFFFFFFF
         self.packets_since_keys += count
         self.bytes_since_keys += count * total
-        return taken
 
-    def _enlarge_plain(self, size: int) -> None:
-        """Borrow a buffer in which large packets are put together, until all that was sealed is sent."""
-        self._change_plain(borrow() if size <= LENT_BYTES else bytearray(size))
+    def _scratch(self, size: int) -> memoryview:
+        """Borrow a buffer in which a large packet is put together, behind what the outbox may borrow.
 
-    def _change_plain(self, buffer: bytearray) -> None:
-        self._plain_view.release()
-        if len(self._plain) == LENT_BYTES:
-            give_back(self._plain)
-        self._plain = buffer
-        self._plain_view = memoryview(buffer)
-
-    def _frame(self, size: int) -> int:
-        """Put lengths before, and padding behind, the `size` payload bytes that stand at offset 5 of the plain buffer.
-
-        Returns:
-            Bytes of all of it.
+        Measured: borrowed in this order, each has the memory that it had before, which is warm.
         """
-        sealer, plain = self._sealer, self._plain
-        block = sealer.block_size
-        padding = block - ((5 if sealer.pads_length else 1) + size) % block
-        if padding < 4:
-            padding += block
-        end = 5 + size
-        # Zeros, where RFC 4253 s6 suggests random bytes: under encryption the payload's own first bytes are as well
-        # known, and what the last packet left here must not travel to another reader.
-        plain[end : end + padding] = _ZEROS[padding]
-        _HEAD.pack_into(plain, 0, end + padding - 4, padding)
-        return end + padding
+        return memoryview(borrow() if size <= LENT_BYTES else bytearray(size))
 
-    def _seal_plain(self, size: int) -> None:
-        """Seal the `size` payload bytes that stand at offset 5 of the plain buffer."""
-        total = self._frame(size)
-        start = self.ready_bytes
-        stop = start + total + self._sealer.tag_size
-        if stop > len(self._filling):
-            self._grow(stop)
-        self._sealer.seal(self.sequence, self._plain_view[:total], self._filling_view[start:stop])
-        self.ready_bytes = stop
-        self.sequence = (self.sequence + 1) & 0xFFFFFFFF
-        self.packets_since_keys += 1
-        self.bytes_since_keys += total
+    def _give_back_scratch(self, view: memoryview) -> None:
+        buffer = cast("bytearray", view.obj)
+        if len(buffer) == LENT_BYTES:
+            give_back(buffer)
 
     def _grow(self, needed: int) -> None:
         """Go on in a larger outbox: a lent one, or beyond that one of our own."""
@@ -289,8 +282,6 @@ class Outbound:
             if len(self._filling) > _SMALL_BYTES:
                 self._swap()
             self._let_go_of_sent()
-            if len(self._plain) > _SMALL_BYTES:
-                self._change_plain(bytearray(_SMALL_BYTES))
             return memoryview(b"")
         self._let_go_of_sent()
         self._swap()
