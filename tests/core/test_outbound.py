@@ -175,6 +175,35 @@ def test_a_run_of_packets_is_the_same_as_one_after_the_other(suite: tuple[str, s
     assert reading.bytes_since_keys + 4 * 10 == run.bytes_since_keys
 
 
+def test_what_was_sent_is_filled_again_and_given_back_when_nothing_follows() -> None:
+    sending = Outbound()
+    data = memoryview(bytes(40_000))
+    sending.seal_data(b"head", data, 20_000, NO_MOST)
+    first = sending.data_to_send()
+    memory, size = first.obj, len(first)
+    sending.fill_again()
+    sending.seal_data(b"head", data, 20_000, NO_MOST)
+    again = sending.data_to_send()
+    assert again.obj is memory
+    assert len(again) == size
+    sending.fill_again()
+    assert not sending.data_to_send()
+    assert len(sending._filling) == len(sending._sent) == 512, "nothing is borrowed any more"
+
+
+def test_what_is_sealed_while_another_outbox_is_sent_stays_when_that_is_filled_again() -> None:
+    sending = Outbound()
+    data = memoryview(bytes(40_000))
+    sending.seal_data(b"head", data, 20_000, NO_MOST)
+    size = len(sending.data_to_send())
+    sending.seal(b"meanwhile")
+    sending.fill_again()
+    rest = bytes(sending.data_to_send())
+    assert b"meanwhile" in rest
+    assert len(rest) < size
+    assert not sending.data_to_send()
+
+
 @pytest.mark.parametrize("suite", ALL_SUITES)
 def test_a_run_ends_where_the_outbox_is_full(suite: tuple[str, str]) -> None:
     """With the packet that makes it so, be there one that fits or not."""

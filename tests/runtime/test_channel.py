@@ -12,6 +12,7 @@ import trio.testing
 
 import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KIB, MIB, Accepting, OpenDoor, channel_pairs, echo, sleep
+from trio_ssh.core.channel import Batch
 from trio_ssh.testing import open_memory_client
 
 # -- streams
@@ -40,6 +41,28 @@ async def test_two_readers_and_two_writers_are_told_apart_from_one() -> None:
             with pytest.raises(trio.BusyResourceError):
                 await theirs.send_eof()
             nursery.cancel_scope.cancel()
+
+
+async def test_who_taps_a_channel_is_handed_all_that_was_not_received() -> None:
+    class Tap:
+        taken = b""
+
+        def on_data(self, batch: Batch) -> None:
+            self.taken += batch.take(batch.size)
+
+        def on_end(self) -> None: ...
+
+        def on_room(self) -> None: ...
+
+    async with channel_pairs() as pairs:
+        ours, theirs = await pairs.make()
+        await theirs.send_all(b"abcdef")
+        assert await ours.receive_some(3) == b"abc"
+        await theirs.send_all(b"GHI")
+        await trio.testing.wait_all_tasks_blocked()
+        tap = Tap()
+        ours.attach(tap)
+        assert tap.taken == b"defGHI"
 
 
 async def test_stdout_and_stderr_have_a_writer_each() -> None:

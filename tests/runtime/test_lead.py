@@ -165,6 +165,26 @@ async def test_a_follower_that_is_cancelled_loses_nothing(readers: list[str]) ->
         await talk(ours)
 
 
+@pytest.mark.parametrize("turns", range(3))
+async def test_one_who_looks_again_and_again_and_never_waits_keeps_nobody_from_reading(turns: int) -> None:
+    async with talking() as (ours, theirs), trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def look() -> None:
+            while True:
+                with trio.move_on_after(0):
+                    await ours.receive_some()
+                for _ in range(turns):
+                    await trio.lowlevel.checkpoint()
+
+        transport = ours.get_transport()
+        assert isinstance(transport, trio_ssh.Transport)
+        await transport.ping()
+        await theirs.send_all(b"unasked")
+        await transport.ping()
+        nursery.cancel_scope.cancel()
+
+
 async def cancel_while_following(ours: trio_ssh.Channel, act: Callable[[], object]) -> None:
     """Call `act` while this task waits at the socket."""
     async with trio.open_nursery() as nursery:
@@ -344,6 +364,7 @@ async def test_what_breaks_a_follower_s_read_is_raised_by_the_reader() -> None:
                     await lead.wait(never)
                 assert never.slept
         assert taken == [b"word"]
+        assert not lead._is_offered, "the reader raises it before anyone else reads"
 
 
 async def test_a_writer_that_waits_for_room_does_not_mind_that_a_reader_is_woken() -> None:

@@ -350,7 +350,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         self._tap = tap
         if lane is not None and lane.unread_bytes:
             batch = Batch()
-            batch.add(memoryview(lane.take_nowait(lane.unread_bytes)))
+            batch.add(memoryview(lane.take_all()))
             tap.on_data(batch)
         if self.core.inbound is not Half.OPEN or self._engine.is_over:
             tap.on_end()
@@ -387,7 +387,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
 
     def stderr_kept(self) -> bytes:
         """Return what stderr has brought so far, without waiting."""
-        return self._lane(Source.STDERR).take_nowait(KEPT_BYTES)
+        return self._lane(Source.STDERR).take_all()
 
     def flush(self, *, now: bool) -> None:
         """Send what `try_send` took: at once if nothing else will follow, or by the writer's task."""

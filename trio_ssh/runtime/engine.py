@@ -275,6 +275,7 @@ class Engine:
             self._write_now(self._descriptor)
 
     def _write_now(self, descriptor: Descriptor) -> None:
+        had_callers = bool(self._callers)
         rest = self._try_write(descriptor, self.core.data_to_send())
         if rest:
             self._unsent = rest
@@ -283,6 +284,8 @@ class Engine:
         self._wake_room()
         if self._callers:
             self._wake_writer()
+        elif had_callers and not rest and not self.core.has_data_to_send:
+            self.core.data_to_send()  # they had nothing to send: the outbox isn't filled again
 
     def _try_write(self, descriptor: Descriptor, data: memoryview) -> memoryview:
         """Write what the system takes at once, and return the rest.
@@ -293,7 +296,7 @@ class Engine:
         rest = data[descriptor.try_write(data) :]
         if not rest and not self.core.has_data_to_send:
             if self._callers:
-                self.core.fill_again()  # the writer gives it back, behind them
+                self.core.fill_again()  # given back behind them
             else:
                 self.core.data_to_send()
         return rest

@@ -233,27 +233,8 @@ def with_argument_hints(function: F) -> F:
     return cast("F", call_async)
 
 
-class _Missing:
-    """A name that isn't there, and says so where it is looked for."""
-
-    __slots__ = ("_hint", "_name")
-
-    def __init__(self, name: str, hint: str) -> None:
-        self._name = name
-        self._hint = hint
-
-    def __get__(self, instance: object, owner: type) -> NoReturn:
-        whose = f"type object {owner.__name__!r}" if instance is None else f"{owner.__name__!r} object"
-        text = f"{whose} has no attribute {self._name!r}: {self._hint}"
-        raise AttributeError(text, name=self._name, obj=owner if instance is None else instance)
-
-
 class Hints:
     """Names the way of this library to whoever asks for a name of another's.
-
-    Each such name is a class attribute that raises.  A `__getattr__` would do the same.  Measured: a class that has one
-    takes three to four times as long to find what it does have, 20 to 50 ns each time, and a word on a channel needs a
-    hundred of them.
 
     Attributes:
         _HINTS: by such a name, what to do instead.
@@ -263,13 +244,13 @@ class Hints:
 
     _HINTS: ClassVar[HintTable] = {}
 
-    def __init_subclass__(cls, **arguments: object) -> None:
-        super().__init_subclass__(**arguments)
-        for name, hint in vars(cls).get("_HINTS", {}).items():
-            setattr(cls, name, _Missing(name, hint))
+    # Type checkers are to find the name wrong, so they mustn't see that there is an answer.
+    if not TYPE_CHECKING:
 
-    def __dir__(self) -> list[str]:
-        return [name for name in super().__dir__() if name not in self._HINTS]
+        def __getattr__(self, name: str) -> object:
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            hint = self._HINTS.get(name)
+            raise AttributeError(f"{text}: {hint}" if hint else text, name=name, obj=self)
 
 
 class OnlyAsync:

@@ -108,6 +108,11 @@ class Lane:
         self._current = batch if batch.size else None
         return data
 
+    def take_all(self) -> bytes:
+        """Return all that is there, what the user is in the middle of and what has come since."""
+        data = self.take_nowait(self.unread_bytes)
+        return data + self.take_nowait(self.unread_bytes)
+
     async def receive(self, limit: int) -> bytes:
         """Return 1 .. `limit` bytes, or ``b""`` at the end.  A checkpoint, always; cancelled, it loses nothing.
 

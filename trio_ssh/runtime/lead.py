@@ -118,9 +118,9 @@ class Lead:
                     self._turns += 1
         finally:
             self._is_offered = False
-        if self._trouble is not None:
-            trouble, self._trouble = self._trouble, None
-            raise trouble
+            if self._trouble is not None:
+                trouble, self._trouble = self._trouble, None
+                raise trouble
 
     @trio.lowlevel.enable_ki_protection
     async def wait(self, awaited: Awaited) -> None:
@@ -139,6 +139,7 @@ class Lead:
         """Read once, in the reader's place."""
         self._is_offered, self._is_lent = False, True
         awaited.wake_follower = self._descriptor.wake
+        data = None
         try:
             try:
                 data = await self._descriptor.read()
@@ -149,8 +150,9 @@ class Lead:
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             self._in_readers_context(self._broke, error)
         finally:
-            self._is_lent = False
-            self._is_offered, self._turns = self._is_plain(), 0
+            self._is_lent, self._turns = False, 0
+            # Who leaves without having read may come back for nothing again and again, and then nobody would read.
+            self._is_offered = data is not None and self._trouble is None and self._is_plain()
             self._reader.wake()
 
     def _in_readers_context(self, function: Callable[..., None], *args: object) -> None:
