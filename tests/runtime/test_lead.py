@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import random
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -300,6 +301,34 @@ async def test_keys_change_under_a_follower() -> None:
         await talk(ours)
 
 
+@pytest.mark.parametrize("seed", range(6))
+async def test_every_word_arrives_whoever_reads_and_whenever_he_is_cancelled(seed: int) -> None:
+    chance = random.Random(seed)
+
+    async def talk_at_random(ours: trio_ssh.Channel) -> None:
+        for number in range(60):
+            word = bytes((number,)) * chance.choice((1, 1, 1, 100, 40_000))
+            await ours.send_all(word)
+            echo = b""
+            while len(echo) < len(word):
+                with trio.move_on_after(chance.choice((0, 0.0003, 0.001, 10, 10, 10))):
+                    echo += await ours.receive_some()
+            assert echo == word
+            if chance.random() < 0.1:
+                await trio.sleep(0.001)
+            if chance.random() < 0.02:
+                await ours._engine.exchange_keys()
+
+    with trio.fail_after(20):
+        async with channel_pairs(sockets()) as pairs, trio.open_nursery() as nursery:
+            async with trio.open_nursery() as talkers:
+                for _ in range(chance.choice((1, 1, 2, 3))):
+                    ours, theirs = await pairs.make()
+                    nursery.start_soon(repeat, theirs)
+                    talkers.start_soon(talk_at_random, ours)
+            nursery.cancel_scope.cancel()
+
+
 # -- what is done in the reader's place is done as the reader does it
 
 whose = contextvars.ContextVar("whose", default="nobody's")
@@ -351,6 +380,7 @@ async def test_what_breaks_a_follower_s_read_is_raised_by_the_reader() -> None:
 
             async def sleep(self) -> None:
                 self.slept += 1
+                assert not lead._is_offered, "the reader raises what was met, before anyone else reads"
                 await trio.lowlevel.checkpoint()
 
         lead = Lead(descriptor, take_in, lambda _: None, lambda: True)
@@ -364,7 +394,6 @@ async def test_what_breaks_a_follower_s_read_is_raised_by_the_reader() -> None:
                     await lead.wait(never)
                 assert never.slept
         assert taken == [b"word"]
-        assert not lead._is_offered, "the reader raises it before anyone else reads"
 
 
 async def test_a_writer_that_waits_for_room_does_not_mind_that_a_reader_is_woken() -> None:
