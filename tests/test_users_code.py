@@ -19,7 +19,7 @@ import trio_ssh
 from tests.runtime.helpers import HOST_KEY, KNOWN_HOST, OpenDoor
 from trio_ssh.core.mux import Mux
 from trio_ssh.runtime.block import sort_out
-from trio_ssh.testing import memory_pair, open_memory_client
+from trio_ssh.testing import MemorySFTPServer, memory_pair, open_memory_client
 
 
 async def leave() -> NoReturn:
@@ -266,7 +266,9 @@ async def test_a_task_that_ctrl_c_ends_leaves_nobody_waiting() -> None:
 
 
 async def test_a_connection_is_no_other_thread_s() -> None:
-    async with open_memory_client(OpenDoor(), host_key=HOST_KEY) as client:
+    door = OpenDoor()
+    door.subsystems = {"sftp": MemorySFTPServer()}
+    async with open_memory_client(door, host_key=HOST_KEY) as client, await client.open_sftp() as sftp:
         process = await client.open_process("x")
         for call in (
             lambda: process.resize_pty(80, 24),
@@ -274,6 +276,9 @@ async def test_a_connection_is_no_other_thread_s() -> None:
             lambda: client.transport.set_keepalive(3),
             lambda: trio.run(client.run_process, "x"),
             lambda: trio.run(process.stdin.send_all, b"x"),
+            lambda: trio.run(process.stdout.receive_some),
+            lambda: trio.run(process.stderr.read),
+            lambda: trio.run(sftp.stat, "/"),
         ):
             with pytest.raises(RuntimeError, match=r"lives in another trio\.run"):
                 await trio.to_thread.run_sync(call)

@@ -214,6 +214,7 @@ class Channel(SessionRequests, trio.abc.HalfCloseableStream, EndingStream, Hints
         return lane
 
     async def _receive(self, source: Source, max_bytes: int | None) -> bytes:
+        self._engine.check_thread()
         if max_bytes is None:
             max_bytes = RECEIVE_BYTES
         elif operator.index(max_bytes) < 1:

@@ -222,6 +222,7 @@ class Link:
 
         Cancelled, the request may or may not have been carried out.
         """
+        self.channel._engine.check_thread()
         await trio.lowlevel.checkpoint_if_cancelled()
         answer = Answer(self, expects)
         self.submit(packet, answer)
