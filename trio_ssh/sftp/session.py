@@ -276,8 +276,6 @@ class ClientSession(_PacketWalk):
         "queued_bytes",
         "sealed_bytes",
     )
-    #: Not asked anew for each piece: what comes to a client was asked for.
-    is_full = False
 
     def __init__(self, limits: SFTPLimits) -> None:
         super().__init__(limits, Data.NUMBER)
