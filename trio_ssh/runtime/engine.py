@@ -8,7 +8,8 @@ Theory of operation.  A connection has these kinds of task, of which only the re
   doesn't depend on the reader, so it will.)  Where a read makes much work, the others have their turn in between.  In
   the middle of a large transfer it has the system wait for much, and another task sees to it that this ends; see
   `Coalescing`.
-  Where one task talks with the peer word by word, it may read in the reader's place; see `lead`.
+  Where one task talks with the peer word by word, that may wait for the stream in the reader's place, and the reader
+  stays away from it so long; see `lead`.
 * the writer sends what was sealed meanwhile, by whomever, as one piece.  Where the stream is a socket and the writer
   has nothing to do, whoever has sealed something, the reader included, may try to write it at once (`flush_now`): that
   saves two task switches a message, and since nobody waits in it, it changes nothing of who may wait where.  It is
