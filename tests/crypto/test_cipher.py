@@ -103,6 +103,14 @@ def test_sealer_and_opener_agree_on_their_layout(new: Keyed) -> None:
 
 
 @pytest.mark.parametrize("new", ALL)
+def test_a_length_that_is_said_to_be_clear_stands_in_the_first_four_bytes(new: Keyed) -> None:
+    sealer, opener = new()
+    plain = packet(sealer, b"how long is this")
+    sealed = seal(sealer, 3, plain)
+    assert opener.has_clear_length == (sealed[:4] == plain[:4])
+
+
+@pytest.mark.parametrize("new", ALL)
 def test_what_was_opened_outlives_the_reader_s_buffer(new: Keyed) -> None:
     sealer, opener = new()
     plain = packet(sealer, b"to be kept")

@@ -163,6 +163,25 @@ def test_any_packet_is_the_reply_or_an_error_and_whoever_waits_hears(packet: Any
     assert len(waiter.heard) == 1
 
 
+def test_a_status_that_is_remembered_answers_for_no_other() -> None:
+    """Short ones are remembered, so one that only begins alike, or is cut, must be read for itself."""
+    session = begun_client()
+    said = [Status(0, "fine", ""), Status(4, "fine", ""), Status(4, "f" * 90, ""), Status(0, "", "")]
+    for status in (*said, *said[::-1]):
+        waiter = Hearing(Status)
+        session.request(Close(b"x"), waiter)
+        session.outgoing.clear()
+        number = (session._next_id - 1) & 0xFFFFFFFF
+        feed(session, [bytes(status.frame(number))])
+        assert waiter.heard == [status]
+    session.request(Close(b"x"), Hearing(Status))
+    session.outgoing.clear()
+    whole = bytes(Status(4, "f" * 90, "").frame((session._next_id - 1) & 0xFFFFFFFF))
+    cut = whole[4:69]
+    with pytest.raises(RemoteProtocolError):
+        session.receive_data(memoryview(struct.pack(">I", len(cut)) + cut))
+
+
 def test_what_is_lost_in_the_middle_of_data_is_told_too() -> None:
     session = begun_client()
     waiter, other = Hearing(Data, 100), Hearing(Attrs)
