@@ -116,7 +116,7 @@ def write_parts(descriptor: int, parts: Parts, offset: int) -> None:
         batch = views[:_VECTORS]
         written = os.pwritev(descriptor, batch, offset)
         offset += written
-        views = views[_VECTORS:] if written == sum(map(len, batch)) else _rest(views, written)
+        views = _rest(views, written)
 
 
 def _rest(views: list[memoryview | bytearray], written: int) -> list[memoryview | bytearray]:
@@ -131,8 +131,7 @@ def _write_around_holes(descriptor: int, parts: Parts, offset: int) -> None:
     start = offset
     gathered: list[memoryview | bytearray] = []
     for part in parts:
-        # Most of what is no hole is told from one by its first byte.  Measured: 2 % of a get are saved by no call.
-        if part and not part[0] and is_zero(part):
+        if is_zero(part):
             if gathered:
                 write_parts(descriptor, gathered, start)
                 gathered = []
