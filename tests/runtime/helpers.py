@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 import attrs
+import pytest
 import trio
 import trio.testing
 
@@ -20,6 +22,7 @@ from trio_ssh.core.events import LoggedIn, OpenRequested
 from trio_ssh.core.options import Options
 from trio_ssh.core.phases import Phase
 from trio_ssh.core.role import Role
+from trio_ssh.runtime import busy_poll
 from trio_ssh.testing import FaultyStream, memory_pair, open_memory_client
 from trio_ssh.testing.lockstep import CoreSide
 
@@ -31,6 +34,22 @@ KNOWN_HOST.add("memory", None, HOST_KEY.public_key)
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
+
+
+def poll_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have every connection over a socket poll from its second word on, worth it or not."""
+    monkeypatch.setattr(busy_poll, "_WORDS", 1)
+    monkeypatch.setattr(busy_poll, "_WORTH", math.inf)
+    monkeypatch.setattr(busy_poll, "_SLOW_SECONDS", math.inf)
+    monkeypatch.setattr(busy_poll, "_JUDGEMENTS", math.inf)
+    monkeypatch.setattr(busy_poll, "_VAIN_POLLS", math.inf)
+
+
+async def turns_until(condition: Callable[[], bool]) -> None:
+    """Let the others have their turns until something is the case."""
+    for _ in iter(condition, True):
+        await trio.lowlevel.checkpoint()
+
 
 Handler = Callable[[trio_ssh.ServerProcess], Awaitable[int | None]]
 ChannelHandler = Callable[[trio_ssh.Channel], Awaitable[None]]

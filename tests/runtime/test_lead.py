@@ -15,7 +15,7 @@ import trio
 import trio.testing
 
 import trio_ssh
-from tests.runtime.helpers import HOST_KEY, KIB, MIB, OpenDoor, channel_pairs, echo
+from tests.runtime.helpers import HOST_KEY, KIB, MIB, OpenDoor, channel_pairs, echo, poll_always, turns_until
 from trio_ssh.core.connection import Connection
 from trio_ssh.core.role import Role
 from trio_ssh.runtime.descriptor import Descriptor
@@ -29,6 +29,13 @@ def sockets() -> tuple[trio.SocketStream, trio.SocketStream]:
     """Return two connected streams that are sockets."""
     ours, theirs = trio.socket.socketpair()
     return trio.SocketStream(ours), trio.SocketStream(theirs)
+
+
+@pytest.fixture(autouse=True, params=("sleeping", "polling"))
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads sleeps at the socket, or polls before it does."""
+    if request.param == "polling":
+        poll_always(monkeypatch)
 
 
 @pytest.fixture
@@ -73,12 +80,6 @@ async def talking() -> AsyncGenerator[tuple[trio_ssh.Channel, trio_ssh.Channel],
             nursery.cancel_scope.cancel()
 
 
-async def turns_until(condition: Callable[[], bool]) -> None:
-    """Let the others have their turns until something is the case."""
-    for _ in iter(condition, True):
-        await trio.lowlevel.checkpoint()
-
-
 async def follows(channel: trio_ssh.Channel) -> None:
     """Wait until somebody waits at the socket of this channel's connection, in the reader's place."""
     lead = channel._engine._lead
@@ -101,6 +102,7 @@ async def test_one_who_comes_back_late_finds_the_reader_at_the_socket(readers: l
         assert readers == ["trio_ssh reader"]
 
 
+@pytest.mark.parametrize("how", ["sleeping"], indirect=True)  # who polls reads before the others have come
 async def test_of_several_who_wait_none_reads(readers: list[str]) -> None:
     with trio.fail_after(10):
         async with channel_pairs(sockets()) as pairs, trio.open_nursery() as nursery:

@@ -5,6 +5,7 @@
 ``interrupts``             what Ctrl-C may not cut in two
 ``waiting``                one-shot replies, and misuse detected instead of locked away
 ``link``                   what a channel tells of its connection
+``busy_poll``              whether to look at a socket again and again before it is slept for
 ``descriptor``             a socket's reads and writes without a detour
 ``lead``                   who reads: the reader's task, or whoever waits for what it would read
 ``lane``                   one direction of one channel's data, from the reader task to its user

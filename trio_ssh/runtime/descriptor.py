@@ -10,13 +10,17 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 import trio
 
 from trio_ssh.core.buffers import borrow, give_back
+from trio_ssh.runtime.busy_poll import BusyPoll
 
 #: The largest read.  Measured: a read of 256 KiB holds eight large packets and costs one task switch.
 LARGEST_READ: Final = 256 * 1024
@@ -25,8 +29,8 @@ LARGEST_READ: Final = 256 * 1024
 #: Measured: without a bound they are up to 4 MiB, and an upload to a peer nearby costs a sixth more CPU.
 _UNSENT_BYTES: Final = 256 * 1024
 
-#: A read of fewer bytes is none of a transfer.
-_SHORT_READ: Final = 8 * 1024
+#: Fewer bytes, read or written, are none of a transfer.
+_WORD_BYTES: Final = 8 * 1024
 
 
 def knows_least(system: str, release: str) -> bool:
@@ -40,18 +44,40 @@ _UNSENT_OPTION: Final[int | None] = getattr(trio.socket, "TCP_NOTSENT_LOWAT", No
 KNOWS_LEAST: Final = sys.platform == "linux" and knows_least(sys.platform, os.uname().release)
 
 
+#: The threads in which somebody polls.  A second one there would see nothing sooner.
+_polling: Final[set[int]] = set()
+
+
 class Descriptor:
     """The non-blocking descriptor of a socket stream, which stays its owner and closes it.
+
+    Args:
+        stream: the stream.
+        poll_seconds: how long a read may poll before it sleeps; 0 for not at all.
 
     Attributes:
         least: bytes that `read` waits for, unless there were more than it could take the last time.
         is_short: the last read was, and so is what is waited for: this is no transfer.
     """
 
-    __slots__ = ("_buffer", "_has_more", "_knows_least", "_socket", "is_short", "least")
+    __slots__ = (
+        "_buffer",
+        "_busy_poll",
+        "_has_more",
+        "_is_woken",
+        "_knows_least",
+        "_said",
+        "_socket",
+        "is_short",
+        "least",
+    )
 
-    def __init__(self, stream: trio.SocketStream) -> None:
+    def __init__(self, stream: trio.SocketStream, poll_seconds: float = 0.0) -> None:
         self._socket = stream.socket
+        self._busy_poll = BusyPoll(poll_seconds)
+        self._is_woken = False
+        #: Bytes written since the last read.
+        self._said = 0
         self._buffer: bytearray | None = None
         #: The last read was as large as one can be, and what is left may be less than `least`.
         self._has_more = False
@@ -79,9 +105,11 @@ class Descriptor:
         0 also where the socket is broken: whoever goes on by `write_rest` finds out.
         """
         try:
-            return os.write(self._socket.fileno(), data)
+            size = os.write(self._socket.fileno(), data)
         except OSError:
             return 0
+        self._said += size
+        return size
 
     async def write_rest(self, data: memoryview) -> None:
         """Wait for room, and write what `try_write` has left, all of it.
@@ -93,7 +121,9 @@ class Descriptor:
         while data:
             await self._wait(trio.lowlevel.wait_writable)
             try:
-                data = data[os.write(self._socket.fileno(), data) :]
+                size = os.write(self._socket.fileno(), data)
+                self._said += size
+                data = data[size:]
             except BlockingIOError:
                 pass
             except OSError as error:
@@ -124,11 +154,38 @@ class Descriptor:
         """Let `read` return None, if it waits."""
         # Nothing is closed.  Measured: a cancel scope around each wait would do the same, for 15 us a round trip.
         trio.lowlevel.notify_closing(self._socket)
+        self._is_woken = True
 
-    async def read(self) -> memoryview | None:
+    async def _poll(self) -> bool:
+        """Look again and again, for as long as polling may take: is there something, or was `wake` called?
+
+        Others have their turns meanwhile.
+        """
+        thread = threading.get_ident()
+        if thread in _polling or self._socket.fileno() < 0:
+            return False
+        self._is_woken = False
+        until = time.perf_counter() + self._busy_poll.seconds
+        sight = select.poll()
+        sight.register(self._socket.fileno(), select.POLLIN)
+        has_come = False
+        _polling.add(thread)
+        try:
+            while not has_come and time.perf_counter() < until:
+                await trio.lowlevel.checkpoint()
+                has_come = self._is_woken or self._socket.fileno() < 0 or bool(sight.poll(0))
+        finally:
+            _polling.discard(thread)
+        self._busy_poll.note_poll(in_vain=not has_come)
+        return has_come
+
+    async def read(self, *, may_poll: bool = False) -> memoryview | None:
         """Wait until `least` bytes can be read, and return what there is; nothing at EOF.
 
         None after `wake`, and where there is nothing after all.
+
+        Args:
+            may_poll: whether it may poll before it sleeps, where that pays: see `busy_poll`.
 
         It is in a buffer that is borrowed, up to `give_back`.  Measured: to take a fresh one for each read costs 5 % of
         a transfer's CPU.
@@ -137,9 +194,13 @@ class Descriptor:
             trio.ClosedResourceError: the stream was closed here meanwhile.
             trio.BrokenResourceError: the connection broke.
         """
+        is_word = may_poll and self.is_short and self._said < _WORD_BYTES
         if self._has_more:
             self._has_more = False
             await trio.lowlevel.checkpoint()
+        elif is_word and self._busy_poll.is_on and await self._poll():
+            if self._is_woken:
+                return None
         elif not await self._wait(trio.lowlevel.wait_readable):
             return None
         self._buffer = borrow()
@@ -152,8 +213,11 @@ class Descriptor:
         except OSError as error:
             self.give_back()
             raise self._broken(error) from error
+        self._said = 0
+        if is_word and size:
+            self._busy_poll.note_word(size)
         self._has_more = size == LARGEST_READ
-        self.is_short = size < _SHORT_READ and self.least == 1
+        self.is_short = size < _WORD_BYTES and self.least == 1
         return view[:size]
 
     def give_back(self) -> None:
@@ -163,6 +227,6 @@ class Descriptor:
             self._buffer = None
 
 
-def descriptor_of(stream: trio.abc.Stream) -> Descriptor | None:
+def descriptor_of(stream: trio.abc.Stream, poll_seconds: float = 0.0) -> Descriptor | None:
     """Return a stream's descriptor, if it is a socket whose descriptor is like that of a file."""
-    return Descriptor(stream) if isinstance(stream, trio.SocketStream) and os.name == "posix" else None
+    return Descriptor(stream, poll_seconds) if isinstance(stream, trio.SocketStream) and os.name == "posix" else None

@@ -122,7 +122,7 @@ class Engine:
         self._thread = threading.get_ident()
         self._now = trio.lowlevel.current_clock().current_time
         self._stream = stream
-        self._descriptor = descriptor = descriptor_of(stream)
+        self._descriptor = descriptor = descriptor_of(stream, limits.busy_poll_seconds)
         self._lead = lead = Lead(descriptor, self._take_in, self._break, self._is_plain) if descriptor else None
         self.wait: Callable[[Awaited], Awaitable[None]] = lead.wait if lead else asleep
         self._limits = limits
@@ -494,7 +494,10 @@ class Engine:
             is_exchanging = core.phase in _FIRST_EXCHANGE
             asked = trio.current_time() if is_exchanging else 0.0
             try:
-                data = await (receive_some(size) if descriptor is None else descriptor.read())
+                if descriptor is None:
+                    data: bytes | bytearray | memoryview | None = await receive_some(size)
+                else:
+                    data = await descriptor.read(may_poll=core.phase is Phase.OPEN)
                 if data is None:
                     continue
             except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

@@ -142,7 +142,7 @@ class Lead:
         data = None
         try:
             try:
-                data = await self._descriptor.read()
+                data = await self._descriptor.read(may_poll=True)
             finally:
                 awaited.wake_follower = None
             if data is not None:
