@@ -476,12 +476,12 @@ class connect(OnlyAsync):  # noqa: N801 -- called like a function, as `trio.open
         limits: Limits = DEFAULT_LIMITS,
         config: Config | None = ConfigSource.DEFAULT,
     ) -> None:
-        self._client = SSHClient()
+        client = self._client = SSHClient()
         if policy is not None:
-            self._client.set_missing_host_key_policy(policy)
+            client.set_missing_host_key_policy(policy)
 
         async def start() -> None:
-            await self._client.connect(
+            await client.connect(
                 hostname,
                 port,
                 username,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -529,3 +531,41 @@ async def test_limits_and_login_timeout_are_looked_at_when_a_server_starts() -> 
             await trio_ssh.serve_tcp(OpenDoor, 0, host="127.0.0.1", host_keys=[HOST_KEY], **options)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="stream"):
         await trio_ssh.serve_stream(OpenDoor, memory_pair()[0], host_keys=[HOST_KEY])  # type: ignore[arg-type]
+
+
+# -- what is left of it
+
+
+@pytest.mark.parametrize("over", ["memory", "sockets"])
+async def test_a_closed_connection_is_freed_without_the_collector(over: str) -> None:
+    """A server that many come to and leave would have it run all the time."""
+    left: list[weakref.ref[object]] = []
+
+    class Server(OpenDoor):
+        def logged_in(self) -> None:
+            left.extend(map(weakref.ref, (self, self.transport, self.transport._engine)))
+
+    async def use_one() -> None:
+        streams: tuple[trio.abc.Stream, trio.abc.Stream] = memory_pair()
+        if over == "sockets":
+            ours, theirs = trio.socket.socketpair()
+            streams = trio.SocketStream(ours), trio.SocketStream(theirs)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(trio_ssh.serve_stream, streams[1], Server(), host_keys=[HOST_KEY]))
+            async with trio_ssh.connect(
+                "memory", username="u", pkey=USER_KEY, known_hosts=KNOWN_HOST, sock=streams[0], config=None
+            ) as client:
+                assert (await client.run_process("cat", stdin=b"word", capture_stdout=True)).stdout == b"word"
+                transport = client.get_transport()
+                assert transport is not None
+                left.extend(map(weakref.ref, (client, transport, transport._engine)))
+
+    gc.disable()
+    try:
+        with trio.fail_after(10):
+            await use_one()
+            await trio.testing.wait_all_tasks_blocked()
+        assert len(left) == 6
+        assert [reference() for reference in left] == [None] * 6
+    finally:
+        gc.enable()

@@ -116,7 +116,7 @@ class Connection:
             on_started=self._exchange_started,
             on_finished=self._exchange_finished,
         )
-        self.mux: Mux = Mux(self._outbound, options.limits, self._emit)
+        self.mux: Mux = Mux(self._outbound, options.limits, self._events.append)
         self._auth: Conversation[Any] | None = None
         self._service_requested = False
         self._asking: Conversation[Any] | None = None
@@ -129,9 +129,6 @@ class Connection:
         #: The walk stopped because it was long: `resume` goes on.
         self.is_unfinished: bool = False
         self._greet()
-
-    def _emit(self, event: Event) -> None:
-        self._events.append(event)
 
     # -- the verbs
 
@@ -364,7 +361,8 @@ class Connection:
     def _take_events(self) -> list[Event]:
         if self.keying.is_due and self.phase is Phase.OPEN and not self.keying.is_running:
             self.keying.start()
-        events, self._events = self._events, []
+        events = self._events.copy()
+        self._events.clear()
         return events
 
     def _send(self, message: DeclaredMessage) -> None:
@@ -401,6 +399,7 @@ class Connection:
         self._asking = None
         self.is_unfinished = False
         self._outbound.shut()
+        self.keying.detach()
         self._enter(Phase.CLOSED)
         self._events.append(Ended(error))
 

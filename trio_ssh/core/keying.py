@@ -60,6 +60,10 @@ def signable(algorithms: Algorithms, able: frozenset[str]) -> Algorithms:
     return attrs.evolve(algorithms, host_keys=tuple(name for name in algorithms.host_keys if name in able))
 
 
+def _call_nobody(*_: object) -> None:
+    """Take the place of whom to call, once there is nobody."""
+
+
 class Keying:
     """Runs key exchanges, one at a time, whichever side begins.
 
@@ -297,6 +301,10 @@ class Keying:
         self._conversation = None
         self.is_running = False
         self._on_finished(was_first)
+
+    def detach(self) -> None:
+        """Call nobody any more: the connection is over, and what is held in a circle isn't freed by itself."""
+        self._on_ask = self._on_outbound_keys = self._on_started = self._on_finished = _call_nobody
 
     def _keep_to_first_method(self) -> None:
         """Client: nobody who vouches for the server otherwise may slip in behind the first exchange."""

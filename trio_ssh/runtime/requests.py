@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import trio
 
@@ -33,6 +33,14 @@ _PROHIBITED: OpenFailureReason | Answer = OpenFailureReason.ADMINISTRATIVELY_PRO
 
 Decide = Callable[[str, bytes], MaybeAwaitable[Answer]]
 Tell = Callable[[Answer, bool], None]
+
+
+#: Who is asked when a connection is closed.
+_NOBODY: Final = PeerHandler()
+
+
+def _ignore(_: Channel) -> None:
+    """Take note of a channel of a connection that is closed."""
 
 
 class RequestPump:
@@ -113,6 +121,11 @@ class PeerRequests:
         limits: for the time that a refusal takes.
         accept: takes a channel that nothing else serves; raises `trio.WouldBlock` where too many wait.
         forget: called with a channel that was refused.
+
+    Attributes:
+        handler: that.
+        served: channels that were asked for here: kind -> what serves them.
+        deciding: who decides about channels of a kind in the handler's place.
     """
 
     def __init__(
@@ -124,20 +137,27 @@ class PeerRequests:
         forget: Callable[[Channel], None],
     ) -> None:
         self._engine = engine
-        self._handler = handler
+        self.handler: PeerHandler = handler
         self._limits = limits
         self._accept = accept
         self._forget = forget
-        #: Channels that were asked for here: kind -> what serves them.
         self.served: dict[str, Callable[[Channel], Awaitable[None]]] = {}
-        #: Who decides about channels of a kind in the handler's place.
         self.deciding: dict[str, PeerHandler] = {}
-        self._global = RequestPump(engine, handler.global_requested, self._reply_global)
+        #: Most peers ask nothing of the connection.
+        self._global: RequestPump | None = None
+
+    def detach(self) -> None:
+        """Ask nobody any more, and hold nobody: the connection is closed."""
+        self.handler = _NOBODY
+        self._accept = self._forget = _ignore
+        self.served.clear()
+        self.deciding.clear()
+        self._global = None
 
     def question(self, question: Question) -> None:
         """Server: a request to authenticate has to be decided."""
         # Both names are the same: the check below would leave the first with a type that is half unknown.
-        answer = decision = self._handler.answer_question(question)
+        answer = decision = self.handler.answer_question(question)
         if isinstance(answer, Awaitable) or self._is_slowed(question):
             self._engine.spawn(lambda: self._answer_later(question, decision), name="trio_ssh authentication")
         else:
@@ -162,6 +182,8 @@ class PeerRequests:
 
     def global_request(self, name: str, wants_reply: bool, details: bytes) -> None:
         """The peer asks something of the connection."""
+        if self._global is None:
+            self._global = RequestPump(self._engine, self.handler.global_requested, self._reply_global)
         self._global.put(name, wants_reply, details)
 
     def channel_request(self, channel: Channel, name: str, wants_reply: bool, details: bytes) -> None:
@@ -173,7 +195,7 @@ class PeerRequests:
 
     def _pump_for(self, channel: Channel) -> RequestPump:
         def ask(name: str, details: bytes) -> MaybeAwaitable[Answer]:
-            return self._handler.channel_requested(channel, name, details)
+            return self.handler.channel_requested(channel, name, details)
 
         def reply(answer: Answer, wants_reply: bool) -> None:
             self._engine.core.mux.reply(channel.core, is_success=answer.is_granted, wants_reply=wants_reply)
@@ -186,7 +208,7 @@ class PeerRequests:
             serve = self.served[channel.kind]
             self._carry_out(channel, Answer(True, then=lambda: self._serve(channel, serve), is_served=True))
             return
-        handler = self.deciding.get(channel.kind, self._handler)
+        handler = self.deciding.get(channel.kind, self.handler)
         decision = _attempt(
             self._engine,
             channel.kind,

@@ -137,7 +137,6 @@ class Transport(ClientAuthentication, Hints):
         self._gss_keying = GssKeying(is_wanted=gss_kex, delegates=gss_deleg_creds)
         self._software = software
         self._server_keys = ServerKeys()
-        self._handler: PeerHandler = PeerHandler()
         self._subsystems: dict[str, SubsystemSource] = {}
         self._block = Block()
         self._nursery = nursery
@@ -191,8 +190,11 @@ class Transport(ClientAuthentication, Hints):
         """
         if self._running is None:
             await self._stream.aclose()
-        else:
+            return
+        try:
             await self._running.aclose()
+        finally:
+            self._peer.detach()
 
     async def wait_closed(self) -> None:
         """Wait until the connection is over, for whatever reason; `get_exception` tells which."""
@@ -310,7 +312,7 @@ class Transport(ClientAuthentication, Hints):
         """
         self._subsystems[name] = checked_subsystem(name, source)
         if self._running is not None:
-            self._handler.add_subsystem(name, source)
+            self._peer.handler.add_subsystem(name, source)
 
     async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
         """Read a server's groups for group exchange, or else the system's; return whether there are any.
@@ -321,7 +323,7 @@ class Transport(ClientAuthentication, Hints):
         self._moduli = await load_moduli(filename)
         return bool(self._moduli.groups)
 
-    def _start(self, role: Role) -> None:
+    def _start(self, role: Role, handler: PeerHandler) -> None:
         if self._nursery is None:
             raise LocalProtocolError(
                 "a Transport's tasks need its block: write `async with Transport(stream) as transport:`"
@@ -349,7 +351,7 @@ class Transport(ClientAuthentication, Hints):
             new_gss_context=self._gss_keying.contexts(role),
         )
         self._running = Engine(Connection(role, options), self._stream, self._limits, self._nursery, self._on_event)
-        self._requests = PeerRequests(self._running, self._handler, self._limits, self._put_accepted, self._forget)
+        self._requests = PeerRequests(self._running, handler, self._limits, self._put_accepted, self._forget)
         self._running.start()
 
     @with_argument_hints
@@ -375,9 +377,7 @@ class Transport(ClientAuthentication, Hints):
 
     async def _exchange_as_client(self, check_host_key: HostKeyCheck, handler: PeerHandler | None) -> None:
         """As `start_client`, for a caller who logs in at once: our NEWKEYS travels with the first request."""
-        if handler is not None:
-            self._handler = handler
-        self._start(Role.CLIENT)
+        self._start(Role.CLIENT, handler or PeerHandler())
         try:
             await self._handshake.converse(self._engine, _is_first_exchange, check_host_key=check_host_key)
         except BaseException as error:
@@ -397,10 +397,9 @@ class Transport(ClientAuthentication, Hints):
             remedy = f": call it, {given.__name__}()" if isinstance(given, type) else ""
             raise TypeError(f"a ServerInterface is wanted, not {given!r}{remedy}")
         server.attach(self)
-        self._handler = server
         for name, source in self._subsystems.items():
             server.add_subsystem(name, source)
-        self._start(Role.SERVER)
+        self._start(Role.SERVER, server)
         try:
             await self._handshake.converse(self._engine, _is_first_exchange)
             self._engine.flush()
@@ -559,7 +558,7 @@ class Transport(ClientAuthentication, Hints):
     def _ports(self) -> AskedPorts:
         self._check_open()
         if self._asked_ports is None:
-            self._asked_ports = AskedPorts(self.global_request, self._handler, self._peer.deciding)
+            self._asked_ports = AskedPorts(self.global_request, self._peer.handler, self._peer.deciding)
         return self._asked_ports
 
     @trio.lowlevel.enable_ki_protection
@@ -636,8 +635,8 @@ class Transport(ClientAuthentication, Hints):
                     self._handshake.put(event)
             case LoggedIn(username):
                 self._username = username
-                self._handler.announce()
-                self._tell_handler(self._handler.logged_in)
+                self._peer.handler.announce()
+                self._tell_handler(self._peer.handler.logged_in)
                 self._engine.room.unpark_all()
             case Asked(question) if self._engine.core.role is Role.SERVER:
                 self._peer.question(question)
@@ -687,13 +686,13 @@ class Transport(ClientAuthentication, Hints):
         self._handshake.put(event)
         self._engine.ended()
         if self._engine.core.role is Role.SERVER and self._username is not None:
-            self._tell_handler(self._handler.logged_out)
+            self._tell_handler(self._peer.handler.logged_out)
 
     def _tell_handler(self, hook: Callable[[], None]) -> None:
         try:
             call_plainly(hook)
         except (Exception, SystemExit):
-            self._log.exception("%s of %r failed", hook.__name__, self._handler)
+            self._log.exception("%s of %r failed", hook.__name__, self._peer.handler)
 
     def _forget(self, channel: Channel) -> None:
         del self._channels[channel.get_id()]
