@@ -9,10 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.core.fed import replaced
-from trio_ssh.core.negotiation import Algorithms, DirectionChoice, PassedOver, is_strict, kexinit, negotiate
+from trio_ssh.core.negotiation import (
+    Algorithms,
+    DirectionChoice,
+    PassedOver,
+    _agree,
+    is_strict,
+    kexinit,
+    negotiate,
+    negotiate_payloads,
+)
 from trio_ssh.core.role import Role
 from trio_ssh.crypto import defaults
-from trio_ssh.errors import IncompatiblePeer
+from trio_ssh.errors import IncompatiblePeer, RemoteProtocolError
 from trio_ssh.wire.transport import KexInit
 
 COOKIE: Final = bytes(16)
@@ -114,7 +123,7 @@ def test_the_markers_are_said_in_the_first_exchange_only(role: Role) -> None:
 def test_an_exchange_is_strict_if_the_peer_says_so_in_its_own_role(role: Role, marker: str) -> None:
     theirs = replaced(pair()[0], kex_algorithms=("curve25519-sha256", marker))
     expected = "kex-strict-s-v00@openssh.com" if role is Role.CLIENT else "kex-strict-c-v00@openssh.com"
-    assert is_strict(role, theirs) == (marker == expected)
+    assert is_strict(role, theirs.kex_algorithms) == (marker == expected)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -224,3 +233,66 @@ def test_of_a_client_s_wishes_only_some_are_kept() -> None:
 def test_users_may_sign_by_what_hosts_may_unless_it_is_said_otherwise() -> None:
     assert Algorithms(host_keys=("ssh-ed25519",)).pubkeys == ("ssh-ed25519",)
     assert Algorithms(host_keys=("ssh-ed25519",), pubkeys=("rsa-sha2-512",)).pubkeys == ("rsa-sha2-512",)
+
+
+# -- what is remembered
+
+
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("count", [0, 1, 500])  # of names that only the peer knows: the longest list is not remembered
+@pytest.mark.parametrize("follows", [False, True])
+def test_payloads_agree_on_the_same_as_what_is_in_them(role: Role, count: int, follows: bool) -> None:
+    client, server = pair()
+    ours, theirs = (client, server) if role is Role.CLIENT else (server, client)
+    others = tuple(f"cipher-{number}@example.org" for number in range(count))
+    theirs = replaced(
+        theirs,
+        cookie=b"\1" * 16,
+        encryption_client_to_server=(*others, *theirs.encryption_client_to_server),
+        kex_algorithms=("curve25519-sha256", *MARKERS),
+        first_kex_packet_follows=follows,
+    )
+    for _ in range(2):
+        their_kex, agreed = negotiate_payloads(role, ours.encode(), theirs.encode())
+        assert their_kex == theirs.kex_algorithms
+        assert agreed == negotiate(role, ours, theirs)
+        assert agreed.passed_over == negotiate(role, ours, theirs).passed_over
+
+
+def test_each_side_s_cookie_changes_nothing_and_all_else_does() -> None:
+    client, server = pair()
+    _agree.cache_clear()
+    for cookie in (bytes(16), b"\1" * 16, b"\2" * 16):
+        negotiate_payloads(Role.CLIENT, replaced(client, cookie=cookie).encode(), server.encode())
+        negotiate_payloads(Role.CLIENT, client.encode(), replaced(server, cookie=cookie).encode())
+    assert _agree.cache_info().currsize == 1
+    negotiate_payloads(Role.CLIENT, client.encode(), replaced(server, reserved=1).encode())
+    negotiate_payloads(Role.CLIENT, replaced(client, reserved=1).encode(), server.encode())
+    negotiate_payloads(Role.SERVER, client.encode(), server.encode())
+    assert _agree.cache_info().currsize == 4
+
+
+def test_what_a_peer_sends_is_remembered_only_where_it_is_short_and_little_of_it() -> None:
+    client, server = pair()
+    _agree.cache_clear()
+    long = replaced(server, languages_client_to_server=tuple(f"language-{number}" for number in range(500)))
+    negotiate_payloads(Role.CLIENT, client.encode(), long.encode())
+    assert _agree.cache_info().currsize == 0
+    for number in range(100):
+        negotiate_payloads(Role.CLIENT, client.encode(), replaced(server, reserved=number).encode())
+    assert _agree.cache_info().currsize == 16
+
+
+def test_a_failure_is_not_remembered() -> None:
+    client, server = pair()
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError):
+            negotiate_payloads(Role.CLIENT, client.encode(), server.encode()[:-1])
+        with pytest.raises(RemoteProtocolError):
+            negotiate_payloads(Role.CLIENT, client.encode(), server.encode()[:5])
+    errors = []
+    for _ in range(2):
+        with pytest.raises(IncompatiblePeer) as caught:
+            negotiate_payloads(Role.CLIENT, client.encode(), replaced(server, kex_algorithms=("x",)).encode())
+        errors.append(caught.value)
+    assert errors[0] is not errors[1]

@@ -17,7 +17,7 @@ from trio_ssh.errors import KeyFileException
 from trio_ssh.keys import disk, lock
 from trio_ssh.keys.certificate import Certificate
 from trio_ssh.keys.known_hosts import HostKeys, HostKeyStatus, PlainRecord, known_hosts_name, name_without_port
-from trio_ssh.keys.known_hosts_line import KnownKey
+from trio_ssh.keys.known_hosts_line import KnownKey, lower
 
 KNOWN, UNKNOWN, CHANGED, REVOKED = HostKeyStatus
 
@@ -764,3 +764,33 @@ def test_hosts_can_be_looked_up_as_in_paramiko() -> None:
     for name in ("other", "bad", "many"):
         with pytest.raises(KeyError, match=name):
             keys[name]
+
+
+def test_what_was_looked_up_before_a_change_is_looked_up_again() -> None:
+    hosts = HostKeys()
+    names = [f"host{number}" for number in range(6)]
+
+    def found() -> list[int]:
+        return [len(hosts.lookup(name.upper())) for name in names]
+
+    assert found() == [0] * 6
+    for name in names:
+        hosts.add(name, None, ED25519)
+    assert found() == [1] * 6
+    hosts.add("host1", None, ECDSA)
+    assert found() == found() == [1, 2, 1, 1, 1, 1]
+    hosts.remove("host2")
+    hosts.replace("host1", [ECDSA])
+    assert found() == [1, 1, 0, 1, 1, 1]
+    more = HostKeys.from_text(f"host2,host5 {ECDSA.to_openssh()}\n")
+    hosts.merge(more)
+    assert found() == [1, 1, 1, 1, 1, 2]
+    assert hosts.hash_names() == 6
+    assert found() == [1, 1, 1, 1, 1, 2]
+    hosts.clear()
+    assert found() == [0] * 6
+
+
+@pytest.mark.parametrize("name", ["HOST.Example", "Stra\u00dfe", "\u0130", "\u212a", "\udcff", ""])
+def test_any_name_is_lowered_letter_by_letter(name: str) -> None:
+    assert lower(name) == "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in name)

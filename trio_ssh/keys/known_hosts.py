@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import os
 from collections.abc import Callable, Collection, Iterator
-from typing import Self
+from typing import Final, Self
 
 import attrs
 
@@ -64,6 +64,10 @@ def known_hosts_name(host: str, port: int) -> str:
     return host if port == 22 else f"[{host}]:{port}"
 
 
+#: A host's, and that without its port; who looks for many gains nothing by it.
+_NAMES_REMEMBERED: Final = 4
+
+
 class HostKeys:
     """What is known of hosts' keys.
 
@@ -78,6 +82,8 @@ class HostKeys:
         self._lines: list[Line] = []
         #: File and line -> what has taken the line's place since the file was read; nothing, where it was removed.
         self._changes: dict[tuple[str, str], list[str]] = {}
+        #: What `lookup` found, of the names that it was asked for last: a login asks five times.
+        self._found: dict[str, tuple[KnownKey, ...]] = {}
 
     @classmethod
     def from_text(cls, text: str, source: str = "known_hosts") -> Self:
@@ -131,7 +137,13 @@ class HostKeys:
     def lookup(self, hostname: str) -> tuple[KnownKey, ...]:
         """Return all that is on record for a host, authorities and revoked keys too, in the lines' order."""
         hostname = lower(hostname)
-        return tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
+        found = self._found.get(hostname)
+        if found is None:
+            found = tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
+            if len(self._found) >= _NAMES_REMEMBERED:
+                self._found.clear()
+            self._found[hostname] = found
+        return found
 
     def check(self, hostname: str, key: PublicKey | Signer) -> HostKeyStatus:
         """Say what is on record about this host and this key; only `HostKeyStatus.KNOWN` is true.
@@ -224,6 +236,7 @@ class HostKeys:
             raise ValueError(str(error)) from None
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):
             self._lines.append(line)
+            self._found.clear()
 
     def remove(self, hostname: str, key: PublicKey | Signer | None = None) -> int:
         """Take a host's keys off record, as ``ssh-keygen -R`` does; return the number of lines.
@@ -287,11 +300,13 @@ class HostKeys:
                 if line.path is not None:
                     self._changes[line.path, line.text] = [each.text for each in new]
         self._lines = lines
+        self._found.clear()
         return changed
 
     def merge(self, other: HostKeys) -> None:
         """Take over all lines and problems of `other`, behind ours."""
         self._lines.extend(attrs.evolve(line) for line in other._lines)
+        self._found.clear()
         self.problems.extend(other.problems)
 
     @staticmethod

@@ -137,6 +137,8 @@ def checked_name(hostname: str) -> str:
 
 def lower(hostname: str) -> str:
     """Lower ASCII letters only, as OpenSSH does: no other character may become one of them."""
+    if hostname.isascii():
+        return hostname.lower()
     return hostname.encode("utf-8", "surrogatepass").lower().decode("utf-8", "surrogatepass")
 
 
