@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import re
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -794,3 +796,27 @@ def test_what_was_looked_up_before_a_change_is_looked_up_again() -> None:
 @pytest.mark.parametrize("name", ["HOST.Example", "Stra\u00dfe", "\u0130", "\u212a", "\udcff", ""])
 def test_any_name_is_lowered_letter_by_letter(name: str) -> None:
     assert lower(name) == "".join(chr(ord(each) + 32) if "A" <= each <= "Z" else each for each in name)
+
+
+def test_a_change_in_the_middle_of_a_lookup_is_not_forgotten() -> None:
+    """In another thread: what that lookup found was right when it began."""
+    hosts = known(f"host {A}", f"host {B}")
+    lines = hosts._lines
+
+    class Interrupted(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            hosts._lines = lines
+            yield from lines
+            hosts.clear()
+
+    hosts._lines = Interrupted()  # type: ignore[assignment]
+    assert len(hosts.lookup("host")) == 2
+    assert hosts.lookup("host") == ()
+
+
+def test_a_copy_has_its_own_memory_once_it_changes() -> None:
+    hosts = known(f"host {A}")
+    assert len(hosts.lookup("host")) == 1
+    other = copy.copy(hosts)
+    other.remove("host")
+    assert (len(other.lookup("host")), len(hosts.lookup("host"))) == (0, 1)

@@ -42,7 +42,7 @@ def poll_always(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy_poll, "_WORTH", math.inf)
     monkeypatch.setattr(busy_poll, "_SLOW_SECONDS", math.inf)
     monkeypatch.setattr(busy_poll, "_JUDGEMENTS", math.inf)
-    monkeypatch.setattr(busy_poll, "_VAIN_POLLS", math.inf)
+    monkeypatch.setattr(busy_poll, "_MOST_LOSS", math.inf)
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:

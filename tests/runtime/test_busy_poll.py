@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import AsyncGenerator, Callable
@@ -124,11 +125,24 @@ def test_where_nothing_comes_it_is_soon_over(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_word_that_is_late_now_and_then_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     exchange = Exchange(monkeypatch, slept=200e-6, polled=100e-6)
     exchange.words(4 * STRETCH)
-    for _ in range(10):
-        for _ in range(3):
-            exchange.poll.note_poll(in_vain=True)
-        exchange.words(10)
+    for _ in range(20):
+        exchange.poll.note_poll(in_vain=True)
+        exchange.words(9)
     assert exchange.poll.is_on
+
+
+def test_a_peer_that_is_mostly_late_ends_it_and_a_word_in_time_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = Exchange(monkeypatch, slept=200e-6, polled=100e-6)
+    exchange.words(4 * STRETCH)
+    polls = 0
+    while exchange.poll.is_on:
+        exchange.poll.note_poll(in_vain=polls % 4 != 0)
+        polls += 1
+    assert polls < 10
+
+
+def test_none_takes_longer_than_a_word_may() -> None:
+    assert BusyPoll(math.inf).seconds == 0.001
 
 
 def test_a_limit_of_0_is_never(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -453,6 +453,7 @@ async def test_a_transport_serves_what_it_is_told_to() -> None:
         assert not OpenDoor.subsystems
         with pytest.raises(LocalProtocolError):
             client.set_subsystem_handler("sftp", MemorySFTPServer)
+    transport.set_subsystem_handler("too late", MemorySFTPServer)
 
 
 async def test_helpers_of_paramiko_s_server_are_there(tmp_path: Path) -> None:

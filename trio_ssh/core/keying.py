@@ -298,6 +298,7 @@ class Keying:
     def detach(self) -> None:
         """Call nobody any more: the connection is over, and what is held in a circle isn't freed by itself."""
         self._on_ask = self._on_outbound_keys = self._on_started = self._on_finished = _call_nobody
+        self._conversation = None
 
     def _keep_to_first_method(self) -> None:
         """Client: nobody who vouches for the server otherwise may slip in behind the first exchange."""

@@ -98,7 +98,7 @@ class Limits:
     rekey_packets: int = 2**31
     rekey_seconds: float = 3600.0
     #: How long a read of a socket polls before it sleeps, where each side waits for the other's short messages and that
-    #: makes them faster; 0 for never.
+    #: makes them faster: 0.001 at the most, 0 for never.
     busy_poll_seconds: float = 0.0005
     #: From the beginning of a later key exchange to its end; the first is part of the login.
     exchange_seconds: float = 120.0

@@ -137,12 +137,14 @@ class HostKeys:
     def lookup(self, hostname: str) -> tuple[KnownKey, ...]:
         """Return all that is on record for a host, authorities and revoked keys too, in the lines' order."""
         hostname = lower(hostname)
-        found = self._found.get(hostname)
+        # Who changes the lines meanwhile, in another thread, leaves this memory behind for a new one.
+        remembered = self._found
+        found = remembered.get(hostname)
         if found is None:
             found = tuple(line.known for line in self._lines if line.known is not None and line.is_for(hostname))
-            if len(self._found) >= _NAMES_REMEMBERED:
-                self._found.clear()
-            self._found[hostname] = found
+            if len(remembered) >= _NAMES_REMEMBERED:
+                remembered.clear()
+            remembered[hostname] = found
         return found
 
     def check(self, hostname: str, key: PublicKey | Signer) -> HostKeyStatus:
@@ -236,7 +238,7 @@ class HostKeys:
             raise ValueError(str(error)) from None
         if not any(entry.marker is None and entry.key == key for entry in self.lookup(hostname)):
             self._lines.append(line)
-            self._found.clear()
+            self._found = {}
 
     def remove(self, hostname: str, key: PublicKey | Signer | None = None) -> int:
         """Take a host's keys off record, as ``ssh-keygen -R`` does; return the number of lines.
@@ -300,13 +302,13 @@ class HostKeys:
                 if line.path is not None:
                     self._changes[line.path, line.text] = [each.text for each in new]
         self._lines = lines
-        self._found.clear()
+        self._found = {}
         return changed
 
     def merge(self, other: HostKeys) -> None:
         """Take over all lines and problems of `other`, behind ours."""
         self._lines.extend(attrs.evolve(line) for line in other._lines)
-        self._found.clear()
+        self._found = {}
         self.problems.extend(other.problems)
 
     @staticmethod

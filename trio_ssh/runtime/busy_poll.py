@@ -23,8 +23,9 @@ _WORTH: Final = 0.85
 #: Seconds from one word to the next beyond which neither way makes a difference.
 _SLOW_SECONDS: Final = 0.001
 
-#: Polls in a row in which nothing came, after which it is over.
-_VAIN_POLLS: Final = 4
+#: What a poll in which nothing came costs, counted in those in which something did; and at what loss it is over.
+_VAIN_COST: Final = 8
+_MOST_LOSS: Final = 32
 
 
 class BusyPoll:
@@ -34,14 +35,14 @@ class BusyPoll:
         seconds: how long one poll takes at the most; 0 for never.
 
     Attributes:
-        seconds: that.
+        seconds: that, or a millisecond if it is more: what comes later is none of an exchange of words.
         is_on: whether to poll before the next sleep.
     """
 
-    __slots__ = ("_at", "_bytes", "_judgements", "_slept", "_took", "_vain", "_words", "is_on", "seconds")
+    __slots__ = ("_at", "_bytes", "_judgements", "_loss", "_slept", "_took", "_words", "is_on", "seconds")
 
     def __init__(self, seconds: float) -> None:
-        self.seconds: float = seconds
+        self.seconds: float = min(seconds, _SLOW_SECONDS)
         self.is_on: bool = False
         #: When the last word was read.
         self._at = 0.0
@@ -52,7 +53,7 @@ class BusyPoll:
         #: Seconds for each byte, slept.
         self._slept = 0.0
         self._judgements = 0
-        self._vain = 0
+        self._loss = 0
 
     def note_word(self, size: int) -> None:
         """A word was read, of so many bytes."""
@@ -67,8 +68,8 @@ class BusyPoll:
 
     def note_poll(self, *, in_vain: bool) -> None:
         """A poll is over, in which something has come, or nothing."""
-        self._vain = self._vain + 1 if in_vain else 0
-        if self._vain == _VAIN_POLLS:
+        self._loss = max(0, self._loss + (_VAIN_COST if in_vain else -1))
+        if self._loss >= _MOST_LOSS:
             self._stop()
 
     def _judge(self) -> None:
@@ -92,6 +93,6 @@ class BusyPoll:
     def _stop(self) -> None:
         """Sleep, and try again when it is time."""
         self.is_on = False
-        self._vain = 0
+        self._loss = 0
         self._judgements = 2
         self._measure()

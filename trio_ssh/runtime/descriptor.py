@@ -169,8 +169,8 @@ class Descriptor:
         sight = select.poll()
         sight.register(self._socket.fileno(), select.POLLIN)
         has_come = False
-        _polling.add(thread)
         try:
+            _polling.add(thread)
             while not has_come and time.perf_counter() < until:
                 await trio.lowlevel.checkpoint()
                 has_come = self._is_woken or self._socket.fileno() < 0 or bool(sight.poll(0))

@@ -311,7 +311,7 @@ class Transport(ClientAuthentication, Hints):
         Call it before `start_server`, or sessions that came first don't have it.
         """
         self._subsystems[name] = checked_subsystem(name, source)
-        if self._running is not None:
+        if self._running is not None and not self._running.is_over:
             self._peer.handler.add_subsystem(name, source)
 
     async def load_server_moduli(self, filename: str | Path | None = None) -> bool:
